@@ -1,0 +1,1 @@
+//! message, batch, ledger, the transform and sink contracts

@@ -1,0 +1,1 @@
+//! topology.yaml and config.yaml as plain structs, every error collected

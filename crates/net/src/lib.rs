@@ -1,0 +1,1 @@
+//! sockets, acceptor, workers

@@ -1,0 +1,1 @@
+//! every metric, log field and span once

@@ -1,0 +1,2 @@
+//! The `shotover-proxy` program.
+fn main() {}

@@ -1,0 +1,1 @@
+//! the ends of a chain that talk to servers

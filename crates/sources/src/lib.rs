@@ -1,0 +1,1 @@
+//! the client loop and each protocol's quirks at connect

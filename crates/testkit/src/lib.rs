@@ -1,0 +1,1 @@
+//! scripted peers, mock servers, real servers' runners

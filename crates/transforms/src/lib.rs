@@ -1,0 +1,1 @@
+//! one file each, named as in the config

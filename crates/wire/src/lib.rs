@@ -1,0 +1,1 @@
+//! bytes <-> frames; checked reader, limits, malformed errors

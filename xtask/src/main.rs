@@ -1,0 +1,2 @@
+//! `cargo xtask`: every chore of the project.
+fn main() {}
