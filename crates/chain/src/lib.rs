@@ -1,1 +1,29 @@
-//! message, batch, ledger, the transform and sink contracts
+//! Message, batch, ledger, and the contract of transforms and sinks.
+//!
+//! Toward the server: requests in batches that borrow the chunk they were received in. Toward the client: replies,
+//! the same way. Needs decoded: nothing but headers; a transform says what more it looks at.
+//! Must hold: every request entered in the ledger has exactly one end.
+
+#![warn(missing_docs)]
+
+mod chain;
+mod chunk;
+mod framing;
+mod inlet;
+mod ledger;
+mod message;
+mod outlet;
+mod stream;
+mod transform;
+
+pub use chain::{Chain, ChainPart, Exit, Named, Up};
+pub use chunk::{CHUNK_BYTES, Chunk, Pool};
+pub use framing::{After, Framing};
+pub use inlet::{Filled, Inlet};
+pub use ledger::{Entry, IN_FLIGHT_MAX, IdTable, Ledger, Stage, Ticket};
+pub use message::{Batch, Item, Message, Outgoing, Verdict, mark_sent};
+pub use outlet::Outlet;
+pub use stream::{Connecting, Connector, Cx, Stream, Tick};
+pub use transform::{
+    Builder, Fault, Link, Need, Progress, Sink, Transform, WHOLE_BYTES_MAX, Why, WorkerCx, WorkerPart,
+};

@@ -1,1 +1,30 @@
-//! every metric, log field and span once
+//! Every metric, log field and span, once.
+//!
+//! A worker counts in plain cells that nobody shares; what it counted leaves it as a snapshot, and snapshots are
+//! merged when somebody asks. Knows no protocol.
+//! Must hold: counting never locks, never allocates per message, and has bounded memory and bounded labels.
+
+mod connection_span;
+mod logs;
+mod metrics;
+mod render;
+#[cfg(test)]
+mod tests;
+
+pub use connection_span::connection_span;
+pub use logs::{FilterHandle, LogFormat, Logs, start_logs};
+pub use metrics::{
+    Catalog, ChainEntry, ChainMetrics, Counter, Process, Snapshot, SourceCounts, SourceEntry, SourceMetrics,
+    Summary, TransformMetrics, WorkerMetrics,
+};
+pub use render::render;
+
+/// Targets of log lines. They are upstream's, since filters and tests of its users name them.
+pub mod target {
+    /// Start and end of the process.
+    pub const RUNNER: &str = "shotover::runner";
+    /// Reading and building the topology.
+    pub const TOPOLOGY: &str = "shotover::config::topology";
+    /// The life of a client's connection.
+    pub const SOURCE_TASK: &str = "shotover::source_task";
+}

@@ -1,0 +1,485 @@
+//! The chain: drives the hooks, and has the face of a sink itself (submit, poll), so that a transform can own one.
+
+use std::ops::Range;
+use std::rc::Rc;
+
+use observe::ChainMetrics;
+use wire::{Protocol, Side};
+
+use crate::chunk::{Chunk, Pool};
+use crate::ledger::{IN_FLIGHT_MAX, Ledger, Stage, Ticket};
+use crate::message::{Answer, Batch, Message, Verdict, reply_message};
+use crate::stream::{Cx, Tick};
+use crate::transform::{Builder, Fault, Link, Need, Progress, Sink, Transform, Why, WorkerCx, WorkerPart};
+
+/// One entry of a chain as the topology names it.
+#[derive(Clone)]
+pub struct Named<T> {
+    /// The type, as in the topology: `CassandraSinkSingle`.
+    pub kind: Rc<str>,
+    /// The name the user gave, or the one made up for the old dialect.
+    pub name: Rc<str>,
+    /// The part.
+    pub part: T,
+}
+
+/// What the clients of one worker share of a chain.
+pub struct ChainPart {
+    name: Rc<str>,
+    protocol: Protocol,
+    pool: Pool,
+    entries: Vec<Named<Box<dyn WorkerPart>>>,
+    metrics: Option<Rc<ChainMetrics>>,
+}
+
+impl ChainPart {
+    /// Makes the worker's part of each entry.
+    #[must_use]
+    pub fn new<'b>(
+        name: &str,
+        worker: &WorkerCx,
+        builders: impl IntoIterator<Item = (&'b str, &'b str, &'b dyn Builder)>,
+        metrics: Option<Rc<ChainMetrics>>,
+    ) -> Rc<Self> {
+        let entries = builders.into_iter().map(|(kind, name, builder)| Named {
+            kind: kind.into(),
+            name: name.into(),
+            part: builder.worker(worker),
+        });
+        Rc::new(Self {
+            name: name.into(),
+            protocol: worker.protocol,
+            pool: worker.pool.clone(),
+            entries: entries.collect(),
+            metrics,
+        })
+    }
+
+    /// The chain's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The protocol of its messages.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// The worker's pool.
+    #[must_use]
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Makes the chain of one client; `None` if its last entry is not a sink, or another one is.
+    #[must_use]
+    pub fn client(self: &Rc<Self>) -> Option<Chain> {
+        let (last, above) = self.entries.split_last()?;
+        let Link::Sink(sink) = last.part.client() else { return None };
+        let transforms = above.iter().map(|entry| match entry.part.client() {
+            Link::Transform(transform) => Some(transform),
+            Link::Sink(_) => None,
+        });
+        let transforms: Vec<Box<dyn Transform>> = transforms.collect::<Option<_>>()?;
+        Some(Chain {
+            ledger: Ledger::new(transforms.len()),
+            transforms,
+            sink,
+            part: Rc::clone(self),
+            answers: Vec::new(),
+            request_tail: Tail::Passes,
+            reply_tail: ReplyTail::default(),
+        })
+    }
+
+    fn fault_at(&self, layer: usize, fault: Fault) -> Fault {
+        if let Some(metrics) = &self.metrics {
+            metrics.failures.add(1);
+        }
+        match self.entries.get(layer) {
+            Some(entry) => fault.within(format!(
+                "Transform {} named {} failed in chain {}",
+                entry.kind, entry.name, self.name
+            )),
+            None => fault,
+        }
+    }
+}
+
+/// What becomes of the rest of a large message.
+#[derive(Copy, Clone, PartialEq, Eq)]
+enum Tail {
+    Passes,
+    Dropped,
+}
+
+/// The rest of a large reply. Until it is through nothing else is delivered, or the reply would be torn.
+#[derive(Default)]
+struct ReplyTail {
+    rest: u64,
+    is_dropped: bool,
+}
+
+/// Where replies leave a chain: the client's socket, or the transform that owns this chain.
+pub trait Exit {
+    /// False while no more should be given.
+    fn is_ready(&self) -> bool;
+    /// Takes every message of the batch that goes on. The ledger still holds the requests they answer.
+    ///
+    /// # Errors
+    /// A fault ends this client.
+    fn deliver(&mut self, cx: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault>;
+    /// Takes more bytes of the large reply that ended the last batch.
+    ///
+    /// # Errors
+    /// A fault ends this client.
+    fn deliver_tail(&mut self, cx: &mut Cx<'_, '_>, chunk: &Chunk, range: Range<usize>) -> Result<(), Fault>;
+}
+
+/// The chain of one client.
+pub struct Chain {
+    part: Rc<ChainPart>,
+    transforms: Vec<Box<dyn Transform>>,
+    sink: Box<dyn Sink>,
+    ledger: Ledger,
+    answers: Vec<Answer>,
+    request_tail: Tail,
+    reply_tail: ReplyTail,
+}
+
+impl Chain {
+    /// What this chain shares with the other clients of its worker.
+    #[must_use]
+    pub fn part(&self) -> &Rc<ChainPart> {
+        &self.part
+    }
+
+    /// The requests in flight.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// True when no more should be submitted for now.
+    #[must_use]
+    pub fn is_over_mark(&self) -> bool {
+        !self.answers.is_empty() || self.sink.is_over_mark() || self.ledger.len() >= IN_FLIGHT_MAX
+    }
+
+    /// How much of a request with this opcode somebody wants to see.
+    #[must_use]
+    pub fn request_need(&self, opcode: u8) -> Need {
+        self.transforms.iter().map(|transform| transform.request_need(opcode)).max().unwrap_or_default()
+    }
+
+    /// An empty list for the messages of a run; `submit` takes it back, empty or not.
+    #[must_use]
+    pub fn list(&self) -> Vec<Message> {
+        self.part.pool.take_list()
+    }
+
+    /// Sends requests down the chain: enters each in the ledger, runs the hooks, gives what is left to the sink.
+    ///
+    /// # Errors
+    /// What a transform or the sink said.
+    pub fn submit(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        chunk: &Chunk,
+        mut messages: Vec<Message>,
+    ) -> Result<(), Fault> {
+        if messages.is_empty() {
+            self.part.pool.give_list(messages);
+            return Ok(());
+        }
+        for message in &mut messages {
+            let opcode = message.head.opcode;
+            let need = self.transforms.iter().map(|transform| transform.reply_need(opcode)).max();
+            message.ticket = self.ledger.open(message.head, cx.now, need.unwrap_or_default());
+        }
+        if let Some(metrics) = &self.part.metrics {
+            metrics.total.add(1);
+            metrics.requests_batch_size.record_n(messages.len() as u64, 1);
+        }
+        let result = self.run_down(cx, chunk, &mut messages);
+        self.part.pool.give_list(messages);
+        result
+    }
+
+    fn run_down(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        chunk: &Chunk,
+        messages: &mut Vec<Message>,
+    ) -> Result<(), Fault> {
+        let mut batch = Batch {
+            protocol: self.part.protocol,
+            side: Side::Request,
+            pool: &self.part.pool,
+            chunk,
+            messages,
+            ledger: &mut self.ledger,
+            answers: &mut self.answers,
+            layer: 0,
+        };
+        for (layer, transform) in self.transforms.iter_mut().enumerate() {
+            batch.layer = layer;
+            transform.requests(cx, &mut batch).map_err(|fault| self.part.fault_at(layer, fault))?;
+        }
+        batch.layer = self.transforms.len();
+        let layer = batch.layer;
+        self.sink.submit(cx, &mut batch).map_err(|fault| self.part.fault_at(layer, fault))?;
+        self.request_tail = tail_of(&batch);
+        Ok(())
+    }
+
+    /// Answers a request that no transform will see with an error. The caller discards its bytes.
+    pub fn refuse(&mut self, cx: &Cx<'_, '_>, head: wire::Head, text: &str) {
+        let ticket = self.ledger.open(head, cx.now, Need::None);
+        let frame = self.part.protocol.error_reply(&head, wire::ErrorKind::Invalid, text);
+        if let Some(message) = reply_message(self.part.protocol, &self.part.pool, frame, ticket) {
+            self.answers.push(Answer { layer: 0, message });
+        }
+    }
+
+    /// Sends more bytes of the large request that ended the last run.
+    ///
+    /// # Errors
+    /// What the sink said.
+    pub fn submit_tail(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        chunk: &Chunk,
+        range: Range<usize>,
+    ) -> Result<(), Fault> {
+        if self.request_tail == Tail::Dropped {
+            return Ok(());
+        }
+        let layer = self.transforms.len();
+        self.sink.submit_tail(cx, chunk, range).map_err(|fault| self.part.fault_at(layer, fault))
+    }
+
+    /// Lets the sink move what it can, and sends replies up to `exit`.
+    ///
+    /// # Errors
+    /// What a transform, the sink or the exit said.
+    pub fn poll(&mut self, cx: &mut Cx<'_, '_>, exit: &mut dyn Exit) -> Result<Progress, Fault> {
+        let layers = self.transforms.len();
+        let mut progress = Progress::Idle;
+        let mut up = Up {
+            part: &self.part,
+            transforms: &mut self.transforms,
+            ledger: &mut self.ledger,
+            answers: &mut self.answers,
+            tail: &mut self.reply_tail,
+            exit,
+        };
+        if !up.answers.is_empty() && up.tail.rest == 0 {
+            up.answered(cx)?;
+            progress = Progress::Moved;
+        }
+        match self.sink.poll(cx, &mut up).map_err(|fault| up.part.fault_at(layers, fault))? {
+            Progress::Moved => Ok(Progress::Moved),
+            Progress::Idle => Ok(progress),
+        }
+    }
+
+    /// Wakes the transforms whose deadline has come.
+    ///
+    /// # Errors
+    /// What a transform said.
+    pub fn wake_due(&mut self, cx: &mut Cx<'_, '_>) -> Result<(), Fault> {
+        for (layer, transform) in self.transforms.iter_mut().enumerate() {
+            if transform.deadline().is_some_and(|deadline| deadline <= cx.now) {
+                transform.woken(cx, Why::Deadline).map_err(|fault| self.part.fault_at(layer, fault))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells every transform that this client is being closed.
+    pub fn close(&mut self, cx: &mut Cx<'_, '_>) {
+        for transform in &mut self.transforms {
+            // A fault while closing changes nothing: the client is gone either way.
+            drop(transform.woken(cx, Why::Closing));
+        }
+    }
+
+    /// The earliest time at which somebody in this chain wants to be polled.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Tick> {
+        let transforms = self.transforms.iter().filter_map(|transform| transform.deadline());
+        transforms.chain(self.sink.deadline()).min()
+    }
+
+    /// Error replies for every request in flight that is known not to have run, oldest first; they are ended.
+    #[must_use]
+    pub fn error_replies(&mut self, kind: wire::ErrorKind, text: &str, nothing_sent: bool) -> Vec<Vec<u8>> {
+        let mut replies = Vec::new();
+        for ticket in self.ledger.open_tickets() {
+            let unsent = |stage| nothing_sent || stage == Stage::Chain;
+            if let Some(entry) = self.ledger.close(ticket).filter(|entry| unsent(entry.stage)) {
+                replies.push(self.part.protocol.error_reply(&entry.head, kind, text));
+            }
+        }
+        replies
+    }
+}
+
+fn tail_of(batch: &Batch<'_>) -> Tail {
+    match batch.last() {
+        Some(last) if last.verdict != Verdict::Pass || last.own.is_some() => Tail::Dropped,
+        _ => Tail::Passes,
+    }
+}
+
+/// The way up from a sink: the hooks above it, then the exit.
+pub struct Up<'u> {
+    part: &'u ChainPart,
+    transforms: &'u mut Vec<Box<dyn Transform>>,
+    ledger: &'u mut Ledger,
+    answers: &'u mut Vec<Answer>,
+    tail: &'u mut ReplyTail,
+    exit: &'u mut dyn Exit,
+}
+
+impl Up<'_> {
+    /// False while the client cannot take more: then the server is not read.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.exit.is_ready()
+    }
+
+    /// How much of the reply to this request somebody wants to see.
+    #[must_use]
+    pub fn reply_need(&self, ticket: Ticket) -> Need {
+        self.ledger.get(ticket).map(|entry| entry.reply_need).unwrap_or_default()
+    }
+
+    /// An empty list for the messages of a run; `replies` takes it back.
+    #[must_use]
+    pub fn list(&self) -> Vec<Message> {
+        self.part.pool.take_list()
+    }
+
+    /// Takes back a list that was not needed.
+    pub fn give_back(&self, messages: Vec<Message>) {
+        self.part.pool.give_list(messages);
+    }
+
+    /// Sends replies up. The last one may be the head of a large reply, whose tail follows by `reply_tail`.
+    ///
+    /// # Errors
+    /// What a transform or the exit said.
+    pub fn replies(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        chunk: &Chunk,
+        mut messages: Vec<Message>,
+    ) -> Result<(), Fault> {
+        if messages.is_empty() {
+            self.give_back(messages);
+            return Ok(());
+        }
+        if let Some(metrics) = &self.part.metrics {
+            metrics.responses_batch_size.record_n(messages.len() as u64, 1);
+        }
+        let result = self.run_up(cx, chunk, &mut messages, self.transforms.len());
+        self.part.pool.give_list(messages);
+        result
+    }
+
+    /// Sends more bytes of the large reply that ended the last run.
+    ///
+    /// # Errors
+    /// What the exit said.
+    pub fn reply_tail(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        chunk: &Chunk,
+        range: Range<usize>,
+    ) -> Result<(), Fault> {
+        if self.tail.is_dropped {
+            return Ok(());
+        }
+        self.tail.rest = self.tail.rest.saturating_sub(range.len() as u64);
+        self.exit.deliver_tail(cx, chunk, range)
+    }
+
+    /// Replaces a reply that is too large to be assembled by an error, and drops its tail.
+    ///
+    /// # Errors
+    /// As for `replies`.
+    pub fn refuse_large_reply(&mut self, cx: &mut Cx<'_, '_>, ticket: Ticket) -> Result<(), Fault> {
+        let Some(entry) = self.ledger.get(ticket) else { return Ok(()) };
+        let text = format!("the reply is larger than the {WHOLE} bytes a transform can be given", WHOLE = crate::WHOLE_BYTES_MAX);
+        let frame = self.part.protocol.error_reply(&entry.head, wire::ErrorKind::Invalid, &text);
+        if let Some(message) = reply_message(self.part.protocol, &self.part.pool, frame, ticket) {
+            self.answers.push(Answer { layer: self.transforms.len(), message });
+            self.answered(cx)?;
+        }
+        *self.tail = ReplyTail { rest: 0, is_dropped: true };
+        Ok(())
+    }
+
+    /// Delivers what was answered on the way down, neighbours of one layer in one run.
+    fn answered(&mut self, cx: &mut Cx<'_, '_>) -> Result<(), Fault> {
+        let mut answers = std::mem::take(self.answers);
+        let mut messages = self.list();
+        let mut rest = answers.drain(..).peekable();
+        // Every answer brings its own bytes: the chunk of the run is never looked at.
+        let nothing = self.part.pool.own(Vec::new());
+        while let Some(answer) = rest.next() {
+            let layer = answer.layer;
+            messages.push(answer.message);
+            if rest.peek().is_none_or(|next| next.layer != layer) {
+                self.run_up(cx, &nothing, &mut messages, layer)?;
+                messages.clear();
+            }
+        }
+        drop(rest);
+        self.part.pool.give_list(messages);
+        // Keeps the capacity, unless an answer was answered in turn.
+        if self.answers.is_empty() {
+            *self.answers = answers;
+        }
+        Ok(())
+    }
+
+    /// Runs the hooks above `layer`, then the exit, and ends the requests that were answered.
+    fn run_up(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        chunk: &Chunk,
+        messages: &mut Vec<Message>,
+        layer: usize,
+    ) -> Result<(), Fault> {
+        let mut batch = Batch {
+            protocol: self.part.protocol,
+            side: Side::Response,
+            pool: &self.part.pool,
+            chunk,
+            messages,
+            ledger: self.ledger,
+            answers: self.answers,
+            layer,
+        };
+        for (above, transform) in self.transforms.iter_mut().enumerate().take(layer).rev() {
+            batch.layer = above;
+            transform.responses(cx, &mut batch).map_err(|fault| self.part.fault_at(above, fault))?;
+        }
+        self.exit.deliver(cx, &mut batch)?;
+        if let Some(last) = batch.last().filter(|last| last.own.is_none()) {
+            *self.tail = ReplyTail { rest: last.rest(), is_dropped: false };
+        }
+        for message in batch.messages.iter() {
+            let ended = batch.ledger.close(message.ticket);
+            if let (Some(metrics), Some(entry)) = (&self.part.metrics, ended) {
+                metrics.latency.record_n(cx.now.micros_since(entry.read_at) * 1000, 1);
+            }
+        }
+        Ok(())
+    }
+}

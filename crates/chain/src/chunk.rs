@@ -1,0 +1,151 @@
+//! The worker's pool of chunks, pins on them, and the one helper that copies bytes.
+//!
+//! A chunk is `CHUNK_BYTES` of memory that a socket is read into. Whoever clones a [`Chunk`] pins it:
+//! the bytes stay as they are until the last owner is gone, and then the memory goes back to its pool.
+//! Only the sole owner can write into a chunk. Reference counts are not atomic: a chunk never leaves its worker.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use crate::message::Message;
+
+/// Bytes of a pooled chunk. Large enough that a read of many small frames is one system call,
+/// small enough that a busy client costs little; HAProxy's default is 16 KiB.
+pub const CHUNK_BYTES: usize = 32 * 1024;
+
+/// Free chunks a worker keeps (2 MiB); what comes back beyond that is returned to the allocator.
+const FREE_CHUNKS_MAX: usize = 64;
+
+/// Free message lists a worker keeps: one a level of nested chains is in use at a time.
+const FREE_LISTS_MAX: usize = 8;
+
+#[derive(Default)]
+struct Shelf {
+    free: RefCell<Vec<Rc<[u8]>>>,
+    lists: RefCell<Vec<Vec<Message>>>,
+    taken: Cell<usize>,
+    copied_bytes: Cell<u64>,
+}
+
+/// A worker's pool of chunks. Cloning it is one more handle on the same pool.
+#[derive(Clone, Default)]
+pub struct Pool {
+    shelf: Rc<Shelf>,
+}
+
+impl Pool {
+    /// An empty pool; chunks are made when they are first asked for.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A chunk of `CHUNK_BYTES`, with whatever bytes its last user left in it.
+    #[must_use]
+    pub fn take(&self) -> Chunk {
+        let free = self.shelf.free.borrow_mut().pop();
+        let bytes = free.unwrap_or_else(|| zeroed(CHUNK_BYTES));
+        self.shelf.taken.set(self.shelf.taken.get() + 1);
+        Chunk { bytes: Some(bytes), shelf: Rc::clone(&self.shelf) }
+    }
+
+    /// A chunk of at least `bytes`, outside the pool, for a message that must be assembled.
+    #[must_use]
+    pub fn take_large(&self, bytes: usize) -> Chunk {
+        self.shelf.taken.set(self.shelf.taken.get() + 1);
+        Chunk { bytes: Some(zeroed(bytes)), shelf: Rc::clone(&self.shelf) }
+    }
+
+    /// A chunk that holds exactly `bytes`; for replies and requests made here.
+    #[must_use]
+    pub fn own(&self, bytes: Vec<u8>) -> Chunk {
+        self.shelf.taken.set(self.shelf.taken.get() + 1);
+        Chunk { bytes: Some(Rc::from(bytes)), shelf: Rc::clone(&self.shelf) }
+    }
+
+    /// Chunks now in somebody's hands.
+    #[must_use]
+    pub fn taken(&self) -> usize {
+        self.shelf.taken.get()
+    }
+
+    /// Chunks waiting to be used.
+    #[must_use]
+    pub fn pooled(&self) -> usize {
+        self.shelf.free.borrow().len()
+    }
+
+    /// Bytes copied in user space since the worker started: every copy of the data path is counted here.
+    #[must_use]
+    pub fn copied_bytes(&self) -> u64 {
+        self.shelf.copied_bytes.get()
+    }
+
+    /// The one place where the data path copies payload bytes.
+    pub fn copy(&self, to: &mut [u8], from: &[u8]) {
+        self.shelf.copied_bytes.set(self.shelf.copied_bytes.get() + from.len() as u64);
+        to.copy_from_slice(from);
+    }
+
+    pub(crate) fn take_list(&self) -> Vec<Message> {
+        self.shelf.lists.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub(crate) fn give_list(&self, mut list: Vec<Message>) {
+        list.clear();
+        let mut lists = self.shelf.lists.borrow_mut();
+        if lists.len() < FREE_LISTS_MAX {
+            lists.push(list);
+        }
+    }
+}
+
+fn zeroed(bytes: usize) -> Rc<[u8]> {
+    std::iter::repeat_n(0, bytes).collect()
+}
+
+/// Memory with one or more owners; see the module's text.
+pub struct Chunk {
+    /// `None` only while being dropped.
+    bytes: Option<Rc<[u8]>>,
+    shelf: Rc<Shelf>,
+}
+
+impl Chunk {
+    /// The bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.as_deref().unwrap_or_default()
+    }
+
+    /// The bytes to write into, if nobody else holds this chunk.
+    pub fn bytes_mut(&mut self) -> Option<&mut [u8]> {
+        self.bytes.as_mut().and_then(Rc::get_mut)
+    }
+
+    /// True when a pin elsewhere keeps these bytes.
+    #[must_use]
+    pub fn is_pinned(&self) -> bool {
+        self.bytes.as_ref().is_some_and(|bytes| Rc::strong_count(bytes) > 1)
+    }
+
+    /// One more owner of the same bytes. Costs two counter increments, no allocation.
+    #[must_use]
+    pub fn pin(&self) -> Self {
+        Self { bytes: self.bytes.as_ref().map(Rc::clone), shelf: Rc::clone(&self.shelf) }
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        let Some(bytes) = self.bytes.take() else { return };
+        if Rc::strong_count(&bytes) > 1 {
+            return;
+        }
+        self.shelf.taken.set(self.shelf.taken.get() - 1);
+        let mut free = self.shelf.free.borrow_mut();
+        if bytes.len() == CHUNK_BYTES && free.len() < FREE_CHUNKS_MAX {
+            free.push(bytes);
+        }
+    }
+}

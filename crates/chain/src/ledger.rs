@@ -1,0 +1,231 @@
+//! The ledger: every request a client has in flight, from the moment it was read until its one end.
+//!
+//! Two parts, both pure and the same for all protocols. [`Ledger`] is the client's side: a slab of entries with
+//! generations, so that a ticket of an ended request can never name its successor. [`IdTable`] is a server
+//! connection's side: which ticket a reply with this id belongs to.
+
+use wire::Head;
+
+use crate::stream::Tick;
+use crate::transform::Need;
+
+/// Requests of one client in flight at once; beyond that the client is not read. Drivers use up to 2,048 on a
+/// connection, and a CQL connection has 32,768 stream ids.
+pub const IN_FLIGHT_MAX: usize = 8192;
+
+/// Names one entry of a ledger, for as long as that entry lives.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    index: u32,
+    generation: u32,
+}
+
+impl Ticket {
+    /// The ticket of a message that answers no request.
+    pub const NONE: Self = Self { index: u32::MAX, generation: 0 };
+}
+
+/// Where a request is.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// In the chain: no byte of it has been given to a server connection.
+    Chain,
+    /// Given to a sink: it may have run.
+    Sink,
+}
+
+/// What the ledger keeps of a request.
+#[derive(Copy, Clone, Debug)]
+pub struct Entry {
+    /// Counts the requests of this client from 0, in the order they were read.
+    pub sequence: u64,
+    /// The request's header as the client sent it.
+    pub head: Head,
+    /// When the request was read.
+    pub read_at: Tick,
+    /// How much of the reply the transforms want to see.
+    pub reply_need: Need,
+    /// Where the request is.
+    pub stage: Stage,
+}
+
+#[derive(Clone, Copy)]
+struct Slot {
+    generation: u32,
+    entry: Option<Entry>,
+}
+
+/// The requests of one client in flight.
+#[derive(Default)]
+pub struct Ledger {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    /// `stride` tags a slot, one a transform of the chain.
+    tags: Vec<u32>,
+    stride: usize,
+    next_sequence: u64,
+}
+
+impl Ledger {
+    /// A ledger for a chain of `transforms` transforms.
+    #[must_use]
+    pub fn new(transforms: usize) -> Self {
+        Self { stride: transforms, ..Self::default() }
+    }
+
+    /// Requests in flight.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// True when every request has had its end.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Enters a request.
+    pub fn open(&mut self, head: Head, read_at: Tick, reply_need: Need) -> Ticket {
+        let entry =
+            Entry { sequence: self.next_sequence, head, read_at, reply_need, stage: Stage::Chain };
+        self.next_sequence += 1;
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot { generation: 0, entry: None });
+            self.tags.resize(self.slots.len() * self.stride, 0);
+            u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
+        });
+        let stride = self.stride;
+        if let Some(tags) = self.tags.get_mut(index as usize * stride..(index as usize + 1) * stride) {
+            tags.fill(0);
+        }
+        match self.slots.get_mut(index as usize) {
+            Some(slot) => {
+                slot.entry = Some(entry);
+                Ticket { index, generation: slot.generation }
+            }
+            None => Ticket::NONE,
+        }
+    }
+
+    /// The entry of a ticket, if it has not ended.
+    #[must_use]
+    pub fn get(&self, ticket: Ticket) -> Option<&Entry> {
+        let slot = self.slots.get(ticket.index as usize)?;
+        slot.entry.as_ref().filter(|_| slot.generation == ticket.generation)
+    }
+
+    /// As [`Ledger::get`], to change.
+    pub fn get_mut(&mut self, ticket: Ticket) -> Option<&mut Entry> {
+        let slot = self.slots.get_mut(ticket.index as usize)?;
+        slot.entry.as_mut().filter(|_| slot.generation == ticket.generation)
+    }
+
+    /// Ends a request; the second end of one is `None`.
+    pub fn close(&mut self, ticket: Ticket) -> Option<Entry> {
+        let slot = self.slots.get_mut(ticket.index as usize)?;
+        if slot.generation != ticket.generation {
+            return None;
+        }
+        let entry = slot.entry.take()?;
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(ticket.index);
+        Some(entry)
+    }
+
+    /// The tag that transform `layer` left on a request; 0 if it left none.
+    #[must_use]
+    pub fn tag(&self, ticket: Ticket, layer: usize) -> u32 {
+        self.get(ticket)
+            .and_then(|_| self.tags.get(ticket.index as usize * self.stride + layer))
+            .copied()
+            .unwrap_or_default()
+    }
+
+    /// Leaves a tag of transform `layer` on a request.
+    pub fn set_tag(&mut self, ticket: Ticket, layer: usize, tag: u32) {
+        if layer < self.stride
+            && self.get(ticket).is_some()
+            && let Some(place) = self.tags.get_mut(ticket.index as usize * self.stride + layer)
+        {
+            *place = tag;
+        }
+    }
+
+    /// Every request in flight, oldest first. Allocates: for the end of a connection, not for its life.
+    #[must_use]
+    pub fn open_tickets(&self) -> Vec<Ticket> {
+        let mut open: Vec<(u64, Ticket)> = Vec::with_capacity(self.len());
+        for (index, slot) in (0..).zip(&self.slots) {
+            if let Some(entry) = &slot.entry {
+                open.push((entry.sequence, Ticket { index, generation: slot.generation }));
+            }
+        }
+        open.sort_unstable_by_key(|(sequence, _)| *sequence);
+        open.into_iter().map(|(_, ticket)| ticket).collect()
+    }
+}
+
+/// Slots of a page of an [`IdTable`]: 512 bytes, enough for what most drivers have in flight.
+const PAGE_IDS: usize = 64;
+
+type Page = Box<[Ticket; PAGE_IDS]>;
+
+/// Which request a reply with this id answers, on one server connection. Pages are made when first used.
+#[derive(Default)]
+pub struct IdTable {
+    pages: Vec<Option<Page>>,
+    /// Requests whose id was already in flight, oldest first. Cassandra answers both, so both must be awaited.
+    repeated: Vec<(u16, Ticket)>,
+    len: usize,
+}
+
+impl IdTable {
+    /// Ids that await a reply.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True when no reply is awaited.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Awaits a reply with this id.
+    pub fn insert(&mut self, id: u16, ticket: Ticket) {
+        self.len += 1;
+        let (page, place) = (id as usize / PAGE_IDS, id as usize % PAGE_IDS);
+        if page >= self.pages.len() {
+            self.pages.resize_with(page + 1, || None);
+        }
+        let Some(page) = self.pages.get_mut(page) else { return };
+        let page = page.get_or_insert_with(|| Box::new([Ticket::NONE; PAGE_IDS]));
+        match page.get_mut(place) {
+            Some(slot) if *slot == Ticket::NONE => *slot = ticket,
+            _ => self.repeated.push((id, ticket)),
+        }
+    }
+
+    /// The oldest request that awaits a reply with this id.
+    #[must_use]
+    pub fn peek(&self, id: u16) -> Option<Ticket> {
+        let page = self.pages.get(id as usize / PAGE_IDS)?.as_ref()?;
+        page.get(id as usize % PAGE_IDS).copied().filter(|ticket| *ticket != Ticket::NONE)
+    }
+
+    /// The oldest request that awaits a reply with this id; it awaits it no longer.
+    pub fn take(&mut self, id: u16) -> Option<Ticket> {
+        let slot = self.pages.get_mut(id as usize / PAGE_IDS)?.as_mut()?.get_mut(id as usize % PAGE_IDS)?;
+        if *slot == Ticket::NONE {
+            return None;
+        }
+        self.len -= 1;
+        let ticket = std::mem::replace(slot, Ticket::NONE);
+        if let Some(next) = self.repeated.iter().position(|(repeated, _)| *repeated == id) {
+            *slot = self.repeated.remove(next).1;
+        }
+        Some(ticket)
+    }
+}

@@ -1,0 +1,302 @@
+//! The message and the batch: views of frames for one synchronous run of the chain.
+//!
+//! A [`Batch`] borrows the chunk its frames were received in. A transform looks at its messages through
+//! [`Item`] and gives verdicts. What must outlive the run is pinned or copied by the code that needs it.
+
+use std::ops::Range;
+
+use wire::{ConnectionState, ErrorKind, Head, Protocol, QueryType, Side};
+
+use crate::chunk::{Chunk, Pool};
+use crate::ledger::{Entry, Ledger, Stage, Ticket};
+use crate::transform::Need;
+
+/// What becomes of a message.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes on; unchanged unless it was replaced.
+    Pass,
+    /// It ends here: a request that was answered.
+    Answered,
+}
+
+/// One message of a run: what its header says and where its bytes are.
+pub struct Message {
+    pub(crate) head: Head,
+    /// Where its first byte is in the chunk of the run.
+    pub(crate) start: usize,
+    /// Its bytes in that chunk; fewer than `head.frame_bytes` when only its head is here.
+    pub(crate) here: usize,
+    pub(crate) ticket: Ticket,
+    pub(crate) verdict: Verdict,
+    /// The bytes that take its place.
+    pub(crate) own: Option<Chunk>,
+}
+
+impl Message {
+    /// A message as it was framed: `here` bytes of it begin at `start`.
+    #[must_use]
+    pub fn new(head: Head, start: usize, here: usize) -> Self {
+        Self { head, start, here, ticket: Ticket::NONE, verdict: Verdict::Pass, own: None }
+    }
+
+    /// As [`Message::new`], for a reply to the request that `ticket` names.
+    #[must_use]
+    pub fn reply(head: Head, start: usize, here: usize, ticket: Ticket) -> Self {
+        Self { ticket, ..Self::new(head, start, here) }
+    }
+
+    /// The ledger's name of the request that this message is, or answers.
+    #[must_use]
+    pub fn ticket(&self) -> Ticket {
+        self.ticket
+    }
+
+    /// The header as it was received.
+    #[must_use]
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// Says which request this reply answers.
+    pub fn set_ticket(&mut self, ticket: Ticket) {
+        self.ticket = ticket;
+    }
+
+    /// Bytes of it that are still to come.
+    #[must_use]
+    pub fn rest(&self) -> u64 {
+        if self.own.is_some() { 0 } else { (self.head.frame_bytes as usize).saturating_sub(self.here) as u64 }
+    }
+
+    fn range(&self) -> Range<usize> {
+        self.start..self.start + self.here
+    }
+
+    pub(crate) fn is_whole(&self) -> bool {
+        self.own.is_some() || self.here >= self.head.frame_bytes as usize
+    }
+}
+
+/// A reply that was made on the way down, and the layer it was made at.
+pub(crate) struct Answer {
+    pub(crate) layer: usize,
+    pub(crate) message: Message,
+}
+
+/// The messages of one run, in the order they were received.
+pub struct Batch<'b> {
+    pub(crate) protocol: Protocol,
+    pub(crate) side: Side,
+    pub(crate) pool: &'b Pool,
+    pub(crate) chunk: &'b Chunk,
+    pub(crate) messages: &'b mut Vec<Message>,
+    pub(crate) ledger: &'b mut Ledger,
+    pub(crate) answers: &'b mut Vec<Answer>,
+    /// Which transform is looking, counted from the client.
+    pub(crate) layer: usize,
+}
+
+impl Batch<'_> {
+    /// Messages in this run, those among them that an earlier transform has already answered included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// True when there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// The protocol of these messages.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// Hands over every message that is still on its way, in order.
+    pub fn each(&mut self, mut look: impl FnMut(&mut Item<'_>)) {
+        for index in 0..self.messages.len() {
+            let Some(message) = self.messages.get_mut(index) else { break };
+            if message.verdict == Verdict::Pass {
+                look(&mut Item {
+                    protocol: self.protocol,
+                    side: self.side,
+                    pool: self.pool,
+                    chunk: self.chunk,
+                    message,
+                    ledger: self.ledger,
+                    answers: self.answers,
+                    layer: self.layer,
+                });
+            }
+        }
+    }
+
+    /// Everything that goes on, in order: each message is reported first, so that a sink can await its reply, then
+    /// the places of the bytes. Neighbours in the chunk of the run are one place.
+    ///
+    /// # Errors
+    /// What `bytes` said; the rest is not handed over.
+    pub fn outgoing<E>(
+        &mut self,
+        mut message: impl FnMut(&Message, &mut Ledger),
+        mut bytes: impl FnMut(Outgoing<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let chunk = self.chunk;
+        let mut run: Range<usize> = 0..0;
+        for passing in self.messages.iter().filter(|message| message.verdict == Verdict::Pass) {
+            message(passing, self.ledger);
+            let range = passing.range();
+            if passing.own.is_none() && run.end == range.start && !run.is_empty() {
+                run.end = range.end;
+                continue;
+            }
+            let before = std::mem::replace(&mut run, if passing.own.is_none() { range } else { 0..0 });
+            if !before.is_empty() {
+                bytes(Outgoing::Received(chunk, before))?;
+            }
+            if let Some(own) = &passing.own {
+                bytes(Outgoing::Made(own))?;
+            }
+        }
+        if run.is_empty() { Ok(()) } else { bytes(Outgoing::Received(chunk, run)) }
+    }
+
+    /// The last message, whose tail may still be to come.
+    pub(crate) fn last(&self) -> Option<&Message> {
+        self.messages.last()
+    }
+}
+
+/// Bytes on their way out of a batch.
+pub enum Outgoing<'o> {
+    /// A range of the chunk they were received in: best written from there.
+    Received(&'o Chunk, Range<usize>),
+    /// Bytes that were made here; small, best gathered with others.
+    Made(&'o Chunk),
+}
+
+/// One message of a [`Batch`], to look at and to judge.
+pub struct Item<'i> {
+    protocol: Protocol,
+    side: Side,
+    pool: &'i Pool,
+    chunk: &'i Chunk,
+    message: &'i mut Message,
+    ledger: &'i mut Ledger,
+    answers: &'i mut Vec<Answer>,
+    layer: usize,
+}
+
+impl Item<'_> {
+    /// What the header says.
+    #[must_use]
+    pub fn head(&self) -> &Head {
+        &self.message.head
+    }
+
+    /// The frame, header included: all of it, or as much of a large one as `Need` asked for.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        match &self.message.own {
+            Some(own) => own.bytes(),
+            None => self.chunk.bytes().get(self.message.range()).unwrap_or_default(),
+        }
+    }
+
+    /// True when [`Item::bytes`] is the whole frame.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.message.is_whole()
+    }
+
+    /// The request: this message itself on the way down, the one it answers on the way up.
+    /// `None` for a message that answers none (an event).
+    #[must_use]
+    pub fn request(&self) -> Option<&Entry> {
+        self.ledger.get(self.message.ticket)
+    }
+
+    /// The kind of query of a request; `None` when its bytes do not show it (compressed, or beyond what is here).
+    #[must_use]
+    pub fn query_type(&self) -> Option<QueryType> {
+        self.protocol.query_type(self.head(), self.bytes())
+    }
+
+    /// Whether a request carries state of its connection.
+    #[must_use]
+    pub fn connection_state(&self) -> ConnectionState {
+        self.protocol.connection_state(self.head(), self.bytes())
+    }
+
+    /// The message in one line for people.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        self.protocol.describe(self.side, self.head(), self.bytes())
+    }
+
+    /// The tag this transform left on the request.
+    #[must_use]
+    pub fn tag(&self) -> u32 {
+        self.ledger.tag(self.message.ticket, self.layer)
+    }
+
+    /// Leaves a tag on the request, to be found again on its reply.
+    pub fn set_tag(&mut self, tag: u32) {
+        self.ledger.set_tag(self.message.ticket, self.layer, tag);
+    }
+
+    /// Asks to see more of the reply to this request than its header.
+    pub fn need_reply(&mut self, need: Need) {
+        if let Some(entry) = self.ledger.get_mut(self.message.ticket) {
+            entry.reply_need = entry.reply_need.max(need);
+        }
+    }
+
+    /// Answers a request with a frame of the protocol. The reply takes the request's place: the transforms above
+    /// see it, those below see neither. On a reply this does nothing.
+    pub fn answer(&mut self, frame: Vec<u8>) {
+        if self.side == Side::Response || self.message.verdict != Verdict::Pass {
+            return;
+        }
+        if let Some(answer) = reply_message(self.protocol, self.pool, frame, self.message.ticket) {
+            self.message.verdict = Verdict::Answered;
+            self.answers.push(Answer { layer: self.layer, message: answer });
+        }
+    }
+
+    /// Answers a request with an error in the protocol's words.
+    pub fn answer_error(&mut self, kind: ErrorKind, text: &str) {
+        self.answer(self.protocol.error_reply(&self.message.head, kind, text));
+    }
+
+    /// Replaces a whole message by other bytes: one frame of the protocol, with the same id.
+    /// A message of which only the head is here stays as it is: its tail could not be replaced.
+    pub fn replace(&mut self, frame: Vec<u8>) {
+        if self.message.is_whole() {
+            self.message.own = Some(self.pool.own(frame));
+        }
+    }
+}
+
+/// A reply made here, or `None` if `frame` is no lawful frame.
+pub(crate) fn reply_message(
+    protocol: Protocol,
+    pool: &Pool,
+    frame: Vec<u8>,
+    ticket: Ticket,
+) -> Option<Message> {
+    let wire::Framed::Frame(head) = protocol.frame(&frame, Side::Response, u32::MAX) else { return None };
+    let here = frame.len();
+    Some(Message { own: Some(pool.own(frame)), ..Message::reply(head, 0, here, ticket) })
+}
+
+/// The stage of a request whose bytes are given to a server connection.
+pub fn mark_sent(message: &Message, ledger: &mut Ledger) {
+    if let Some(entry) = ledger.get_mut(message.ticket()) {
+        entry.stage = Stage::Sink;
+    }
+}

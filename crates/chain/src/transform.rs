@@ -1,0 +1,221 @@
+//! The contract: what a transform and a sink are, how long each part of one lives, and what it is asked.
+//!
+//! **Three lifetimes.** A [`Builder`] is one topology entry: `Send + Sync`, it holds what is global by meaning.
+//! On each worker it makes one [`WorkerPart`], which holds what the clients of that worker share; that makes one
+//! [`Link`] a client. The last two never leave their thread: no locks, no atomics, no `Send`.
+//!
+//! **Three hooks**, all synchronous, called by [`crate::Chain`] so that nobody can forget the next one:
+//! [`Transform::requests`] on the way to the server, [`Transform::responses`] on the way back,
+//! [`Transform::woken`] when something else happened.
+//!
+//! **Need** is settled before the first byte of a message moves on: nothing but the header, its first chunk, or all
+//! of it. A message larger than a chunk with need `None` or `Head` is seen once, and that verdict rules its tail.
+//!
+//! **Ends.** For every request that a transform let pass it sees exactly one end: a reply in `responses`, or
+//! `woken(Why::Closing)`, which ends all that are left.
+
+use std::fmt;
+use std::ops::Range;
+use std::rc::Rc;
+
+use wire::Protocol;
+
+use crate::chain::Up;
+use crate::chunk::{Chunk, Pool};
+use crate::message::Batch;
+use crate::stream::{Connector, Cx, Tick};
+
+/// How much of a message a transform looks at.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Need {
+    /// The header alone. A large message flows through as it arrives.
+    #[default]
+    None,
+    /// Its first chunk, or all of it if it is smaller.
+    Head,
+    /// All of it, assembled under `WHOLE_BYTES_MAX`.
+    Whole,
+}
+
+/// The largest message that is assembled for a transform that needs it whole; the sender of a larger one gets an
+/// error. 16 MiB is Cassandra's own default for a request (`native_transport_max_frame_size`).
+pub const WHOLE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Why [`Transform::woken`] is called.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The deadline this transform asked for has come.
+    Deadline,
+    /// The client is gone or its connection is being closed: every request left has had its end.
+    Closing,
+}
+
+/// Sees every request and every reply of one client.
+pub trait Transform {
+    /// How much of a request with this opcode `requests` looks at. Asked once a chain.
+    fn request_need(&self, _opcode: u8) -> Need {
+        Need::None
+    }
+
+    /// How much of the reply to a request with this opcode `responses` looks at. Asked once a chain;
+    /// [`crate::Item::need_reply`] raises it for one request.
+    fn reply_need(&self, _request_opcode: u8) -> Need {
+        Need::None
+    }
+
+    /// Requests on their way to the server.
+    ///
+    /// # Errors
+    /// A fault ends this client: every request not yet sent is answered with it.
+    fn requests(&mut self, _cx: &mut Cx<'_, '_>, _batch: &mut Batch<'_>) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    /// Replies on their way to the client, in the order in which they completed.
+    ///
+    /// # Errors
+    /// As for `requests`.
+    fn responses(&mut self, _cx: &mut Cx<'_, '_>, _batch: &mut Batch<'_>) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    /// Something else happened.
+    ///
+    /// # Errors
+    /// As for `requests`.
+    fn woken(&mut self, _cx: &mut Cx<'_, '_>, _why: Why) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    /// When this transform wants to be woken.
+    fn deadline(&self) -> Option<Tick> {
+        None
+    }
+}
+
+/// What one poll of a sink or a chain achieved.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Something moved; there may be more.
+    Moved,
+    /// Nothing can move until the task is woken.
+    Idle,
+}
+
+/// The end of a chain: talks to servers, or answers by itself.
+///
+/// `submit` never refuses; backpressure is [`Sink::is_over_mark`], upon which the client is not read.
+pub trait Sink {
+    /// Takes every message of the batch that is still on its way. Its last one may be the head of a large message,
+    /// whose tail follows by `submit_tail` before the next `submit`.
+    ///
+    /// # Errors
+    /// A fault ends this client.
+    fn submit(&mut self, cx: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault>;
+
+    /// Takes more bytes of the large message that ended the last batch.
+    ///
+    /// # Errors
+    /// A fault ends this client.
+    fn submit_tail(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        chunk: &Chunk,
+        range: Range<usize>,
+    ) -> Result<(), Fault>;
+
+    /// Moves what can be moved, and hands replies to `up`.
+    ///
+    /// # Errors
+    /// A fault ends this client, after what arrived was delivered.
+    fn poll(&mut self, cx: &mut Cx<'_, '_>, up: &mut Up<'_>) -> Result<Progress, Fault>;
+
+    /// True while more is queued than should be.
+    fn is_over_mark(&self) -> bool;
+
+    /// When this sink wants to be polled though nothing came.
+    fn deadline(&self) -> Option<Tick>;
+}
+
+/// What a worker part makes for one client.
+pub enum Link {
+    /// A transform in the chain.
+    Transform(Box<dyn Transform>),
+    /// The chain's end.
+    Sink(Box<dyn Sink>),
+}
+
+/// One entry of the topology.
+pub trait Builder: Send + Sync {
+    /// Makes the part that the clients of one worker share. Called on that worker's thread.
+    fn worker(&self, worker: &WorkerCx) -> Box<dyn WorkerPart>;
+}
+
+/// What a worker hands to its parts.
+pub struct WorkerCx {
+    /// The worker's chunks.
+    pub pool: Pool,
+    /// Opens streams toward servers.
+    pub connector: Rc<dyn Connector>,
+    /// The protocol of the chain.
+    pub protocol: Protocol,
+}
+
+/// What the clients of one worker share of one topology entry.
+pub trait WorkerPart {
+    /// Makes the part of one client.
+    fn client(&self) -> Link;
+}
+
+/// What ended a client, outermost cause first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    causes: Vec<String>,
+    /// True when no byte of any request in flight reached a server: each can be given a definite error.
+    pub nothing_sent: bool,
+}
+
+impl Fault {
+    /// A fault with one cause.
+    #[must_use]
+    pub fn new(cause: impl Into<String>) -> Self {
+        Self { causes: vec![cause.into()], nothing_sent: false }
+    }
+
+    /// Adds what the innermost cause so far was caused by.
+    #[must_use]
+    pub fn caused_by(mut self, cause: impl fmt::Display) -> Self {
+        self.causes.push(cause.to_string());
+        self
+    }
+
+    /// Puts a wider cause around this fault.
+    #[must_use]
+    pub fn within(mut self, cause: impl Into<String>) -> Self {
+        self.causes.insert(0, cause.into());
+        self
+    }
+
+    /// Says that no byte of any request in flight reached a server.
+    #[must_use]
+    pub fn nothing_sent(mut self) -> Self {
+        self.nothing_sent = true;
+        self
+    }
+}
+
+/// The outermost cause, then the list of what caused it: the form in which users of upstream know it.
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (first, rest) = self.causes.split_first().map_or(("", &[][..]), |(first, rest)| (first, rest));
+        f.write_str(first)?;
+        match rest {
+            [] => Ok(()),
+            [only] => write!(f, "\n\nCaused by:\n    {only}"),
+            _ => {
+                f.write_str("\n\nCaused by:")?;
+                rest.iter().enumerate().try_for_each(|(index, cause)| write!(f, "\n    {index}: {cause}"))
+            }
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Metrics as Prometheus reads them: text format 0.0.4.
+
+use std::fmt::{Display, Write};
+
+use crate::metrics::{Catalog, Process, Snapshot, SummarySnapshot, TransformSnapshot, load};
+
+/// Quantiles of every summary.
+const QUANTILES: [(&str, f64); 8] = [
+    ("0", 0.0),
+    ("0.1", 0.1),
+    ("0.5", 0.5),
+    ("0.9", 0.9),
+    ("0.95", 0.95),
+    ("0.99", 0.99),
+    ("0.999", 0.999),
+    ("1", 1.0),
+];
+
+/// Microseconds to seconds.
+const SECONDS: f64 = 1e-6;
+
+/// A plain number.
+const PLAIN: f64 = 1.0;
+
+/// All metrics of the process.
+#[must_use]
+pub fn render(catalog: &Catalog, snapshots: &[Snapshot], process: &Process) -> String {
+    let mut page = Page(String::new());
+    sources(&mut page, catalog, snapshots, process);
+    chains(&mut page, catalog, snapshots);
+    transforms(&mut page, catalog, snapshots);
+    let total = |of: fn(&Snapshot) -> u64| snapshots.iter().map(of).sum::<u64>();
+    page.family("shotover_chunks_taken", "gauge", "Chunks of memory now in use");
+    page.line("shotover_chunks_taken", &[], total(|snapshot| snapshot.chunks_taken));
+    page.family("shotover_chunks_pooled", "gauge", "Chunks of memory kept for reuse");
+    page.line("shotover_chunks_pooled", &[], total(|snapshot| snapshot.chunks_pooled));
+    page.0
+}
+
+fn sources(page: &mut Page, catalog: &Catalog, snapshots: &[Snapshot], process: &Process) {
+    let named = || catalog.sources.iter().zip(&process.sources);
+    page.family("connections_opened", "counter", "Clients accepted");
+    for (source, counts) in named() {
+        page.line("connections_opened", &[("source", &source.name)], load(&counts.opened));
+    }
+    page.family("shotover_available_connections_count", "gauge", "Places for further clients");
+    for (source, counts) in named() {
+        let name = "shotover_available_connections_count";
+        page.line(name, &[("source", &source.name)], load(&counts.available));
+    }
+    page.family("shotover_connections_accept_failures_count", "counter", "Accepts that failed");
+    for (source, counts) in named() {
+        let name = "shotover_connections_accept_failures_count";
+        page.line(name, &[("source", &source.name)], load(&counts.accept_failures));
+    }
+    page.family(
+        "shotover_listener_create_failures_count",
+        "counter",
+        "Listeners that could not be made again",
+    );
+    for (source, counts) in named() {
+        let name = "shotover_listener_create_failures_count";
+        page.line(name, &[("source", &source.name)], load(&counts.create_failures));
+    }
+    page.family("shotover_client_protocol_version_count", "counter", "Sessions begun, by protocol version");
+    for (index, version) in ["v3", "v4", "v5"].iter().enumerate() {
+        let versions = snapshots.iter().flat_map(|snapshot| &snapshot.protocol_versions);
+        let count: u64 = versions.filter_map(|versions| versions.get(index)).sum();
+        page.line("shotover_client_protocol_version_count", &[("version", version)], count);
+    }
+}
+
+fn chains(page: &mut Page, catalog: &Catalog, snapshots: &[Snapshot]) {
+    type Number = fn(&crate::metrics::ChainSnapshot) -> u64;
+    let numbers: [(&str, &str, Number); 2] = [
+        ("shotover_chain_total_count", "Runs of the chain toward the server", |chain| chain.total),
+        ("shotover_chain_failures_count", "Runs of the chain that failed", |chain| chain.failures),
+    ];
+    for (name, help, number) in numbers {
+        page.family(name, "counter", help);
+        for (index, chain) in catalog.chains.iter().enumerate() {
+            let of_workers = snapshots.iter().filter_map(|snapshot| snapshot.chains.get(index));
+            page.line(name, &[("chain", &chain.name)], of_workers.map(number).sum::<u64>());
+        }
+    }
+    type Part = fn(&crate::metrics::ChainSnapshot) -> &SummarySnapshot;
+    let summaries: [(&str, &str, f64, Part); 3] = [
+        ("shotover_chain_requests_batch_size", "Requests of a run", PLAIN, |chain| {
+            &chain.requests_batch_size
+        }),
+        ("shotover_chain_responses_batch_size", "Replies of a run", PLAIN, |chain| {
+            &chain.responses_batch_size
+        }),
+        (
+            "shotover_chain_latency_seconds",
+            "From reading a request to its reply leaving the chain",
+            SECONDS,
+            |chain| &chain.latency,
+        ),
+    ];
+    for (name, help, unit, part) in summaries {
+        page.family(name, "summary", help);
+        for (index, chain) in catalog.chains.iter().enumerate() {
+            let of_workers = snapshots.iter().filter_map(|snapshot| snapshot.chains.get(index));
+            page.summary(name, &[("chain", &chain.name)], unit, of_workers.map(part));
+        }
+    }
+}
+
+fn transforms(page: &mut Page, catalog: &Catalog, snapshots: &[Snapshot]) {
+    let mut kinds: Vec<&str> =
+        catalog.chains.iter().flat_map(|chain| chain.transforms.iter().map(String::as_str)).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    // Transforms of one type share a series, whatever chain and worker they are in.
+    let of_kind = |kind: &str| -> Vec<&TransformSnapshot> {
+        let places = catalog.chains.iter().enumerate().flat_map(|(chain, entry)| {
+            let same = entry.transforms.iter().enumerate().filter(|(_, named)| *named == kind);
+            same.map(move |(layer, _)| (chain, layer))
+        });
+        let parts = places.flat_map(|(chain, layer)| {
+            snapshots.iter().filter_map(move |snapshot| snapshot.chains.get(chain)?.transforms.get(layer))
+        });
+        parts.collect()
+    };
+    page.family("shotover_transform_total_count", "counter", "Runs of transforms of this type");
+    for kind in &kinds {
+        let count = of_kind(kind).iter().map(|part| part.total).sum::<u64>();
+        page.line("shotover_transform_total_count", &[("transform", kind)], count);
+    }
+    page.family(
+        "shotover_transform_failures_count",
+        "counter",
+        "Runs of transforms of this type that failed",
+    );
+    for kind in &kinds {
+        let count = of_kind(kind).iter().map(|part| part.failures).sum::<u64>();
+        page.line("shotover_transform_failures_count", &[("transform", kind)], count);
+    }
+    let help = "From reading a request to its reply passing this transform";
+    page.family("shotover_transform_latency_seconds", "summary", help);
+    for kind in &kinds {
+        let parts = of_kind(kind);
+        let name = "shotover_transform_latency_seconds";
+        page.summary(name, &[("transform", kind)], SECONDS, parts.iter().map(|part| &part.latency));
+    }
+    page.family("shotover_failed_requests_count", "counter", "Error replies of servers");
+    for (index, chain) in catalog.chains.iter().enumerate() {
+        let Some((layer, kind)) = chain.transforms.iter().enumerate().next_back() else { continue };
+        let of_workers =
+            snapshots.iter().filter_map(|snapshot| snapshot.chains.get(index)?.transforms.get(layer));
+        let count = of_workers.map(|part| part.failed_requests).sum::<u64>();
+        page.line("shotover_failed_requests_count", &[("chain", &chain.name), ("transform", kind)], count);
+    }
+}
+
+struct Page(String);
+
+impl Page {
+    fn put(&mut self, arguments: std::fmt::Arguments<'_>) {
+        // Writing to a string cannot fail.
+        drop(self.0.write_fmt(arguments));
+    }
+
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        self.put(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
+    }
+
+    fn line(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+        self.0.push_str(name);
+        for (index, (label, text)) in labels.iter().enumerate() {
+            let before = if index == 0 { '{' } else { ',' };
+            self.put(format_args!("{before}{label}=\"{}\"", escaped(text)));
+        }
+        let end = if labels.is_empty() { "" } else { "}" };
+        self.put(format_args!("{end} {value}\n"));
+    }
+
+    fn summary<'s>(
+        &mut self,
+        name: &str,
+        labels: &[(&str, &str)],
+        unit: f64,
+        parts: impl Iterator<Item = &'s SummarySnapshot>,
+    ) {
+        let mut all = SummarySnapshot::default();
+        parts.for_each(|part| all.add(part));
+        for (text, quantile) in QUANTILES {
+            let value = all.recent.as_ref().map_or(0, |recent| recent.value_at_quantile(quantile));
+            let labels = [labels, &[("quantile", text)]].concat();
+            self.line(name, &labels, value as f64 * unit);
+        }
+        self.line(&format!("{name}_sum"), labels, all.sum as f64 * unit);
+        self.line(&format!("{name}_count"), labels, all.count);
+    }
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}

@@ -1,0 +1,71 @@
+//! The page as a whole, and what rolls out of it.
+
+use crate::{Catalog, ChainEntry, Process, SourceEntry, WorkerMetrics, render};
+
+fn catalog() -> Catalog {
+    Catalog {
+        sources: vec![SourceEntry { name: "a\"b".to_owned(), connection_limit: 512 }],
+        chains: vec![ChainEntry { name: "a".to_owned(), transforms: vec!["NullSink".to_owned()] }],
+    }
+}
+
+#[test]
+fn every_series_is_there_from_the_start() {
+    let catalog = catalog();
+    let page = render(&catalog, &[], &Process::new(&catalog));
+    for line in [
+        "connections_opened{source=\"a\\\"b\"} 0",
+        "shotover_available_connections_count{source=\"a\\\"b\"} 512",
+        "shotover_chain_latency_seconds{chain=\"a\",quantile=\"0.999\"} 0",
+        "shotover_chain_latency_seconds_count{chain=\"a\"} 0",
+        "shotover_transform_total_count{transform=\"NullSink\"} 0",
+        "shotover_failed_requests_count{chain=\"a\",transform=\"NullSink\"} 0",
+        "shotover_client_protocol_version_count{version=\"v4\"} 0",
+        "shotover_chunks_taken 0",
+    ] {
+        assert!(page.lines().any(|known| known == line), "{line} is not in\n{page}");
+    }
+}
+
+#[test]
+fn workers_are_added_up() {
+    let catalog = catalog();
+    let workers = [WorkerMetrics::new(&catalog), WorkerMetrics::new(&catalog)];
+    for (worker, latency) in workers.iter().zip([1000, 3000]) {
+        let chain = worker.chain(0).unwrap();
+        chain.total.add(2);
+        chain.latency.record_n(latency, 10);
+    }
+    let snapshots = workers.each_ref().map(|worker| worker.snapshot(1, 2));
+    let page = render(&catalog, &snapshots, &Process::new(&catalog));
+    for line in [
+        "shotover_chain_total_count{chain=\"a\"} 4",
+        "shotover_chain_latency_seconds_sum{chain=\"a\"} 0.04",
+        "shotover_chain_latency_seconds_count{chain=\"a\"} 20",
+        "shotover_chunks_taken 2",
+        "shotover_chunks_pooled 4",
+    ] {
+        assert!(page.lines().any(|known| known == line), "{line} is not in\n{page}");
+    }
+}
+
+#[test]
+fn quantiles_forget_and_sums_do_not() {
+    let catalog = catalog();
+    let worker = WorkerMetrics::new(&catalog);
+    worker.chain(0).unwrap().latency.record_n(1_000_000, 1);
+    let median = |worker: &WorkerMetrics| {
+        let page = render(&catalog, &[worker.snapshot(0, 0)], &Process::new(&catalog));
+        let line = page
+            .lines()
+            .find(|line| line.starts_with("shotover_chain_latency_seconds{") && line.contains("\"0.5\""));
+        let sum = page.lines().find(|line| line.starts_with("shotover_chain_latency_seconds_sum"));
+        (line.unwrap().ends_with(" 0"), sum.unwrap().ends_with(" 1"))
+    };
+    assert_eq!(median(&worker), (false, true));
+    worker.rotate();
+    worker.rotate();
+    assert_eq!(median(&worker), (false, true));
+    worker.rotate();
+    assert_eq!(median(&worker), (true, true));
+}

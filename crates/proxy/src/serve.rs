@@ -1,0 +1,129 @@
+//! The task of one client: polls its loop, hands it the time, and logs how it ended.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use chain::{ChainPart, Cx};
+use net::{Accepted, Alarm, Clock, DrainSeat, Place, Seat, Serve, Tcp};
+use observe::{Snapshot, WorkerMetrics, connection_span, target};
+use sources::{Client, End, Rules};
+use tracing::{Span, debug, error, info, warn};
+
+/// What the clients of one worker and one source share.
+pub(crate) struct SourcePart {
+    pub(crate) name: Rc<str>,
+    pub(crate) chain: Rc<ChainPart>,
+    pub(crate) rules: Rc<Rules>,
+}
+
+/// Serves the clients of one worker.
+pub(crate) struct WorkerServe {
+    pub(crate) sources: Vec<SourcePart>,
+    pub(crate) seat: Seat,
+    pub(crate) metrics: Rc<WorkerMetrics>,
+}
+
+impl Serve for WorkerServe {
+    type Snapshot = Snapshot;
+
+    fn client(&self, accepted: Accepted) -> Pin<Box<dyn Future<Output = ()>>> {
+        let source = self.sources.get(accepted.source);
+        let task = source.and_then(|source| ClientTask::new(source, &self.seat, accepted));
+        Box::pin(async move {
+            if let Some(task) = task {
+                task.await;
+            }
+        })
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        self.metrics.snapshot(self.seat.pool.taken(), self.seat.pool.pooled())
+    }
+
+    fn housekeeping(&self) {
+        self.metrics.rotate();
+    }
+}
+
+struct ClientTask {
+    client: Client<Tcp>,
+    clock: Clock,
+    alarm: Alarm,
+    drain: DrainSeat,
+    is_draining: bool,
+    span: Span,
+    _place: Place,
+}
+
+impl ClientTask {
+    fn new(source: &SourcePart, seat: &Seat, accepted: Accepted) -> Option<Self> {
+        let Accepted { id, peer, socket, place, .. } = accepted;
+        let span = connection_span(id, &source.name);
+        info!(target: target::SOURCE_TASK, parent: &span, "New connection from {}", peer.ip());
+        let chain = source.chain.client()?;
+        let registered = tokio::net::TcpStream::from_std(socket).and_then(Tcp::new);
+        let tcp = registered.inspect_err(|error| debug!(parent: &span, "the client is already gone: {error}"));
+        Some(Self {
+            client: Client::new(tcp.ok()?, chain, Rc::clone(&source.rules), seat.clock.now()),
+            clock: seat.clock,
+            alarm: Alarm::default(),
+            drain: seat.drain.seat(),
+            is_draining: false,
+            span,
+            _place: place,
+        })
+    }
+}
+
+impl Future for ClientTask {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        let _entered = this.span.enter();
+        loop {
+            if !this.is_draining
+                && let Some(deadline) = this.drain.deadline(task.waker())
+            {
+                this.is_draining = true;
+                this.client.drain(deadline);
+            }
+            let mut cx = Cx { now: this.clock.now(), task };
+            if let Poll::Ready(end) = this.client.poll(&mut cx) {
+                log_end(end);
+                return Poll::Ready(());
+            }
+            let Some(deadline) = this.client.deadline() else { return Poll::Pending };
+            if this.alarm.poll_until(task, &this.clock, deadline).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+fn log_end(end: End) {
+    match end {
+        End::ClientLeft | End::Drained => debug!(target: target::SOURCE_TASK, "the connection ended: {end:?}"),
+        End::Idle => debug!(target: target::SOURCE_TASK, "the client was idle for too long"),
+        End::TimedOut => warn!(target: target::SOURCE_TASK, "the connection was closed with replies due"),
+        End::ClientFailed(error) => {
+            debug!(target: target::SOURCE_TASK, "the client's connection failed: {error}");
+        }
+        End::Refused(malformed) => match malformed.reason {
+            wire::Reason::UnsupportedVersion { version } => info!(
+                target: target::SOURCE_TASK,
+                "Negotiating protocol version: rejecting version {version} (configure the client to use a supported version by default to improve connection time)"
+            ),
+            _ => warn!(target: target::SOURCE_TASK, "failed to decode message: {malformed}"),
+        },
+        End::Failed { fault, was_busy: true } => {
+            let fault = fault.within("connection was unexpectedly terminated");
+            error!(target: target::SOURCE_TASK, "{fault}");
+        }
+        End::Failed { fault, was_busy: false } => {
+            debug!(target: target::SOURCE_TASK, "the connection ended between requests: {fault}");
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! One server connection a client, opened at the client's first request: `CassandraSinkSingle`.
+//!
+//! ```text
+//! Unconnected --first request--> Connecting --ok--> Connected --end, error, bad reply--> fault
+//!                                    \--refused, timed out--> fault (nothing was sent)
+//! ```
+
+use std::io;
+use std::ops::Range;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use chain::{
+    After, Batch, Builder, Chunk, Connecting, Connector, Cx, Fault, Filled, Framing, IdTable, Inlet, Link,
+    Message, Outgoing, Outlet, Pool, Progress, Sink, Stream, Tick, Ticket, Up, WorkerCx, WorkerPart, mark_sent,
+};
+use config::Fields;
+use wire::{Protocol, Side};
+
+/// The name of this sink in a topology.
+pub const SINGLE_KIND: &str = "CassandraSinkSingle";
+
+/// Bytes read from a server in one turn, before the other connections of the worker have theirs.
+const TURN_BYTES: usize = 64 * 1024;
+
+/// The options of `CassandraSinkSingle`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CassandraSinkSingle {
+    /// `host:port` of the server. The name is resolved at each connect.
+    pub remote_address: String,
+    /// How long an attempt to connect may take, all addresses of the name together.
+    pub connect_timeout: Duration,
+    /// How long the server may be silent while a reply is awaited.
+    pub read_timeout: Option<Duration>,
+}
+
+impl CassandraSinkSingle {
+    /// Reads the options; what is wrong with them is recorded in the fields' errors.
+    pub fn parse(fields: &mut Fields<'_>) -> Option<Self> {
+        let remote_address = fields.required_string("remote_address");
+        let connect_timeout_ms = fields.required_u64("connect_timeout_ms", 1..=u64::from(u32::MAX));
+        let read_timeout = fields.optional_u64("read_timeout", 1..=u64::from(u32::MAX));
+        Some(Self {
+            remote_address: remote_address?,
+            connect_timeout: Duration::from_millis(connect_timeout_ms?),
+            read_timeout: read_timeout.map(Duration::from_secs),
+        })
+    }
+}
+
+impl Builder for CassandraSinkSingle {
+    fn worker(&self, worker: &WorkerCx) -> Box<dyn WorkerPart> {
+        Box::new(SinglePart(Rc::new(Shared {
+            options: self.clone(),
+            pool: worker.pool.clone(),
+            connector: Rc::clone(&worker.connector),
+            protocol: worker.protocol,
+        })))
+    }
+}
+
+/// What the clients of one worker share.
+struct Shared {
+    options: CassandraSinkSingle,
+    pool: Pool,
+    connector: Rc<dyn Connector>,
+    protocol: Protocol,
+}
+
+struct SinglePart(Rc<Shared>);
+
+impl WorkerPart for SinglePart {
+    fn client(&self) -> Link {
+        Link::Sink(Box::new(Single {
+            state: State::Unconnected,
+            inlet: Inlet::new(&self.0.pool),
+            outlet: Outlet::default(),
+            awaited: IdTable::default(),
+            reply_rest: 0,
+            heard_at: Tick::default(),
+            shared: Rc::clone(&self.0),
+        }))
+    }
+}
+
+enum State {
+    Unconnected,
+    Connecting { attempt: Connecting, deadline: Tick },
+    Connected(Box<dyn Stream>),
+}
+
+/// The server connection of one client.
+struct Single {
+    shared: Rc<Shared>,
+    state: State,
+    inlet: Inlet,
+    outlet: Outlet,
+    /// The requests whose replies are due, by the client's own stream ids: nobody else is on this connection.
+    awaited: IdTable,
+    /// Bytes of a large reply that are still to come.
+    reply_rest: u64,
+    /// When the server last said something, or the first of the awaited requests was sent.
+    heard_at: Tick,
+}
+
+impl Sink for Single {
+    fn submit(&mut self, cx: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault> {
+        if self.awaited.is_empty() {
+            self.heard_at = cx.now;
+        }
+        let Self { state, outlet, awaited, shared, .. } = self;
+        if let State::Unconnected = state {
+            let attempt = shared.connector.connect(&shared.options.remote_address);
+            *state = State::Connecting { attempt, deadline: cx.now.after(shared.options.connect_timeout) };
+        }
+        let sent = batch.outgoing(
+            |message, ledger| {
+                mark_sent(message, ledger);
+                awaited.insert(stream_id(message.head().id), message.ticket());
+            },
+            |outgoing| match (&mut *state, outgoing) {
+                (State::Connected(stream), outgoing) => outlet.send_outgoing(cx, stream, outgoing),
+                (_, Outgoing::Received(chunk, range)) => {
+                    outlet.push(chunk.pin(), range);
+                    Ok(())
+                }
+                (_, Outgoing::Made(chunk)) => {
+                    outlet.push(chunk.pin(), 0..chunk.bytes().len());
+                    Ok(())
+                }
+            },
+        );
+        // What the server still sent is delivered before the fault: `poll` meets the same error when it reads.
+        sent.or_else(|_| Ok(()))
+    }
+
+    fn submit_tail(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        chunk: &Chunk,
+        range: Range<usize>,
+    ) -> Result<(), Fault> {
+        match &mut self.state {
+            State::Connected(stream) => {
+                self.outlet.send(cx, stream, chunk, range).or_else(|_| Ok(()))
+            }
+            _ => {
+                self.outlet.push(chunk.pin(), range);
+                Ok(())
+            }
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Cx<'_, '_>, up: &mut Up<'_>) -> Result<Progress, Fault> {
+        let connected = match &mut self.state {
+            State::Unconnected => return Ok(Progress::Idle),
+            State::Connected(_) => None,
+            State::Connecting { attempt, deadline } => match attempt.as_mut().poll(cx.task) {
+                Poll::Ready(Ok(stream)) => Some(stream),
+                Poll::Ready(Err(error)) => return Err(self.shared.cannot_connect(&error)),
+                Poll::Pending if cx.now >= *deadline => return Err(self.shared.connect_timed_out()),
+                Poll::Pending => return Ok(Progress::Idle),
+            },
+        };
+        if let Some(stream) = connected {
+            self.heard_at = cx.now;
+            self.state = State::Connected(stream);
+        }
+        self.poll_connected(cx, up)
+    }
+
+    fn is_over_mark(&self) -> bool {
+        !self.outlet.is_empty()
+    }
+
+    fn deadline(&self) -> Option<Tick> {
+        match &self.state {
+            State::Unconnected => None,
+            State::Connecting { deadline, .. } => Some(*deadline),
+            State::Connected(_) => self.read_deadline(),
+        }
+    }
+}
+
+impl Single {
+    fn read_deadline(&self) -> Option<Tick> {
+        let timeout = self.shared.options.read_timeout.filter(|_| !self.awaited.is_empty())?;
+        Some(self.heard_at.after(timeout))
+    }
+
+    fn poll_connected(&mut self, cx: &mut Cx<'_, '_>, up: &mut Up<'_>) -> Result<Progress, Fault> {
+        let mut progress = Progress::Idle;
+        let mut broken = None;
+        if !self.outlet.is_empty()
+            && let State::Connected(stream) = &mut self.state
+        {
+            match self.outlet.poll_flush(cx, stream) {
+                Poll::Ready(Ok(())) => progress = Progress::Moved,
+                // Reading goes on: replies may have arrived before the connection broke.
+                Poll::Ready(Err(error)) => broken = Some(error),
+                Poll::Pending => {}
+            }
+        }
+        let mut turn_bytes = 0;
+        while turn_bytes < TURN_BYTES && up.is_ready() {
+            let State::Connected(stream) = &mut self.state else { break };
+            match self.inlet.poll_fill(cx, stream) {
+                Poll::Pending => return self.nothing_to_read(cx, progress, broken),
+                Poll::Ready(Ok(Filled::Bytes { count, .. })) => {
+                    turn_bytes += count;
+                    progress = Progress::Moved;
+                    self.heard_at = cx.now;
+                    self.cut_replies(cx, up)?;
+                }
+                Poll::Ready(Ok(Filled::End)) => {
+                    return Err(Fault::new("The other side of this connection closed the connection"));
+                }
+                Poll::Ready(Err(error)) => return Err(Fault::new("IO error").caused_by(error)),
+            }
+        }
+        Ok(progress)
+    }
+
+    fn nothing_to_read(
+        &self,
+        cx: &Cx<'_, '_>,
+        progress: Progress,
+        broken: Option<io::Error>,
+    ) -> Result<Progress, Fault> {
+        if let Some(error) = broken {
+            return Err(Fault::new("IO error").caused_by(error));
+        }
+        match self.read_deadline() {
+            Some(deadline) if deadline <= cx.now => Err(Fault::new(format!(
+                "The other side of this connection did not respond within {:?}",
+                self.shared.options.read_timeout.unwrap_or_default()
+            ))),
+            _ => Ok(progress),
+        }
+    }
+
+    /// Cuts what was read into replies and hands them up.
+    fn cut_replies(&mut self, cx: &mut Cx<'_, '_>, up: &mut Up<'_>) -> Result<(), Fault> {
+        loop {
+            if self.reply_rest > 0 {
+                let Some((chunk, place)) = self.inlet.place() else { return Ok(()) };
+                let here = place.len().min(usize::try_from(self.reply_rest).unwrap_or(usize::MAX));
+                up.reply_tail(cx, chunk, place.start..place.start + here)?;
+                self.reply_rest -= here as u64;
+                self.inlet.consume(here);
+            }
+            let framing =
+                Framing { protocol: self.shared.protocol, side: Side::Response, frame_bytes_max: u32::MAX };
+            let mut messages = up.list();
+            let awaited = &self.awaited;
+            let need = |head: &wire::Head| {
+                let ticket = awaited.peek(stream_id(head.id));
+                ticket.map(|ticket| up.reply_need(ticket)).unwrap_or_default()
+            };
+            let (bytes, after) = framing.cut(&self.inlet, need, &mut messages);
+            let unknown = self.match_replies(&mut messages);
+            match self.inlet.place() {
+                Some((chunk, _)) => up.replies(cx, chunk, messages)?,
+                None => up.give_back(messages),
+            }
+            self.inlet.consume(bytes);
+            if let Some(id) = unknown {
+                return Err(Fault::new(format!("the server answered stream id {id}, which awaits no reply")));
+            }
+            match after {
+                After::Nothing => return Ok(()),
+                After::More => {}
+                After::Wait { frame_bytes } => {
+                    self.inlet.make_room(frame_bytes);
+                    return Ok(());
+                }
+                After::Tail { rest } => {
+                    self.reply_rest = rest;
+                    return Ok(());
+                }
+                After::TooLarge(head) => {
+                    let ticket = self.awaited.take(stream_id(head.id)).unwrap_or(Ticket::NONE);
+                    up.refuse_large_reply(cx, ticket)?;
+                    self.reply_rest = u64::from(head.frame_bytes);
+                }
+                After::Malformed(malformed) => {
+                    return Err(Fault::new("Message decode error").caused_by(malformed));
+                }
+            }
+        }
+    }
+
+    /// Finds the request of each reply. Everything from a reply that answers none is taken off the list, and that
+    /// reply's id is the answer.
+    fn match_replies(&mut self, messages: &mut Vec<Message>) -> Option<i32> {
+        for (index, message) in messages.iter_mut().enumerate() {
+            if self.shared.protocol.is_unsolicited(message.head()) {
+                continue;
+            }
+            let id = message.head().id;
+            match self.awaited.take(stream_id(id)) {
+                Some(ticket) => message.set_ticket(ticket),
+                None => {
+                    messages.truncate(index);
+                    return Some(id);
+                }
+            }
+        }
+        None
+    }
+}
+
+impl Shared {
+    fn cannot_connect(&self, error: &io::Error) -> Fault {
+        Fault::new(format!("Failed to connect to destination {}", self.options.remote_address))
+            .caused_by(error)
+            .nothing_sent()
+    }
+
+    fn connect_timed_out(&self) -> Fault {
+        let Self { options: CassandraSinkSingle { remote_address, connect_timeout, .. }, .. } = self;
+        Fault::new(format!(
+            "destination {remote_address} did not respond to connection attempt within {connect_timeout:?}"
+        ))
+        .nothing_sent()
+    }
+}
+
+/// The 16 bits a stream id has on the wire.
+fn stream_id(id: i32) -> u16 {
+    let [low, high, ..] = id.to_le_bytes();
+    u16::from_le_bytes([low, high])
+}

@@ -1,0 +1,477 @@
+//! The client loop: start reading here. One value a client, polled by whoever owns its task.
+//!
+//! ```text
+//!          end of input, drain                     all replies out
+//!   Open ----------------------> Ending ---------------------------------> done
+//!     \                             |
+//!      \--bad bytes, fault----------+--> Closing --errors out--> Lingering --> done
+//! ```
+//!
+//! *Open*: requests are read, cut and submitted; replies are written. Nothing is read while the chain is over its
+//! mark. *Ending*: no more requests; what is in flight is awaited. *Closing*: whatever can be answered with a definite
+//! error is. *Lingering*: our side is shut; bytes still under way are discarded, since closing a socket with unread
+//! bytes would make the kernel destroy the errors just sent.
+
+use std::io;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use chain::{After, Chain, Cx, Fault, Filled, Framing, Inlet, Outlet, Progress, Stream, Tick};
+use wire::{ErrorKind, Malformed, Side};
+
+use crate::exit::{ClientExit, ReplyProgress};
+
+/// Turns of one poll before the other connections of the worker have theirs.
+const TURNS_MAX: usize = 4;
+
+/// Bytes of replies made here that may wait for a client that does not read, before its requests wait too.
+const MADE_REPLY_BYTES_MAX: usize = 256 * 1024;
+
+/// How long replies are awaited for a client that has ended its sending side: it may be gone altogether,
+/// and TCP does not say so.
+const ENDING_MAX: Duration = Duration::from_secs(60);
+
+/// How long a client may take to read the errors it is sent before its connection is closed.
+const CLOSING_MAX: Duration = Duration::from_secs(5);
+
+/// How long bytes of a client are discarded after its connection was shut.
+const LINGER_MAX: Duration = Duration::from_secs(1);
+
+/// What the source demands of its clients.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// The longest body of a request, bytes.
+    pub frame_bytes_max: u32,
+    /// A client that sent nothing for this long, while no reply is due, is closed.
+    pub idle_timeout: Option<Duration>,
+}
+
+/// Why a client's connection ended.
+#[derive(Debug)]
+pub enum End {
+    /// The client ended it, and has all its replies.
+    ClientLeft,
+    /// The client's connection failed.
+    ClientFailed(io::Error),
+    /// It was told to end, and the client has all its replies.
+    Drained,
+    /// The client sent nothing for longer than the source allows.
+    Idle,
+    /// A deadline of an ending connection passed with replies due.
+    TimedOut,
+    /// The client sent bytes that are no lawful request.
+    Refused(Malformed),
+    /// The chain failed. `was_busy`: a request was in flight.
+    Failed { fault: Fault, was_busy: bool },
+}
+
+enum State {
+    Open,
+    Ending { end: End, deadline: Tick },
+    /// `refusal`: requests that still arrive are answered with this text.
+    Closing { end: End, deadline: Tick, refusal: Option<String> },
+    Lingering { end: End, deadline: Tick },
+    Done,
+}
+
+/// What a turn did.
+enum Turn {
+    Moved,
+    Idle,
+    Ended(End),
+}
+
+/// One client: its stream, its chain, and what waits in between.
+pub struct Client<S> {
+    stream: S,
+    inlet: Inlet,
+    outlet: Outlet,
+    chain: Chain,
+    rules: Rc<Rules>,
+    state: State,
+    /// Bytes of a large request that are still to come.
+    request_rest: u64,
+    /// Those bytes go nowhere: the request was refused.
+    drops_rest: bool,
+    /// Whole frames may wait in the inlet, uncut because the chain was over its mark.
+    has_uncut: bool,
+    replies: ReplyProgress,
+    /// When the client last sent something.
+    heard_at: Tick,
+}
+
+impl<S: Stream> Client<S> {
+    /// A client that was just accepted.
+    #[must_use]
+    pub fn new(stream: S, chain: Chain, rules: Rc<Rules>, now: Tick) -> Self {
+        Self {
+            stream,
+            inlet: Inlet::new(chain.part().pool()),
+            outlet: Outlet::default(),
+            chain,
+            rules,
+            state: State::Open,
+            request_rest: 0,
+            drops_rest: false,
+            has_uncut: false,
+            replies: ReplyProgress::default(),
+            heard_at: now,
+        }
+    }
+
+    /// Moves what can be moved. `Ready` when the connection is over and can be dropped.
+    pub fn poll(&mut self, cx: &mut Cx<'_, '_>) -> Poll<End> {
+        for _ in 0..TURNS_MAX {
+            match self.turn(cx) {
+                Turn::Moved => {}
+                Turn::Idle => return Poll::Pending,
+                Turn::Ended(end) => {
+                    self.state = State::Done;
+                    self.chain.close(cx);
+                    return Poll::Ready(end);
+                }
+            }
+        }
+        cx.task.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Ends the connection once every request in flight is answered, or at `deadline`.
+    pub fn drain(&mut self, deadline: Tick) {
+        if let State::Open = self.state {
+            self.state = State::Ending { end: End::Drained, deadline };
+        }
+    }
+
+    /// When this client wants to be polled though nothing came.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Tick> {
+        let own = match &self.state {
+            State::Open => self.idle_deadline(),
+            State::Ending { deadline, .. }
+            | State::Closing { deadline, .. }
+            | State::Lingering { deadline, .. } => Some(*deadline),
+            State::Done => None,
+        };
+        own.into_iter().chain(self.chain.deadline()).min()
+    }
+
+    fn idle_deadline(&self) -> Option<Tick> {
+        let timeout = self.rules.idle_timeout.filter(|_| self.chain.ledger().is_empty())?;
+        Some(self.heard_at.after(timeout))
+    }
+
+    fn turn(&mut self, cx: &mut Cx<'_, '_>) -> Turn {
+        let result = match &self.state {
+            State::Open => self.open(cx),
+            State::Ending { .. } => self.ending(cx),
+            State::Closing { .. } => return self.closing(cx),
+            State::Lingering { .. } => return self.lingering(cx),
+            State::Done => return Turn::Idle,
+        };
+        result.unwrap_or_else(|fault| self.fail(cx, fault))
+    }
+
+    fn open(&mut self, cx: &mut Cx<'_, '_>) -> Result<Turn, Fault> {
+        let requests = self.take_requests(cx)?;
+        if let Turn::Ended(_) = requests {
+            return Ok(requests);
+        }
+        let replies = self.take_replies(cx)?;
+        match (requests, replies) {
+            (Turn::Idle, Progress::Idle) => {}
+            _ => return Ok(Turn::Moved),
+        }
+        if self.idle_deadline().is_some_and(|deadline| deadline <= cx.now) {
+            return Ok(Turn::Ended(End::Idle));
+        }
+        Ok(Turn::Idle)
+    }
+
+    /// Reads requests, unless something below is over its mark, and submits them.
+    fn take_requests(&mut self, cx: &mut Cx<'_, '_>) -> Result<Turn, Fault> {
+        if self.is_over_mark() {
+            return Ok(Turn::Idle);
+        }
+        if !self.has_uncut {
+            match self.inlet.poll_fill(cx, &mut self.stream) {
+                Poll::Pending => return Ok(Turn::Idle),
+                Poll::Ready(Ok(Filled::Bytes { .. })) => self.heard_at = cx.now,
+                Poll::Ready(Ok(Filled::End)) => {
+                    self.state = State::Ending { end: End::ClientLeft, deadline: cx.now.after(ENDING_MAX) };
+                    return Ok(Turn::Moved);
+                }
+                Poll::Ready(Err(error)) => return Ok(Turn::Ended(End::ClientFailed(error))),
+            }
+        }
+        if let Some(malformed) = self.cut_requests(cx)? {
+            self.refuse(cx, malformed);
+        }
+        Ok(Turn::Moved)
+    }
+
+    fn is_over_mark(&self) -> bool {
+        self.chain.is_over_mark() || self.outlet.queued_bytes() > MADE_REPLY_BYTES_MAX
+    }
+
+    /// Cuts what was read into requests and submits them, until the inlet is empty or the chain is over its mark.
+    fn cut_requests(&mut self, cx: &mut Cx<'_, '_>) -> Result<Option<Malformed>, Fault> {
+        self.has_uncut = false;
+        loop {
+            self.pass_tail(cx)?;
+            if self.inlet.is_empty() {
+                return Ok(None);
+            }
+            if self.is_over_mark() {
+                self.has_uncut = true;
+                return Ok(None);
+            }
+            let framing = Framing {
+                protocol: self.chain.part().protocol(),
+                side: Side::Request,
+                frame_bytes_max: if self.replies.is_established {
+                    self.rules.frame_bytes_max
+                } else {
+                    wire::limits::FRAME_BYTES_MAX_BEFORE_HANDSHAKE
+                },
+            };
+            let mut messages = self.chain.list();
+            let need = |head: &wire::Head| self.chain.request_need(head.opcode);
+            let (bytes, after) = framing.cut(&self.inlet, need, &mut messages);
+            if let Some((chunk, _)) = self.inlet.place() {
+                self.chain.submit(cx, chunk, messages)?;
+            }
+            self.inlet.consume(bytes);
+            match after {
+                After::Nothing => return Ok(None),
+                After::More => {}
+                After::Wait { frame_bytes } => {
+                    self.inlet.make_room(frame_bytes);
+                    return Ok(None);
+                }
+                After::Tail { rest } => {
+                    self.request_rest = rest;
+                    self.drops_rest = false;
+                    return Ok(None);
+                }
+                After::TooLarge(head) => self.refuse_large(cx, head),
+                After::Malformed(malformed) => return Ok(Some(malformed)),
+            }
+        }
+    }
+
+    /// Sends on, or discards, what has come of the rest of a large request.
+    fn pass_tail(&mut self, cx: &mut Cx<'_, '_>) -> Result<(), Fault> {
+        let Some((chunk, place)) = self.inlet.place().filter(|_| self.request_rest > 0) else { return Ok(()) };
+        let here = place.len().min(usize::try_from(self.request_rest).unwrap_or(usize::MAX));
+        if !self.drops_rest {
+            self.chain.submit_tail(cx, chunk, place.start..place.start + here)?;
+        }
+        self.request_rest -= here as u64;
+        self.inlet.consume(here);
+        Ok(())
+    }
+
+    /// Answers a request that is too large to be assembled for a transform that needs it whole, and discards it.
+    fn refuse_large(&mut self, cx: &Cx<'_, '_>, head: wire::Head) {
+        let text = format!(
+            "the request has {} bytes, more than the {} a transform can be given",
+            head.frame_bytes,
+            chain::WHOLE_BYTES_MAX
+        );
+        self.chain.refuse(cx, head, &text);
+        self.request_rest = u64::from(head.frame_bytes);
+        self.drops_rest = true;
+    }
+
+    /// Lets the chain move replies to the client, and the client take those that wait.
+    fn take_replies(&mut self, cx: &mut Cx<'_, '_>) -> Result<Progress, Fault> {
+        let mut progress = Progress::Idle;
+        if !self.outlet.is_empty() && self.flush(cx)? {
+            progress = Progress::Moved;
+        }
+        if self.chain.deadline().is_some_and(|deadline| deadline <= cx.now) {
+            self.chain.wake_due(cx)?;
+        }
+        let mut exit = ClientExit {
+            protocol: self.chain.part().protocol(),
+            stream: &mut self.stream,
+            outlet: &mut self.outlet,
+            progress: &mut self.replies,
+        };
+        match self.chain.poll(cx, &mut exit)? {
+            Progress::Moved => Ok(Progress::Moved),
+            Progress::Idle => Ok(progress),
+        }
+    }
+
+    /// True when nothing waits any more.
+    fn flush(&mut self, cx: &mut Cx<'_, '_>) -> Result<bool, Fault> {
+        match self.outlet.poll_flush(cx, &mut self.stream) {
+            Poll::Ready(Ok(())) => Ok(true),
+            Poll::Pending => Ok(false),
+            Poll::Ready(Err(error)) => {
+                let fault = Fault::new("the client's connection failed").caused_by(&error);
+                self.replies.gone = Some(error);
+                Err(fault)
+            }
+        }
+    }
+
+    fn ending(&mut self, cx: &mut Cx<'_, '_>) -> Result<Turn, Fault> {
+        if self.has_uncut && !self.is_over_mark() {
+            // Requests that were read before the end came are requests like any other.
+            if let Some(malformed) = self.cut_requests(cx)? {
+                self.refuse(cx, malformed);
+                return Ok(Turn::Moved);
+            }
+        }
+        if self.finish_request(cx)? || self.take_replies(cx)? == Progress::Moved {
+            return Ok(Turn::Moved);
+        }
+        // A request whose rest will never come needs no reply.
+        let torn = usize::from(self.request_rest > 0 && !self.drops_rest);
+        let is_answered = self.chain.ledger().len() <= torn && self.replies.rest == 0 && !self.has_uncut;
+        let State::Ending { end, deadline } = &mut self.state else { return Ok(Turn::Moved) };
+        if *deadline <= cx.now {
+            return Ok(Turn::Ended(End::TimedOut));
+        }
+        if !is_answered || !self.outlet.is_empty() {
+            return Ok(Turn::Idle);
+        }
+        let end = std::mem::replace(end, End::ClientLeft);
+        if let End::Drained = end {
+            // The client may be sending: what is under way must not make the kernel destroy its last replies.
+            self.linger(cx, end);
+            return Ok(Turn::Moved);
+        }
+        Ok(Turn::Ended(end))
+    }
+
+    /// A client that is drained while it sends a large request may finish it. True when something came.
+    fn finish_request(&mut self, cx: &mut Cx<'_, '_>) -> Result<bool, Fault> {
+        let State::Ending { end: End::Drained, .. } = &self.state else { return Ok(false) };
+        if self.request_rest == 0 || self.is_over_mark() {
+            return Ok(false);
+        }
+        let Poll::Ready(Ok(Filled::Bytes { .. })) = self.inlet.poll_fill(cx, &mut self.stream) else {
+            return Ok(false);
+        };
+        self.pass_tail(cx)?;
+        Ok(true)
+    }
+
+    /// Tells the client what was wrong with its bytes, and closes.
+    fn refuse(&mut self, cx: &Cx<'_, '_>, malformed: Malformed) {
+        self.push_made(self.chain.part().protocol().refusal(&malformed));
+        self.state = State::Closing {
+            end: End::Refused(malformed),
+            deadline: cx.now.after(CLOSING_MAX),
+            refusal: None,
+        };
+    }
+
+    /// Answers what is known not to have run, and closes.
+    fn fail(&mut self, cx: &Cx<'_, '_>, fault: Fault) -> Turn {
+        if let Some(error) = self.replies.gone.take() {
+            return Turn::Ended(End::ClientFailed(error));
+        }
+        let was_busy = !self.chain.ledger().is_empty() || self.replies.rest > 0;
+        let fault =
+            fault.within("Failed to send and/or receive messages, the connection will now be closed.");
+        let text = format!(
+            "Internal shotover (or custom transform) bug (chain: {}): {fault}",
+            self.chain.part().name()
+        );
+        for reply in self.chain.error_replies(ErrorKind::Server, &text, fault.nothing_sent) {
+            self.push_made(reply);
+        }
+        let refusal = fault.nothing_sent.then_some(text);
+        let deadline = cx.now.after(CLOSING_MAX);
+        self.has_uncut = !self.inlet.is_empty();
+        self.state = State::Closing { end: End::Failed { fault, was_busy }, deadline, refusal };
+        Turn::Moved
+    }
+
+    /// Queues a reply made here, unless it would tear a large reply that is half out.
+    fn push_made(&mut self, frame: Vec<u8>) {
+        if self.replies.rest == 0 {
+            let chunk = self.chain.part().pool().own(frame);
+            let bytes = chunk.bytes().len();
+            self.outlet.push(chunk, 0..bytes);
+        }
+    }
+
+    fn closing(&mut self, cx: &mut Cx<'_, '_>) -> Turn {
+        let State::Closing { deadline, refusal, .. } = &mut self.state else { return Turn::Moved };
+        let is_over = *deadline <= cx.now;
+        if let Some(text) = refusal.take() {
+            let more = self.refuse_arrived(cx, &text);
+            if let State::Closing { refusal, .. } = &mut self.state {
+                *refusal = more.then_some(text);
+            }
+            if more {
+                return Turn::Moved;
+            }
+        }
+        match self.flush(cx) {
+            Ok(false) if !is_over => return Turn::Idle,
+            Ok(_) => {}
+            Err(_) => self.outlet = Outlet::default(),
+        }
+        if let State::Closing { end, .. } = std::mem::replace(&mut self.state, State::Done) {
+            self.linger(cx, end);
+        }
+        Turn::Moved
+    }
+
+    /// Answers requests that arrived though they can no longer be served. True while more may be there.
+    fn refuse_arrived(&mut self, cx: &mut Cx<'_, '_>, text: &str) -> bool {
+        if !self.has_uncut {
+            match self.inlet.poll_fill(cx, &mut self.stream) {
+                Poll::Ready(Ok(Filled::Bytes { .. })) => {}
+                _ => return false,
+            }
+        }
+        self.has_uncut = false;
+        let protocol = self.chain.part().protocol();
+        while !self.inlet.is_empty() && self.outlet.queued_bytes() <= MADE_REPLY_BYTES_MAX {
+            if self.request_rest == 0 {
+                match protocol.frame(self.inlet.bytes(), Side::Request, self.rules.frame_bytes_max) {
+                    wire::Framed::Frame(head) => {
+                        self.push_made(protocol.error_reply(&head, ErrorKind::Server, text));
+                        self.request_rest = u64::from(head.frame_bytes);
+                    }
+                    wire::Framed::NotYet => return true,
+                    wire::Framed::Malformed(_) => return false,
+                }
+            }
+            let here = self.inlet.bytes().len().min(usize::try_from(self.request_rest).unwrap_or(usize::MAX));
+            self.request_rest -= here as u64;
+            self.inlet.consume(here);
+        }
+        self.inlet.is_empty()
+    }
+
+    /// Shuts our sending side, and discards what is still under way.
+    fn linger(&mut self, cx: &mut Cx<'_, '_>, end: End) {
+        self.state = match self.stream.poll_shutdown(cx.task) {
+            Poll::Ready(Err(_)) => State::Lingering { end, deadline: cx.now },
+            _ => State::Lingering { end, deadline: cx.now.after(LINGER_MAX) },
+        };
+    }
+
+    fn lingering(&mut self, cx: &mut Cx<'_, '_>) -> Turn {
+        let unread = self.inlet.bytes().len();
+        self.inlet.consume(unread);
+        let filled = self.inlet.poll_fill(cx, &mut self.stream);
+        let State::Lingering { end, deadline } = &mut self.state else { return Turn::Moved };
+        let is_over = match filled {
+            Poll::Ready(Ok(Filled::Bytes { .. })) if *deadline > cx.now => return Turn::Moved,
+            Poll::Pending => *deadline <= cx.now,
+            Poll::Ready(_) => true,
+        };
+        if is_over { Turn::Ended(std::mem::replace(end, End::ClientLeft)) } else { Turn::Idle }
+    }
+}

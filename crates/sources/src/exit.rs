@@ -1,0 +1,58 @@
+//! Where replies leave the chain of a client: its socket.
+
+use std::ops::Range;
+
+use chain::{Batch, Chunk, Cx, Exit, Fault, Outlet, Stream};
+use wire::Protocol;
+
+/// The way out to one client, borrowed from its loop for one poll of its chain.
+pub(crate) struct ClientExit<'c, S> {
+    pub(crate) protocol: Protocol,
+    pub(crate) stream: &'c mut S,
+    pub(crate) outlet: &'c mut Outlet,
+    pub(crate) progress: &'c mut ReplyProgress,
+}
+
+/// What the loop remembers of the replies that went out.
+#[derive(Default)]
+pub(crate) struct ReplyProgress {
+    /// The server has accepted this client's handshake.
+    pub(crate) is_established: bool,
+    /// Bytes of a large reply that are still to come: nothing else may be written between them.
+    pub(crate) rest: u64,
+    /// The client's socket failed.
+    pub(crate) gone: Option<std::io::Error>,
+}
+
+impl<S> ClientExit<'_, S> {
+    fn gone(&mut self, error: std::io::Error) -> Fault {
+        let fault = Fault::new("the client's connection failed").caused_by(&error);
+        self.progress.gone = Some(error);
+        fault
+    }
+}
+
+impl<S: Stream> Exit for ClientExit<'_, S> {
+    fn is_ready(&self) -> bool {
+        self.outlet.is_empty()
+    }
+
+    fn deliver(&mut self, cx: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault> {
+        let Self { protocol, stream, outlet, progress } = self;
+        let sent = batch.outgoing(
+            |message, _| {
+                progress.rest = message.rest();
+                if !progress.is_established {
+                    progress.is_established = protocol.establishes(message.head());
+                }
+            },
+            |outgoing| outlet.send_outgoing(cx, *stream, outgoing),
+        );
+        sent.map_err(|error| self.gone(error))
+    }
+
+    fn deliver_tail(&mut self, cx: &mut Cx<'_, '_>, chunk: &Chunk, range: Range<usize>) -> Result<(), Fault> {
+        self.progress.rest = self.progress.rest.saturating_sub(range.len() as u64);
+        self.outlet.send(cx, self.stream, chunk, range).map_err(|error| self.gone(error))
+    }
+}

@@ -1,0 +1,87 @@
+//! QueryTypeFilter: answers requests of unwanted kinds itself and lets the rest pass.
+//!
+//! Toward server: only requests of wanted kinds. Toward client: the others get an error,
+//! `Message was filtered out by shotover`.
+//! Wants decoded: the first chunk of a request, for the first word of its statement.
+//! Must hold: a request whose kind cannot be known (compressed, or a comment longer than a chunk in front of the
+//! statement) does not pass: a filter that can be talked around is none.
+
+use chain::{Batch, Builder, Cx, Fault, Link, Need, Transform, WorkerCx, WorkerPart};
+use config::{Fields, Node};
+use wire::{ErrorKind, QueryType};
+
+const KINDS: [(&str, QueryType); 5] = [
+    ("Read", QueryType::Read),
+    ("Write", QueryType::Write),
+    ("ReadWrite", QueryType::ReadWrite),
+    ("SchemaChange", QueryType::SchemaChange),
+    ("PubSubMessage", QueryType::PubSubMessage),
+];
+
+/// Which kinds pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QueryTypeFilter {
+    /// Only these.
+    AllowList(Vec<QueryType>),
+    /// All but these.
+    DenyList(Vec<QueryType>),
+}
+
+impl QueryTypeFilter {
+    /// Reads the options.
+    pub fn parse(fields: &mut Fields<'_>) -> Option<Self> {
+        let allowed = fields.optional_list("AllowList").map(|kinds| read_kinds(fields, &kinds));
+        let denied = fields.optional_list("DenyList").map(|kinds| read_kinds(fields, &kinds));
+        match (allowed, denied) {
+            (Some(kinds), None) => Some(Self::AllowList(kinds)),
+            (None, Some(kinds)) => Some(Self::DenyList(kinds)),
+            _ => {
+                fields.fail("QueryTypeFilter needs exactly one of `AllowList` and `DenyList`");
+                None
+            }
+        }
+    }
+
+    fn lets_pass(&self, kind: QueryType) -> bool {
+        match self {
+            Self::AllowList(kinds) => kinds.contains(&kind),
+            Self::DenyList(kinds) => !kinds.contains(&kind),
+        }
+    }
+}
+
+fn read_kinds(fields: &mut Fields<'_>, nodes: &[Node]) -> Vec<QueryType> {
+    let words = KINDS.map(|(word, _)| word);
+    let read = nodes.iter().filter_map(|node| {
+        let word = fields.word(node, &words)?;
+        KINDS.iter().find(|(known, _)| *known == word).map(|(_, kind)| *kind)
+    });
+    read.collect()
+}
+
+impl Builder for QueryTypeFilter {
+    fn worker(&self, _worker: &WorkerCx) -> Box<dyn WorkerPart> {
+        Box::new(self.clone())
+    }
+}
+
+impl WorkerPart for QueryTypeFilter {
+    fn client(&self) -> Link {
+        Link::Transform(Box::new(self.clone()))
+    }
+}
+
+impl Transform for QueryTypeFilter {
+    fn request_need(&self, _opcode: u8) -> Need {
+        Need::Head
+    }
+
+    fn requests(&mut self, _cx: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault> {
+        batch.each(|request| {
+            if !request.query_type().is_some_and(|kind| self.lets_pass(kind)) {
+                request.answer_error(ErrorKind::Invalid, "Message was filtered out by shotover");
+            }
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,73 @@
+//! What the fuzz targets run; the unit tests run the same on every prefix of their vectors.
+
+use crate::cql::{body, describe, opcode, request, response};
+use crate::protocol::{Framed, Head, Protocol, Side};
+
+/// What a view said does not matter here: only that it said something.
+fn ignore<T>(answer: T) {
+    std::hint::black_box(answer);
+}
+
+/// Everything that reads a frame of this side.
+pub fn frame(side: Side, bytes: &[u8]) {
+    let Framed::Frame(head) = Protocol::Cql.frame(bytes, side, u32::MAX) else { return };
+    let here = bytes.get(..head.frame_bytes as usize).unwrap_or(bytes);
+    ignore(describe(side, &head, here));
+    match side {
+        Side::Request => views_of_request(&head, here),
+        Side::Response => views_of_response(&head, here),
+    }
+}
+
+fn views_of_request(head: &Head, frame: &[u8]) {
+    ignore(Protocol::Cql.query_type(head, frame));
+    ignore(Protocol::Cql.connection_state(head, frame));
+    let Ok(body) = body(Side::Request, head, frame) else { return };
+    match head.opcode {
+        opcode::STARTUP => ignore(request::startup(body, |_, _| ())),
+        opcode::REGISTER => ignore(request::register(body, |_| ())),
+        opcode::PREPARE => ignore(request::prepare(body)),
+        opcode::AUTH_RESPONSE => ignore(request::auth_response(body)),
+        opcode::QUERY => ignore(request::query(body)),
+        opcode::EXECUTE => ignore(request::execute(body)),
+        opcode::BATCH => ignore(request::batch(body, |_, values| ignore(values.each(|_, _| ())))),
+        _ => {}
+    }
+}
+
+fn views_of_response(head: &Head, frame: &[u8]) {
+    let Ok(body) = body(Side::Response, head, frame) else { return };
+    match head.opcode {
+        opcode::ERROR => ignore(response::error(body)),
+        opcode::AUTHENTICATE => ignore(response::authenticate(body)),
+        opcode::SUPPORTED => ignore(response::supported(body, |_, _| ())),
+        opcode::EVENT => ignore(response::event(body)),
+        opcode::AUTH_CHALLENGE | opcode::AUTH_SUCCESS => ignore(response::auth_token(body)),
+        opcode::RESULT => {
+            if let Ok(response::Outcome::Rows(rows)) = response::result(body) {
+                ignore(rows.columns(|_, _| ()));
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Cutting a stream byte by byte gives the same frames as cutting it whole.
+pub fn stream(side: Side, bytes: &[u8]) {
+    let mut at = 0;
+    while let Some(left) = bytes.get(at..).filter(|left| !left.is_empty()) {
+        let whole = Protocol::Cql.frame(left, side, 1 << 20);
+        let shortest = (1..=left.len().min(9)).find_map(|count| {
+            let answer = Protocol::Cql.frame(left.get(..count).unwrap_or_default(), side, 1 << 20);
+            (answer != Framed::NotYet).then_some(answer)
+        });
+        match (whole, shortest) {
+            (Framed::Frame(head), Some(Framed::Frame(early))) => assert_eq!(head, early),
+            (Framed::NotYet, None) => return,
+            (Framed::Malformed(_), Some(Framed::Malformed(_))) => return,
+            other => unreachable!("cut at another place, another answer: {other:?}"),
+        }
+        let Framed::Frame(head) = whole else { return };
+        at += head.frame_bytes as usize;
+    }
+}

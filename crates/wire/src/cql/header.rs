@@ -1,0 +1,108 @@
+//! The header of a frame (native protocol v4, section 2): version, flags, stream id, opcode, body length.
+
+use crate::cql::opcode;
+use crate::error::{Malformed, Reason};
+use crate::protocol::{Framed, Head, Side};
+use crate::reader::Reader;
+
+/// Bytes of a header.
+pub const HEADER_BYTES: u32 = 9;
+
+/// Set in the version byte of responses.
+const RESPONSE_BIT: u8 = 0x80;
+
+/// The flags of a header (section 2.2).
+#[derive(Copy, Clone, Debug)]
+pub struct Flags;
+
+impl Flags {
+    /// The body is compressed.
+    pub const COMPRESSED: u8 = 0x01;
+    /// Tracing is asked for; in a response, a tracing id leads the body.
+    pub const TRACING: u8 = 0x02;
+    /// A map of custom values leads the body.
+    pub const CUSTOM_PAYLOAD: u8 = 0x04;
+    /// A list of warnings leads the body of a response.
+    pub const WARNING: u8 = 0x08;
+}
+
+/// Reads a header; see [`crate::Protocol::frame`].
+#[inline]
+#[must_use]
+pub fn frame(bytes: &[u8], side: Side, body_bytes_max: u32) -> Framed {
+    let &[version, flags, id_high, id_low, opcode, l0, l1, l2, l3, ..] = bytes else {
+        return short(bytes, side);
+    };
+    let id = i32::from(i16::from_be_bytes([id_high, id_low]));
+    let direction = if side == Side::Response { RESPONSE_BIT } else { 0 };
+    let spoken = version ^ direction;
+    if spoken != 3 && spoken != 4 {
+        return version_refused(version, side);
+    }
+    if !opcode::travels(opcode, side) {
+        return Framed::Malformed(Malformed { reason: Reason::UnknownOpcode { opcode }, at: 4, id });
+    }
+    let length = i32::from_be_bytes([l0, l1, l2, l3]);
+    let Ok(body_bytes) = u32::try_from(length) else {
+        return Framed::Malformed(Malformed { reason: Reason::NegativeLength { length }, at: 5, id });
+    };
+    if body_bytes > body_bytes_max {
+        let reason = Reason::TooLong { length: body_bytes, max: body_bytes_max };
+        return Framed::Malformed(Malformed { reason, at: 5, id });
+    }
+    Framed::Frame(Head {
+        frame_bytes: body_bytes.saturating_add(HEADER_BYTES),
+        id,
+        opcode,
+        flags,
+        version: spoken,
+    })
+}
+
+/// Judges what there is of an incomplete header: a header of v1 or v2 has 8 bytes, so the version cannot wait.
+#[cold]
+fn short(bytes: &[u8], side: Side) -> Framed {
+    let Some(&version) = bytes.first() else { return Framed::NotYet };
+    let direction = if side == Side::Response { RESPONSE_BIT } else { 0 };
+    match version ^ direction {
+        3 | 4 => Framed::NotYet,
+        _ => version_refused(version, side),
+    }
+}
+
+#[cold]
+fn version_refused(version: u8, side: Side) -> Framed {
+    let is_response = version & RESPONSE_BIT != 0;
+    let number = version & !RESPONSE_BIT;
+    let reason = if is_response != (side == Side::Response) && matches!(number, 3 | 4) {
+        Reason::WrongDirection
+    } else {
+        Reason::UnsupportedVersion { version: number }
+    };
+    Framed::Malformed(Malformed { reason, at: 0, id: 0 })
+}
+
+/// The body of a frame, behind what flags put in front of it. `frame` may be cut short.
+///
+/// # Errors
+/// A compressed body, or one that ends inside what leads it.
+pub fn body<'f>(side: Side, head: &Head, frame: &'f [u8]) -> Result<Reader<'f>, Malformed> {
+    let bytes = frame.get(HEADER_BYTES as usize..).unwrap_or_default();
+    let mut reader = Reader::new(bytes, HEADER_BYTES);
+    if head.flags & Flags::COMPRESSED != 0 {
+        return Err(reader.malformed(Reason::Compressed));
+    }
+    if side == Side::Response && head.flags & Flags::TRACING != 0 {
+        reader.take(16)?;
+    }
+    if side == Side::Response && head.flags & Flags::WARNING != 0 {
+        reader.string_list(|_| ())?;
+    }
+    if head.flags & Flags::CUSTOM_PAYLOAD != 0 {
+        for _ in 0..reader.u16()? {
+            reader.short_bytes()?;
+            reader.bytes()?;
+        }
+    }
+    Ok(reader)
+}

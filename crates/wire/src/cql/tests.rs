@@ -1,0 +1,292 @@
+//! Vectors: frames as drivers and servers send them, and what is to be read in each. Every one is also cut at every byte.
+
+use super::{body, fuzz, opcode, request, response};
+use crate::{ConnectionState, ErrorKind, Framed, Malformed, Protocol, QueryType, Reason, Side};
+
+fn frame(version: u8, flags: u8, id: i16, opcode: u8, body: &[u8]) -> Vec<u8> {
+    let mut frame = vec![version, flags];
+    frame.extend(id.to_be_bytes());
+    frame.push(opcode);
+    frame.extend((body.len() as u32).to_be_bytes());
+    frame.extend(body);
+    frame
+}
+
+fn string(text: &str) -> Vec<u8> {
+    [&(text.len() as u16).to_be_bytes(), text.as_bytes()].concat()
+}
+
+fn long_string(text: &str) -> Vec<u8> {
+    [&(text.len() as u32).to_be_bytes(), text.as_bytes()].concat()
+}
+
+fn query(text: &str) -> Vec<u8> {
+    frame(4, 0, 7, opcode::QUERY, &[long_string(text), vec![0, 1, 0]].concat())
+}
+
+fn rows_with_types(types: &[u8]) -> Vec<u8> {
+    let head = [2_i32.to_be_bytes(), 1_i32.to_be_bytes(), 1_i32.to_be_bytes()].concat();
+    [head, string("ks"), string("t"), string("c"), types.to_vec(), 0_i32.to_be_bytes().to_vec()].concat()
+}
+
+/// A frame, the way it travels, and what its description says.
+type Vector = (Side, Vec<u8>, &'static str);
+
+fn vectors() -> Vec<Vector> {
+    [requests(), responses()].concat()
+}
+
+fn requests() -> Vec<Vector> {
+    let values =
+        [vec![0, 1, 0x7f, 0, 2], string("a"), vec![0, 0, 0, 1, 9], string("b"), vec![0xff; 4]].concat();
+    let all =
+        [values, 100_i32.to_be_bytes().to_vec(), vec![0, 0, 0, 1, 5, 0, 8], 1_i64.to_be_bytes().to_vec()]
+            .concat();
+    let batch = [
+        vec![0, 0, 2, 0],
+        long_string("INSERT"),
+        vec![0, 1, 0, 0, 0, 1, 9, 1, 0, 2, 0xab, 0xcd, 0, 0, 0, 4, 0],
+    ]
+    .concat();
+    use Side::Request;
+    vec![
+        (
+            Request,
+            frame(4, 0, 0, opcode::STARTUP, &[vec![0, 1], string("CQL_VERSION"), string("3.0.0")].concat()),
+            "Startup CQL_VERSION=3.0.0",
+        ),
+        (Request, frame(3, 0, 1, opcode::OPTIONS, &[]), "OPTIONS"),
+        (Request, query("SELECT * FROM t"), "Query consistency:ONE SELECT * FROM t"),
+        (
+            Request,
+            frame(4, 0, -3, opcode::QUERY, &[long_string("x\ny"), all].concat()),
+            "stream:-3 Query consistency:ONE x\\ny",
+        ),
+        (Request, frame(4, 0, 2, opcode::PREPARE, &long_string("USE ks")), "Prepare USE ks"),
+        (
+            Request,
+            frame(4, 0, 2, opcode::EXECUTE, &[vec![0, 2, 0xab, 0xcd], vec![0, 6, 0]].concat()),
+            "Execute consistency:LOCAL_QUORUM id:abcd",
+        ),
+        (Request, frame(4, 0, 2, opcode::BATCH, &batch), "Batch consistency:QUORUM of 2; INSERT; abcd"),
+        (
+            Request,
+            frame(4, 0, 2, opcode::REGISTER, &[vec![0, 1], string("SCHEMA_CHANGE")].concat()),
+            "Register SCHEMA_CHANGE",
+        ),
+        (Request, frame(4, 0, 2, opcode::AUTH_RESPONSE, b"\0\0\0\x06secret"), "AUTH_RESPONSE"),
+        (Request, frame(4, 1, 2, opcode::QUERY, b"zzzz"), "QUERY (compressed)"),
+        (
+            Request,
+            frame(
+                4,
+                4,
+                2,
+                opcode::QUERY,
+                &[vec![0, 1], string("k"), long_string("v"), long_string("Q"), vec![0, 1, 0]].concat(),
+            ),
+            "Query consistency:ONE Q",
+        ),
+    ]
+}
+
+fn responses() -> Vec<Vector> {
+    let map_of_udt = [
+        vec![0, 0x21, 0, 0x0d, 0, 0x30],
+        string("ks"),
+        string("u"),
+        vec![0, 2],
+        string("f"),
+        vec![0, 9],
+        string("g"),
+        vec![0, 0x20, 0, 0x31, 0, 2, 0, 1, 0, 2],
+    ]
+    .concat();
+    let event = [string("STATUS_CHANGE"), string("UP"), vec![4, 127, 0, 0, 1, 0, 0, 0x23, 0x52]].concat();
+    let dropped = [string("DROPPED"), string("TABLE"), string("ks"), string("t")].concat();
+    let warned =
+        [vec![7; 16], vec![0, 1], string("slow"), 3_i32.to_be_bytes().to_vec(), string("ks")].concat();
+    use Side::Response;
+    vec![
+        (Response, frame(0x84, 0, 2, opcode::READY, &[]), "READY"),
+        (
+            Response,
+            frame(0x84, 0, 2, opcode::ERROR, &[vec![0, 0, 0x22, 0], string("no"), vec![1]].concat()),
+            "Error 0x2200 no",
+        ),
+        (Response, frame(0x84, 0, 2, opcode::AUTHENTICATE, &string("Pwd")), "Authenticate Pwd"),
+        (Response, frame(0x84, 0, 2, opcode::AUTH_SUCCESS, &[0xff; 4]), "AUTH_SUCCESS"),
+        (
+            Response,
+            frame(
+                0x84,
+                0,
+                2,
+                opcode::SUPPORTED,
+                &[vec![0, 1], string("C"), vec![0, 2], string("a"), string("b")].concat(),
+            ),
+            "Supported C=a C=b",
+        ),
+        (Response, frame(0x84, 0, 2, opcode::RESULT, &1_i32.to_be_bytes()), "Result Void"),
+        (Response, frame(0x84, 0, 2, opcode::RESULT, &rows_with_types(&map_of_udt)), "Result Rows 0 x 1"),
+        (Response, frame(0x84, 0x0a, 2, opcode::RESULT, &warned), "Result SetKeyspace ks"),
+        (Response, frame(0x84, 0, 2, opcode::RESULT, &[0, 0, 0, 4, 0, 2, 1, 2]), "Result Prepared 0102"),
+        (Response, frame(0x84, 0, 2, opcode::RESULT, &[vec![0, 0, 0, 5], dropped].concat()), "DROPPED"),
+        (Response, frame(0x84, 0, -1, opcode::EVENT, &event), "Event Status"),
+    ]
+}
+
+#[test]
+fn every_vector_is_read_as_it_should_be() {
+    for (side, bytes, expected) in vectors() {
+        let Framed::Frame(head) = Protocol::Cql.frame(&bytes, side, 1000) else { panic!("{expected}") };
+        assert_eq!(head.frame_bytes as usize, bytes.len());
+        let shown = Protocol::Cql.describe(side, &head, &bytes);
+        assert!(shown.contains(expected), "{shown} does not contain {expected}");
+        assert!(!shown.contains("secret"));
+    }
+}
+
+#[test]
+fn every_vector_survives_every_cut() {
+    for (side, bytes, expected) in vectors() {
+        for cut in 0..=bytes.len() {
+            fuzz::frame(side, &bytes[..cut]);
+            fuzz::stream(side, &bytes[..cut]);
+            let answer = Protocol::Cql.frame(&bytes[..cut], side, 1000);
+            assert_eq!(matches!(answer, Framed::Frame(_)), cut >= 9, "{expected} cut at {cut}: {answer:?}");
+        }
+    }
+}
+
+#[test]
+fn random_bytes_are_survived() {
+    let mut state = 1_u64;
+    for (side, bytes, _) in vectors() {
+        for _ in 0..2000 {
+            let mut bent = bytes.clone();
+            for _ in 0..2 {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let at = (state >> 33) as usize % bent.len();
+                bent[at] = (state >> 20) as u8;
+            }
+            fuzz::frame(side, &bent);
+            fuzz::stream(side, &bent);
+        }
+    }
+}
+
+#[test]
+fn malformed_headers_say_what_and_where() {
+    let check = |bytes: &[u8], side, reason, at| match Protocol::Cql.frame(bytes, side, 100) {
+        Framed::Malformed(malformed) => {
+            assert_eq!((malformed.reason, malformed.at), (reason, at), "{bytes:?}");
+        }
+        other => panic!("{bytes:?}: {other:?}"),
+    };
+    use Side::{Request, Response};
+    for version in [0, 1, 2, 5, 6, 0x41, 0x42] {
+        check(&[version], Request, Reason::UnsupportedVersion { version }, 0);
+    }
+    check(&[0x84], Request, Reason::WrongDirection, 0);
+    check(&[0x04], Response, Reason::WrongDirection, 0);
+    check(&[4, 0, 0, 9, 0x63, 0, 0, 0, 0], Request, Reason::UnknownOpcode { opcode: 0x63 }, 4);
+    check(&[4, 0, 0, 9, opcode::RESULT, 0, 0, 0, 0], Request, Reason::UnknownOpcode { opcode: 8 }, 4);
+    check(
+        &[4, 0, 0, 9, opcode::QUERY, 0xff, 0xff, 0xff, 0xff],
+        Request,
+        Reason::NegativeLength { length: -1 },
+        5,
+    );
+    check(
+        &[4, 0, 0, 9, opcode::QUERY, 0x7f, 0xff, 0xff, 0xff],
+        Request,
+        Reason::TooLong { length: 0x7fff_ffff, max: 100 },
+        5,
+    );
+}
+
+#[test]
+fn drivers_step_down_on_the_refusal_of_a_version() {
+    let malformed = Malformed { reason: Reason::UnsupportedVersion { version: 5 }, at: 0, id: 0 };
+    let refusal = Protocol::Cql.refusal(&malformed);
+    let Framed::Frame(head) = Protocol::Cql.frame(&refusal, Side::Response, 1000) else { panic!() };
+    assert_eq!((head.version, head.id, head.opcode), (4, 0, opcode::ERROR));
+    let error = response::error(body(Side::Response, &head, &refusal).unwrap()).unwrap();
+    assert_eq!((error.code, error.message), (0x000A, "Invalid or unsupported protocol version"));
+}
+
+#[test]
+fn errors_are_on_the_requests_stream_and_cut_between_characters() {
+    let Framed::Frame(request) = Protocol::Cql.frame(&query("x"), Side::Request, 100) else { panic!() };
+    for kind in [ErrorKind::Server, ErrorKind::WriteTimeout, ErrorKind::ReadTimeout] {
+        let reply = Protocol::Cql.error_reply(&request, kind, &"é".repeat(40_000));
+        let Framed::Frame(head) = Protocol::Cql.frame(&reply, Side::Response, 1 << 20) else { panic!() };
+        assert_eq!((head.id, head.frame_bytes as usize), (7, reply.len()));
+        let error = response::error(body(Side::Response, &head, &reply).unwrap()).unwrap();
+        assert_eq!(error.message.chars().count(), 32_767);
+        let rest = match kind {
+            ErrorKind::WriteTimeout => b"\0\x01\0\0\0\0\0\0\0\x01\0\x06SIMPLE".as_slice(),
+            ErrorKind::ReadTimeout => b"\0\x01\0\0\0\0\0\0\0\x01\0",
+            _ => b"",
+        };
+        assert_eq!(error.rest, rest);
+    }
+}
+
+#[test]
+fn statements_are_told_apart() {
+    let check = |text: &str, kind, state| {
+        let bytes = query(text);
+        let Framed::Frame(head) = Protocol::Cql.frame(&bytes, Side::Request, 1 << 20) else { panic!() };
+        assert_eq!(Protocol::Cql.query_type(&head, &bytes), Some(kind), "{text}");
+        assert_eq!(Protocol::Cql.connection_state(&head, &bytes), state, "{text}");
+    };
+    use ConnectionState::{Keyspace, None};
+    check("SELECT 1", QueryType::Read, None);
+    check("  /* a */ -- b\n // c\r\n insert INTO t", QueryType::Write, None);
+    check("/**/UsE ks", QueryType::SchemaChange, Keyspace);
+    check("USE\"ks\"", QueryType::SchemaChange, Keyspace);
+    check("BEGIN BATCH INSERT", QueryType::Write, None);
+    check("APPLY BATCH", QueryType::ReadWrite, None);
+    check("DROP TABLE t", QueryType::SchemaChange, None);
+    check("", QueryType::Read, None);
+    check("/* no end", QueryType::Read, None);
+    check("nonsense", QueryType::Read, None);
+}
+
+#[test]
+fn a_statement_that_is_not_all_there_is_not_guessed() {
+    let bytes = query("/* long */ INSERT INTO t");
+    let Framed::Frame(head) = Protocol::Cql.frame(&bytes, Side::Request, 100) else { panic!() };
+    for cut in 0..bytes.len() {
+        let kind = Protocol::Cql.query_type(&head, &bytes[..cut]);
+        let word_ends = 9 + 4 + "/* long */ INSERT ".len();
+        assert_eq!(kind, (cut >= word_ends).then_some(QueryType::Write), "cut at {cut}");
+    }
+}
+
+#[test]
+fn types_nested_too_deeply_are_refused() {
+    let nested: Vec<u8> = [0, 0x20].repeat(40).into_iter().chain([0, 9]).collect();
+    let bytes = frame(0x84, 0, 1, opcode::RESULT, &rows_with_types(&nested));
+    let Framed::Frame(head) = Protocol::Cql.frame(&bytes, Side::Response, 1000) else { panic!() };
+    let error = response::result(body(Side::Response, &head, &bytes).unwrap()).unwrap_err();
+    assert_eq!(error.reason, Reason::TooDeep);
+}
+
+#[test]
+fn values_and_statements_are_borrowed_from_the_frame() {
+    let bytes = frame(
+        4,
+        0,
+        1,
+        opcode::QUERY,
+        &[long_string("q"), vec![0, 1, 1, 0, 2, 0, 0, 0, 1, 5, 0xff, 0xff, 0xff, 0xff]].concat(),
+    );
+    let Framed::Frame(head) = Protocol::Cql.frame(&bytes, Side::Request, 100) else { panic!() };
+    let (_, parameters) = request::query(body(Side::Request, &head, &bytes).unwrap()).unwrap();
+    let mut values = Vec::new();
+    parameters.values.each(|_, value| values.push(value)).unwrap();
+    assert_eq!(values, [Some([5].as_slice()), None]);
+}

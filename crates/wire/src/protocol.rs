@@ -1,0 +1,181 @@
+//! The one place where "which protocol?" is asked. Everything else of a protocol is in its own folder.
+
+use crate::cql;
+use crate::error::Malformed;
+
+/// A protocol that is spoken here.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// Cassandra's native protocol, v3 and v4.
+    Cql,
+}
+
+/// Which way a frame travels.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Toward the server.
+    Request,
+    /// Toward the client.
+    Response,
+}
+
+/// What the header of a frame says.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Bytes of the whole frame, header included.
+    pub frame_bytes: u32,
+    /// The stream id.
+    pub id: i32,
+    /// The opcode.
+    pub opcode: u8,
+    /// The flags.
+    pub flags: u8,
+    /// The protocol version, without the direction bit.
+    pub version: u8,
+}
+
+/// The three answers of a decoder.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Framed {
+    /// The header is complete and lawful. The body may not be all here: compare `frame_bytes`.
+    Frame(Head),
+    /// More bytes are needed.
+    NotYet,
+    /// Not a frame; nothing that follows can be trusted.
+    Malformed(Malformed),
+}
+
+/// The errors that are made here.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// Something went wrong on this side; drivers try another host.
+    Server,
+    /// The request is refused.
+    Invalid,
+    /// The bytes break the protocol.
+    Protocol,
+    /// Too much is asked at once.
+    Overloaded,
+    /// A write that may have run: 0 of 1 replicas answered.
+    WriteTimeout,
+    /// A read that may have run: 0 of 1 replicas answered.
+    ReadTimeout,
+}
+
+/// What a request does, in the words of topologies.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub enum QueryType {
+    /// Changes nothing.
+    Read,
+    /// Changes rows.
+    Write,
+    /// Both, or not to be told apart.
+    ReadWrite,
+    /// Changes the schema, rights, or the keyspace in use.
+    SchemaChange,
+    /// Publishes or subscribes.
+    PubSubMessage,
+}
+
+/// What a request changes in its connection, so that the connection cannot be shared or replaced unasked.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum ConnectionState {
+    /// Nothing.
+    None,
+    /// Who is logged in, and with which options.
+    Handshake,
+    /// What events the server sends.
+    Subscription,
+    /// The keyspace of unqualified names.
+    Keyspace,
+    /// It cannot be told from the request alone.
+    Unknown,
+}
+
+impl Protocol {
+    /// Reads a header. Judges version, opcode and length as soon as each is there; never waits for a body.
+    /// `frame_bytes_max` is the longest body that is taken.
+    #[inline]
+    #[must_use]
+    pub fn frame(self, bytes: &[u8], side: Side, frame_bytes_max: u32) -> Framed {
+        match self {
+            Self::Cql => cql::frame(bytes, side, frame_bytes_max),
+        }
+    }
+
+    /// The frame that tells a client what was wrong with its bytes.
+    #[must_use]
+    pub fn refusal(self, malformed: &Malformed) -> Vec<u8> {
+        match self {
+            Self::Cql => cql::refusal(malformed),
+        }
+    }
+
+    /// An error that answers `request`.
+    #[must_use]
+    pub fn error_reply(self, request: &Head, kind: ErrorKind, text: &str) -> Vec<u8> {
+        match self {
+            Self::Cql => cql::error_reply(request, kind, text),
+        }
+    }
+
+    /// True for a frame that answers no request.
+    #[inline]
+    #[must_use]
+    pub fn is_unsolicited(self, reply: &Head) -> bool {
+        match self {
+            Self::Cql => reply.id == -1 && reply.opcode == cql::opcode::EVENT,
+        }
+    }
+
+    /// True for the reply with which the server accepts a client's handshake.
+    #[inline]
+    #[must_use]
+    pub fn establishes(self, reply: &Head) -> bool {
+        match self {
+            Self::Cql => matches!(reply.opcode, cql::opcode::READY | cql::opcode::AUTH_SUCCESS),
+        }
+    }
+
+    /// True for an error.
+    #[inline]
+    #[must_use]
+    pub fn is_error(self, reply: &Head) -> bool {
+        match self {
+            Self::Cql => reply.opcode == cql::opcode::ERROR,
+        }
+    }
+
+    /// True for the request that begins a client's session.
+    #[inline]
+    #[must_use]
+    pub fn is_startup(self, request: &Head) -> bool {
+        match self {
+            Self::Cql => request.opcode == cql::opcode::STARTUP,
+        }
+    }
+
+    /// What a request does; `None` when the bytes at hand do not show it. Linear, allocates nothing.
+    #[must_use]
+    pub fn query_type(self, request: &Head, frame: &[u8]) -> Option<QueryType> {
+        match self {
+            Self::Cql => cql::query_type(request, frame),
+        }
+    }
+
+    /// What a request changes in its connection.
+    #[must_use]
+    pub fn connection_state(self, request: &Head, frame: &[u8]) -> ConnectionState {
+        match self {
+            Self::Cql => cql::connection_state(request, frame),
+        }
+    }
+
+    /// A message in one line, for people. Secrets are not shown, and control characters are escaped.
+    #[must_use]
+    pub fn describe(self, side: Side, head: &Head, frame: &[u8]) -> String {
+        match self {
+            Self::Cql => cql::describe(side, head, frame),
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The checked cursor over a body: it can only hand out what is there.
+
+use crate::error::{Malformed, Reason};
+
+/// Reads values of the protocol from front to back. Every answer is inside the bytes it was given.
+#[derive(Clone, Copy, Debug)]
+pub struct Reader<'b> {
+    left: &'b [u8],
+    /// Where `left` begins in the frame, for errors.
+    at: u32,
+}
+
+impl<'b> Reader<'b> {
+    /// A reader of `bytes`, which begin `at` bytes into their frame.
+    #[must_use]
+    pub fn new(bytes: &'b [u8], at: u32) -> Self {
+        Self { left: bytes, at }
+    }
+
+    /// Bytes not yet read.
+    #[must_use]
+    pub fn left(&self) -> &'b [u8] {
+        self.left
+    }
+
+    /// An error at the current place.
+    #[must_use]
+    pub fn malformed(&self, reason: Reason) -> Malformed {
+        Malformed { reason, at: self.at, id: 0 }
+    }
+
+    /// The next `count` bytes.
+    ///
+    /// # Errors
+    /// Fewer are left.
+    pub fn take(&mut self, count: usize) -> Result<&'b [u8], Malformed> {
+        let (taken, left) =
+            self.left.split_at_checked(count).ok_or_else(|| self.malformed(Reason::Truncated))?;
+        self.left = left;
+        self.at = self.at.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        let taken = self.take(N)?;
+        taken.try_into().map_err(|_| self.malformed(Reason::Truncated))
+    }
+
+    /// \[byte\]
+    ///
+    /// # Errors
+    /// Truncated.
+    pub fn u8(&mut self) -> Result<u8, Malformed> {
+        self.array().map(u8::from_be_bytes)
+    }
+
+    /// \[short\]
+    ///
+    /// # Errors
+    /// Truncated.
+    pub fn u16(&mut self) -> Result<u16, Malformed> {
+        self.array().map(u16::from_be_bytes)
+    }
+
+    /// \[int\]
+    ///
+    /// # Errors
+    /// Truncated.
+    pub fn i32(&mut self) -> Result<i32, Malformed> {
+        self.array().map(i32::from_be_bytes)
+    }
+
+    /// \[long\]
+    ///
+    /// # Errors
+    /// Truncated.
+    pub fn i64(&mut self) -> Result<i64, Malformed> {
+        self.array().map(i64::from_be_bytes)
+    }
+
+    /// \[short bytes\]
+    ///
+    /// # Errors
+    /// Truncated.
+    pub fn short_bytes(&mut self) -> Result<&'b [u8], Malformed> {
+        let length = self.u16()?;
+        self.take(usize::from(length))
+    }
+
+    /// \[bytes\] or \[value\]; a negative length (null, not set) is `None`.
+    ///
+    /// # Errors
+    /// Truncated.
+    pub fn bytes(&mut self) -> Result<Option<&'b [u8]>, Malformed> {
+        match usize::try_from(self.i32()?) {
+            Ok(length) => self.take(length).map(Some),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// \[string\]
+    ///
+    /// # Errors
+    /// Truncated, or not UTF-8.
+    pub fn string(&mut self) -> Result<&'b str, Malformed> {
+        let bytes = self.short_bytes()?;
+        self.utf8(bytes)
+    }
+
+    /// \[long string\]
+    ///
+    /// # Errors
+    /// Truncated, or not UTF-8.
+    pub fn long_string(&mut self) -> Result<&'b str, Malformed> {
+        let bytes = self.bytes()?.unwrap_or_default();
+        self.utf8(bytes)
+    }
+
+    /// \[string list\], each handed to `each`.
+    ///
+    /// # Errors
+    /// Truncated, or not UTF-8.
+    pub fn string_list(&mut self, mut each: impl FnMut(&'b str)) -> Result<(), Malformed> {
+        for _ in 0..self.u16()? {
+            each(self.string()?);
+        }
+        Ok(())
+    }
+
+    fn utf8(&self, bytes: &'b [u8]) -> Result<&'b str, Malformed> {
+        std::str::from_utf8(bytes).map_err(|_| self.malformed(Reason::NotUtf8))
+    }
+}

@@ -1,0 +1,84 @@
+//! Frames of the simulated peers, written by hand so that the code under test does not judge itself.
+//!
+//! A request's text begins with its nonce; every other byte of a body follows from the nonce, so that a byte that is
+//! lost, repeated or taken from elsewhere shows.
+
+/// CQL opcodes that the peers use.
+pub mod opcode {
+    pub const ERROR: u8 = 0x00;
+    pub const STARTUP: u8 = 0x01;
+    pub const READY: u8 = 0x02;
+    pub const QUERY: u8 = 0x07;
+    pub const RESULT: u8 = 0x08;
+    pub const EVENT: u8 = 0x0C;
+}
+
+pub const HEADER_BYTES: usize = 9;
+
+/// A frame as it stands in a buffer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    pub id: i16,
+    pub opcode: u8,
+    pub body: Vec<u8>,
+}
+
+pub fn encode(version: u8, id: i16, opcode: u8, body: &[u8]) -> Vec<u8> {
+    let mut frame = vec![version, 0];
+    frame.extend_from_slice(&id.to_be_bytes());
+    frame.push(opcode);
+    frame.extend_from_slice(&(body.len() as u32).to_be_bytes());
+    frame.extend_from_slice(body);
+    frame
+}
+
+/// Takes the first whole frame off a buffer.
+pub fn take(buffer: &mut Vec<u8>) -> Option<Frame> {
+    let header = buffer.get(..HEADER_BYTES)?;
+    let length = u32::from_be_bytes([header[5], header[6], header[7], header[8]]) as usize;
+    let (id, opcode) = (i16::from_be_bytes([header[2], header[3]]), header[4]);
+    let body = buffer.get(HEADER_BYTES..HEADER_BYTES + length)?.to_vec();
+    buffer.drain(..HEADER_BYTES + length);
+    Some(Frame { id, opcode, body })
+}
+
+fn fill(body: &mut Vec<u8>, nonce: u64, bytes: usize) {
+    body.extend((0..bytes).map(|place| b'a' + ((nonce as usize + place) % 23) as u8));
+}
+
+/// The body of a QUERY.
+pub fn query(nonce: u64, is_write: bool, padding: usize) -> Vec<u8> {
+    let mut text = if is_write { b"INSERT".to_vec() } else { b"SELECT".to_vec() };
+    text.extend_from_slice(format!(" {nonce:016x} ").as_bytes());
+    fill(&mut text, nonce, padding);
+    let mut body = (text.len() as u32).to_be_bytes().to_vec();
+    body.extend_from_slice(&text);
+    body.extend_from_slice(&[0, 1, 0]);
+    body
+}
+
+/// The nonce of a QUERY, if its body is as `query` made it.
+pub fn query_nonce(body: &[u8]) -> Option<(u64, bool)> {
+    let text = body.get(4..body.len().checked_sub(3)?)?;
+    let is_write = text.starts_with(b"INSERT");
+    let nonce = u64::from_str_radix(std::str::from_utf8(text.get(7..23)?).ok()?, 16).ok()?;
+    (query(nonce, is_write, text.len() - 24) == body).then_some((nonce, is_write))
+}
+
+/// The body of the RESULT that answers it.
+pub fn result(nonce: u64, padding: usize) -> Vec<u8> {
+    let mut body = nonce.to_be_bytes().to_vec();
+    fill(&mut body, nonce, padding);
+    body
+}
+
+/// The nonce of a RESULT, if its body is as `result` made it.
+pub fn result_nonce(body: &[u8]) -> Option<u64> {
+    let nonce = u64::from_be_bytes(body.get(..8)?.try_into().ok()?);
+    (result(nonce, body.len() - 8) == body).then_some(nonce)
+}
+
+/// The text of an ERROR.
+pub fn error_text(body: &[u8]) -> String {
+    String::from_utf8_lossy(body.get(6..).unwrap_or_default()).into_owned()
+}

@@ -1,0 +1,175 @@
+//! A connection in memory: two directions, each with little room, cut at random places, with ends and resets.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use chain::Stream;
+
+use crate::random::Random;
+
+/// One direction.
+#[derive(Default)]
+struct Direction {
+    bytes: VecDeque<u8>,
+    ended: bool,
+}
+
+struct Wires {
+    /// Toward the proxy, and from it.
+    inward: Direction,
+    outward: Direction,
+    reset: bool,
+    room: usize,
+    random: Random,
+    moved: u64,
+}
+
+/// One end that the proxy holds, and what the peer on the other end does with it.
+#[derive(Clone)]
+pub struct Pipe(Rc<RefCell<Wires>>);
+
+impl Pipe {
+    /// A connection that cuts and delays as `random` says.
+    /// `room_min`: bytes under way at once; with fewer, large messages would take for ever.
+    pub fn new(mut random: Random, room_min: usize) -> Self {
+        let room = room_min + random.size(256 * 1024);
+        Self(Rc::new(RefCell::new(Wires {
+            inward: Direction::default(),
+            outward: Direction::default(),
+            reset: false,
+            room,
+            random,
+            moved: 0,
+        })))
+    }
+
+    /// The peer sends as much as there is room for; what it took is the answer.
+    pub fn peer_send(&self, bytes: &[u8]) -> usize {
+        let wires = &mut *self.0.borrow_mut();
+        if wires.reset || wires.inward.ended {
+            return bytes.len();
+        }
+        let room = wires.room.saturating_sub(wires.inward.bytes.len());
+        let count = bytes.len().min(room);
+        let count = if wires.random.once_in(3) { wires.random.size(count.max(1)).min(count) } else { count };
+        wires.inward.bytes.extend(&bytes[..count]);
+        wires.moved += count as u64;
+        count
+    }
+
+    /// The peer reads all there is.
+    pub fn peer_receive(&self, into: &mut Vec<u8>) {
+        let wires = &mut *self.0.borrow_mut();
+        wires.moved += wires.outward.bytes.len() as u64;
+        into.extend(wires.outward.bytes.drain(..));
+    }
+
+    /// The peer ends its sending side.
+    pub fn peer_end(&self) {
+        let wires = &mut *self.0.borrow_mut();
+        wires.moved += u64::from(!wires.inward.ended);
+        wires.inward.ended = true;
+    }
+
+    /// The peer resets the connection: what is under way is lost.
+    pub fn peer_reset(&self) {
+        let wires = &mut *self.0.borrow_mut();
+        wires.moved += 1;
+        wires.reset = true;
+        wires.inward.bytes.clear();
+        wires.outward.bytes.clear();
+    }
+
+    /// True when the proxy has ended this connection, or lost it.
+    pub fn is_over(&self) -> bool {
+        let wires = self.0.borrow();
+        wires.reset || wires.outward.ended
+    }
+
+    /// Counts everything that happened here: a world in which no count moves is stuck.
+    pub fn moved(&self) -> u64 {
+        self.0.borrow().moved
+    }
+
+    /// The end that the proxy holds.
+    pub fn stream(&self) -> PipeStream {
+        PipeStream(self.clone())
+    }
+}
+
+/// The proxy's end. Dropping it closes the connection.
+pub struct PipeStream(Pipe);
+
+impl Drop for PipeStream {
+    fn drop(&mut self) {
+        let wires = &mut *self.0.0.borrow_mut();
+        // As the kernel does: closing a socket with unread bytes resets it.
+        if !wires.inward.bytes.is_empty() {
+            wires.reset = true;
+            wires.outward.bytes.clear();
+        }
+        wires.outward.ended = true;
+        wires.moved += 1;
+    }
+}
+
+fn gone() -> io::Error {
+    io::ErrorKind::ConnectionReset.into()
+}
+
+impl Stream for PipeStream {
+    fn poll_read(&mut self, _: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        let wires = &mut *self.0.0.borrow_mut();
+        assert!(!into.is_empty(), "a read into no room");
+        if wires.reset {
+            return Poll::Ready(Err(gone()));
+        }
+        if wires.inward.bytes.is_empty() {
+            return if wires.inward.ended { Poll::Ready(Ok(0)) } else { Poll::Pending };
+        }
+        let most = into.len().min(wires.inward.bytes.len());
+        let count = if wires.random.once_in(3) { 1 + wires.random.size(most).min(most - 1) } else { most };
+        for (place, byte) in into.iter_mut().zip(wires.inward.bytes.drain(..count)) {
+            *place = byte;
+        }
+        wires.moved += count as u64;
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_write(&mut self, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let wires = &mut *self.0.0.borrow_mut();
+        if wires.reset || wires.outward.ended {
+            return Poll::Ready(Err(gone()));
+        }
+        let room = wires.room.saturating_sub(wires.outward.bytes.len()).min(bytes.len());
+        if room == 0 || wires.random.once_in(8) {
+            return Poll::Pending;
+        }
+        let count = if wires.random.once_in(3) { 1 + wires.random.size(room).min(room - 1) } else { room };
+        wires.outward.bytes.extend(&bytes[..count]);
+        wires.moved += count as u64;
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_write_vectored(
+        &mut self,
+        task: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut all = Vec::new();
+        for slice in slices {
+            all.extend_from_slice(slice);
+        }
+        self.poll_write(task, &all)
+    }
+
+    fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let wires = &mut *self.0.0.borrow_mut();
+        wires.outward.ended = true;
+        wires.moved += 1;
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,316 @@
+//! One run: some applications, the real client loops between them and their servers, and a clock that jumps.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use chain::{
+    Batch, Builder, ChainPart, Connecting, Connector, Cx, Fault as ChainFault, Link, Need, Pool, Stream, Tick,
+    Transform, WorkerCx, WorkerPart,
+};
+use sinks::CassandraSinkSingle;
+use sources::{Client, Rules};
+use transforms::QueryTypeFilter;
+use wire::{Protocol, QueryType};
+
+use crate::peers::{Application, Book, Fault, Plan, Server};
+use crate::pipe::{Pipe, PipeStream};
+use crate::random::Random;
+
+/// Rounds after which a run that has not ended is stuck.
+const ROUNDS_MAX: usize = 200_000;
+
+/// Rounds without anything moving, after which the clock jumps to the next deadline.
+const QUIET_ROUNDS: usize = 40;
+
+/// What the connector and the world share.
+struct Servers {
+    servers: Vec<Server>,
+    random: Random,
+    padding_max: usize,
+    faults: Vec<Option<(Fault, usize)>>,
+    book: Book,
+}
+
+struct SimConnector(Rc<RefCell<Servers>>);
+
+impl Connector for SimConnector {
+    fn connect(&self, _address: &str) -> Connecting {
+        let shared = &mut *self.0.borrow_mut();
+        let fault = shared.faults.pop().flatten();
+        let mut delay = shared.random.below(5);
+        match fault {
+            Some((Fault::ConnectRefused, _)) => {
+                shared.book.note(Fault::ConnectRefused);
+                return Box::pin(std::future::poll_fn(move |_| {
+                    delay = delay.saturating_sub(1);
+                    if delay > 0 {
+                        return Poll::Pending;
+                    }
+                    Poll::Ready(Err(io::ErrorKind::ConnectionRefused.into()))
+                }));
+            }
+            Some((Fault::ConnectHangs, _)) => {
+                shared.book.note(Fault::ConnectHangs);
+                return Box::pin(std::future::pending());
+            }
+            _ => {}
+        }
+        let seed = shared.random.below(usize::MAX) as u64;
+        let pipe = Pipe::new(Random::new(seed), room_min(shared.padding_max));
+        let server = Server::new(pipe.clone(), shared.padding_max, fault, Random::new(seed + 1));
+        shared.servers.push(server);
+        Box::pin(std::future::poll_fn(move |_| {
+            delay = delay.saturating_sub(1);
+            if delay > 0 {
+                return Poll::Pending;
+            }
+            Poll::Ready(Ok(Box::new(pipe.stream()) as Box<dyn Stream>))
+        }))
+    }
+}
+
+/// A transform that looks at as much as its need says, and checks that it was given that.
+#[derive(Clone, Copy)]
+struct Looker(Need);
+
+impl Builder for Looker {
+    fn worker(&self, _: &WorkerCx) -> Box<dyn WorkerPart> {
+        Box::new(*self)
+    }
+}
+
+impl WorkerPart for Looker {
+    fn client(&self) -> Link {
+        Link::Transform(Box::new(*self))
+    }
+}
+
+impl Looker {
+    fn look(self, batch: &mut Batch<'_>) {
+        batch.each(|item| {
+            assert!(self.0 != Need::Whole || item.is_whole() || item.request().is_none(), "a message is not whole");
+            assert!(item.request().is_some() || item.head().id == -1, "a reply without its request");
+            item.set_tag(item.head().id as u32);
+            assert_eq!(item.bytes().len().min(9), 9, "no header to look at");
+        });
+    }
+}
+
+impl Transform for Looker {
+    fn request_need(&self, _: u8) -> Need {
+        self.0
+    }
+    fn reply_need(&self, _: u8) -> Need {
+        self.0
+    }
+    fn requests(&mut self, _: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), ChainFault> {
+        self.look(batch);
+        Ok(())
+    }
+    fn responses(&mut self, _: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), ChainFault> {
+        batch.each(|item| {
+            if item.request().is_some() {
+                assert_eq!(item.tag(), item.head().id as u32, "a tag was lost");
+            }
+        });
+        self.look(batch);
+        Ok(())
+    }
+}
+
+struct Connection {
+    application: Application,
+    client: Option<Client<PipeStream>>,
+    drain_at: Option<usize>,
+}
+
+/// One run, from its seed.
+pub struct World {
+    servers: Rc<RefCell<Servers>>,
+    connections: Vec<Connection>,
+    pool: Pool,
+    now: Tick,
+    random: Random,
+}
+
+/// The room of a pipe that lets messages of this size through in a few hundred rounds.
+fn room_min(padding_max: usize) -> usize {
+    1 + padding_max / 512
+}
+
+/// Which fault a client's side of the run has, if any, and after how many requests.
+fn pick(random: &mut Random, faults: &[Fault]) -> Option<(Fault, usize)> {
+    random.once_in(3).then(|| (faults[random.below(faults.len())], random.below(20)))
+}
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let clients = 1 + random.below(4);
+        let filters = random.once_in(3);
+        let padding_max = if random.once_in(6) { 1 << 18 } else { 3000 };
+        let server_faults = [
+            Fault::ConnectRefused,
+            Fault::ConnectHangs,
+            Fault::ServerResets,
+            Fault::ServerEnds,
+            Fault::ServerTearsReply,
+            Fault::ServerAnswersUnknownId,
+            Fault::ServerSendsGarbage,
+        ];
+        let faults = (0..clients).map(|_| pick(&mut random, &server_faults)).collect();
+        let servers = Rc::new(RefCell::new(Servers {
+            servers: Vec::new(),
+            random: Random::new(seed ^ 1),
+            padding_max,
+            faults,
+            book: Book::default(),
+        }));
+        let pool = Pool::new();
+        let part = chain_part(&mut random, &pool, &servers, filters);
+        let rules = Rc::new(Rules { frame_bytes_max: 1 << 28, idle_timeout: None });
+        let client_faults = [
+            Fault::ClientResets,
+            Fault::ClientEndsItsSide,
+            Fault::ClientTearsRequest,
+            Fault::ClientSendsGarbage,
+        ];
+        let connections = (0..clients).map(|index| {
+            let plan = Plan {
+                requests: 1 + random.below(60),
+                in_flight_max: 1 + random.size(64),
+                padding_max,
+                writes_are_filtered: filters,
+                fault: pick(&mut random, &client_faults),
+            };
+            let pipe = Pipe::new(Random::new(seed ^ (index as u64 + 2)), room_min(padding_max));
+            let stream = pipe.stream();
+            let application = Application::new(index as u64, pipe, plan, Random::new(seed ^ (index as u64 + 99)));
+            let client = part.client().map(|chain| Client::new(stream, chain, Rc::clone(&rules), Tick(0)));
+            let drain_at = random.once_in(8).then(|| random.below(200));
+            Connection { application, client, drain_at }
+        });
+        let connections = connections.collect();
+        Self { servers, connections, pool, now: Tick(0), random }
+    }
+
+    /// Runs to the end. `Ok` is what happened, `Err` what must never happen.
+    pub fn run(mut self) -> Result<Book, String> {
+        let (mut moved_before, mut quiet) = (0, 0);
+        for round in 0..ROUNDS_MAX {
+            let polled_to_end = self.round(round)?;
+            if self.connections.iter().all(|connection| connection.client.is_none()) {
+                return self.check_end();
+            }
+            let moved = self.moved();
+            quiet = if moved == moved_before && !polled_to_end { quiet + 1 } else { 0 };
+            moved_before = moved;
+            self.now = Tick(self.now.0 + self.random.below(200) as u64);
+            if quiet > QUIET_ROUNDS {
+                quiet = 0;
+                let clients = self.connections.iter().filter_map(|connection| connection.client.as_ref());
+                let next = clients.filter_map(Client::deadline).min();
+                self.now = next.ok_or("stuck: nothing moves and nobody has a deadline")?.max(self.now);
+            }
+        }
+        Err(format!("no end in sight: {}", self.describe()))
+    }
+
+    /// Where everybody is, for the report of a run that went wrong.
+    fn describe(&self) -> String {
+        let servers = self.servers.borrow();
+        let clients = self.connections.iter().map(|connection| {
+            let deadline = connection.client.as_ref().map(Client::deadline);
+            format!("\n  {}, its client {deadline:?}", connection.application.describe())
+        });
+        let servers = servers.servers.iter().map(|server| format!("\n  {}", server.describe()));
+        format!("at {:?}{}", self.now, clients.chain(servers).collect::<String>())
+    }
+
+    fn round(&mut self, round: usize) -> Result<bool, String> {
+        let mut ended_any = false;
+        let waker = Waker::noop();
+        for connection in &mut self.connections {
+            connection.application.act(&mut self.servers.borrow_mut().book)?;
+            let Some(client) = &mut connection.client else { continue };
+            if connection.drain_at.is_some_and(|at| at <= round) {
+                connection.drain_at = None;
+                connection.application.may_lose = true;
+                self.servers.borrow_mut().book.note(Fault::Drained);
+                client.drain(self.now.after(Duration::from_secs(5)));
+            }
+            let mut task = Context::from_waker(waker);
+            if client.poll(&mut Cx { task: &mut task, now: self.now }).is_ready() {
+                connection.client = None;
+                ended_any = true;
+                connection.application.act(&mut self.servers.borrow_mut().book)?;
+            }
+        }
+        let servers = &mut *self.servers.borrow_mut();
+        for server in &mut servers.servers {
+            if server.act(&mut servers.book)?.is_some() {
+                let owner = server.owner;
+                for connection in &mut self.connections {
+                    connection.application.may_lose |= Some(connection.application.index) == owner;
+                }
+            }
+        }
+        if servers.book.faults.contains_key(&Fault::ConnectRefused)
+            || servers.book.faults.contains_key(&Fault::ConnectHangs)
+        {
+            // Which client it hit is not known here: the connection was never used.
+            self.connections.iter_mut().for_each(|connection| connection.application.may_lose = true);
+        }
+        Ok(ended_any)
+    }
+
+    fn moved(&self) -> u64 {
+        let applications = self.connections.iter().map(|connection| connection.application.pipe.moved());
+        let servers = self.servers.borrow();
+        applications.sum::<u64>() + servers.servers.iter().map(|server| server.pipe.moved()).sum::<u64>()
+    }
+
+    fn check_end(self) -> Result<Book, String> {
+        for connection in &self.connections {
+            if !connection.application.is_done() {
+                return Err(format!("client {} still waits", connection.application.index));
+            }
+        }
+        if self.pool.taken() != 0 {
+            return Err(format!("{} chunks are still held", self.pool.taken()));
+        }
+        Ok(std::mem::take(&mut self.servers.borrow_mut().book))
+    }
+}
+
+fn chain_part(random: &mut Random, pool: &Pool, servers: &Rc<RefCell<Servers>>, filters: bool) -> Rc<ChainPart> {
+    let worker = WorkerCx {
+        pool: pool.clone(),
+        connector: Rc::new(SimConnector(Rc::clone(servers))),
+        protocol: Protocol::Cql,
+    };
+    let needs = [Need::None, Need::Head, Need::Whole];
+    let looker = Looker(needs[random.below(needs.len())]);
+    let below = Looker(needs[random.below(needs.len())]);
+    let filter = QueryTypeFilter::DenyList(vec![QueryType::Write]);
+    let sink = CassandraSinkSingle {
+        remote_address: "server:9042".to_owned(),
+        connect_timeout: Duration::from_secs(3),
+        read_timeout: None,
+    };
+    let mut entries: Vec<(&str, &str, &dyn Builder)> = Vec::new();
+    if random.once_in(2) {
+        entries.push(("Looker", "above", &looker));
+    }
+    if filters {
+        entries.push(("QueryTypeFilter", "filter", &filter));
+    }
+    if random.once_in(2) {
+        entries.push(("Looker", "below", &below));
+    }
+    entries.push(("CassandraSinkSingle", "sink", &sink));
+    ChainPart::new("chain", &worker, entries, None)
+}
