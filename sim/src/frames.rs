@@ -43,7 +43,7 @@ pub fn take(buffer: &mut Vec<u8>) -> Option<Frame> {
 }
 
 fn fill(body: &mut Vec<u8>, nonce: u64, bytes: usize) {
-    body.extend((0..bytes).map(|place| b'a' + ((nonce as usize + place) % 23) as u8));
+    body.extend((0..bytes).map(|place| b'a' + ((nonce % 23) as usize + place % 23) as u8));
 }
 
 /// The body of a QUERY.

@@ -176,7 +176,11 @@ impl Application {
                 self.pipe.peer_end();
             }
             Fault::ClientSendsGarbage => {
-                let bad = [[0xff; 12], [4, 0, 0, 1, 7, 0xff, 0xff, 0xff, 0xff, 0, 0, 0], [4, 0, 0, 1, 99, 0, 0, 0, 0, 4, 4, 4]];
+                let bad = [
+                    [0xff; 12],
+                    [4, 0, 0, 1, 7, 0xff, 0xff, 0xff, 0xff, 0, 0, 0],
+                    [4, 0, 0, 1, 99, 0, 0, 0, 0, 4, 4, 4],
+                ];
                 self.unsent.extend(bad[self.random.below(bad.len())]);
                 self.asked = self.plan.requests;
                 self.may_lose = true;
@@ -240,7 +244,11 @@ impl Application {
         }
         let filtered = text.contains("filtered out");
         let expected = filtered && is_write && self.plan.writes_are_filtered;
-        if expected || self.may_lose || text.contains("more than the") { Ok(()) } else { Err(format!("an error: {text}")) }
+        if expected || self.may_lose || text.contains("more than the") {
+            Ok(())
+        } else {
+            Err(format!("an error: {text}"))
+        }
     }
 }
 
@@ -362,7 +370,12 @@ impl Server {
             }
             Fault::ServerSendsGarbage => self.unsent.extend([0x13; 20]),
             Fault::ServerTearsReply => {
-                let whole = frames::encode(0x84, self.pending[0].0, opcode::RESULT, &frames::result(self.pending[0].1, 900));
+                let whole = frames::encode(
+                    0x84,
+                    self.pending[0].0,
+                    opcode::RESULT,
+                    &frames::result(self.pending[0].1, 900),
+                );
                 self.unsent.extend(&whole[..1 + self.random.below(whole.len() - 1)]);
             }
             _ => {}

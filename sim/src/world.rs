@@ -7,8 +7,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use chain::{
-    Batch, Builder, ChainPart, Connecting, Connector, Cx, Fault as ChainFault, Link, Need, Pool, Stream, Tick,
-    Transform, WorkerCx, WorkerPart,
+    Batch, Builder, ChainPart, Connecting, Connector, Cx, Fault as ChainFault, Link, Need, Pool, Stream,
+    Tick, Transform, WorkerCx, WorkerPart,
 };
 use sinks::CassandraSinkSingle;
 use sources::{Client, Rules};
@@ -91,7 +91,10 @@ impl WorkerPart for Looker {
 impl Looker {
     fn look(self, batch: &mut Batch<'_>) {
         batch.each(|item| {
-            assert!(self.0 != Need::Whole || item.is_whole() || item.request().is_none(), "a message is not whole");
+            assert!(
+                self.0 != Need::Whole || item.is_whole() || item.request().is_none(),
+                "a message is not whole"
+            );
             assert!(item.request().is_some() || item.head().id == -1, "a reply without its request");
             item.set_tag(item.head().id as u32);
             assert_eq!(item.bytes().len().min(9), 9, "no header to look at");
@@ -188,8 +191,10 @@ impl World {
             };
             let pipe = Pipe::new(Random::new(seed ^ (index as u64 + 2)), room_min(padding_max));
             let stream = pipe.stream();
-            let application = Application::new(index as u64, pipe, plan, Random::new(seed ^ (index as u64 + 99)));
-            let client = part.client().map(|chain| Client::new(stream, chain, Rc::clone(&rules), Tick(0)));
+            let application =
+                Application::new(index as u64, pipe, plan, Random::new(seed ^ (index as u64 + 99)));
+            let client =
+                part.client().map(|chain| Client::new(stream, chain, Rc::clone(&rules), None, Tick(0)));
             let drain_at = random.once_in(8).then(|| random.below(200));
             Connection { application, client, drain_at }
         });
@@ -286,7 +291,12 @@ impl World {
     }
 }
 
-fn chain_part(random: &mut Random, pool: &Pool, servers: &Rc<RefCell<Servers>>, filters: bool) -> Rc<ChainPart> {
+fn chain_part(
+    random: &mut Random,
+    pool: &Pool,
+    servers: &Rc<RefCell<Servers>>,
+    filters: bool,
+) -> Rc<ChainPart> {
     let worker = WorkerCx {
         pool: pool.clone(),
         connector: Rc::new(SimConnector(Rc::clone(servers))),

@@ -94,9 +94,33 @@ impl ChainPart {
         })
     }
 
+    fn count_run(&self, layer: usize) {
+        if let Some(transform) = self.metrics.as_ref().and_then(|metrics| metrics.transforms.get(layer)) {
+            transform.total.add(1);
+        }
+    }
+
+    /// Counts replies that pass a layer on their way to the client.
+    fn count_replies(&self, layer: usize, now: Tick, batch: &Batch<'_>) {
+        let Some(transform) = self.metrics.as_ref().and_then(|metrics| metrics.transforms.get(layer)) else {
+            return;
+        };
+        for message in batch.messages.iter() {
+            if let Some(entry) = batch.ledger.get(message.ticket) {
+                transform.latency.record_n(now.micros_since(entry.read_at), 1);
+            }
+            if self.protocol.is_error(&message.head) {
+                transform.failed_requests.add(1);
+            }
+        }
+    }
+
     fn fault_at(&self, layer: usize, fault: Fault) -> Fault {
         if let Some(metrics) = &self.metrics {
             metrics.failures.add(1);
+            if let Some(transform) = metrics.transforms.get(layer) {
+                transform.failures.add(1);
+            }
         }
         match self.entries.get(layer) {
             Some(entry) => fault.within(format!(
@@ -226,10 +250,12 @@ impl Chain {
         };
         for (layer, transform) in self.transforms.iter_mut().enumerate() {
             batch.layer = layer;
+            self.part.count_run(layer);
             transform.requests(cx, &mut batch).map_err(|fault| self.part.fault_at(layer, fault))?;
         }
         batch.layer = self.transforms.len();
         let layer = batch.layer;
+        self.part.count_run(layer);
         self.sink.submit(cx, &mut batch).map_err(|fault| self.part.fault_at(layer, fault))?;
         self.request_tail = tail_of(&batch);
         Ok(())
@@ -414,7 +440,10 @@ impl Up<'_> {
     /// As for `replies`.
     pub fn refuse_large_reply(&mut self, cx: &mut Cx<'_, '_>, ticket: Ticket) -> Result<(), Fault> {
         let Some(entry) = self.ledger.get(ticket) else { return Ok(()) };
-        let text = format!("the reply is larger than the {WHOLE} bytes a transform can be given", WHOLE = crate::WHOLE_BYTES_MAX);
+        let text = format!(
+            "the reply is larger than the {WHOLE} bytes a transform can be given",
+            WHOLE = crate::WHOLE_BYTES_MAX
+        );
         let frame = self.part.protocol.error_reply(&entry.head, wire::ErrorKind::Invalid, &text);
         if let Some(message) = reply_message(self.part.protocol, &self.part.pool, frame, ticket) {
             self.answers.push(Answer { layer: self.transforms.len(), message });
@@ -466,9 +495,13 @@ impl Up<'_> {
             answers: self.answers,
             layer,
         };
+        if layer == self.transforms.len() {
+            self.part.count_replies(layer, cx.now, &batch);
+        }
         for (above, transform) in self.transforms.iter_mut().enumerate().take(layer).rev() {
             batch.layer = above;
             transform.responses(cx, &mut batch).map_err(|fault| self.part.fault_at(above, fault))?;
+            self.part.count_replies(above, cx.now, &batch);
         }
         self.exit.deliver(cx, &mut batch)?;
         if let Some(last) = batch.last().filter(|last| last.own.is_none()) {
@@ -477,7 +510,7 @@ impl Up<'_> {
         for message in batch.messages.iter() {
             let ended = batch.ledger.close(message.ticket);
             if let (Some(metrics), Some(entry)) = (&self.part.metrics, ended) {
-                metrics.latency.record_n(cx.now.micros_since(entry.read_at) * 1000, 1);
+                metrics.latency.record_n(cx.now.micros_since(entry.read_at), 1);
             }
         }
         Ok(())

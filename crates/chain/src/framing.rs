@@ -19,9 +19,15 @@ pub enum After {
     /// The run is full; there may be more messages.
     More,
     /// The start of a frame of this many bytes, whose rest must come first (0: not even its length is known).
-    Wait { frame_bytes: usize },
+    Wait {
+        /// Header included.
+        frame_bytes: usize,
+    },
     /// The last message is the head of a large one; this many bytes of it are still to come.
-    Tail { rest: u64 },
+    Tail {
+        /// Bytes.
+        rest: u64,
+    },
     /// A frame too large to be assembled, though somebody needs it whole.
     TooLarge(Head),
     /// Bytes that are no lawful frame.

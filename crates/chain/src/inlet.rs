@@ -19,8 +19,8 @@ pub struct Inlet {
 /// What one fill did.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum Filled {
-    /// Bytes came. `drained` says that the read was short, so that the socket has no more for now.
-    Bytes { count: usize, drained: bool },
+    /// So many bytes came.
+    Bytes(usize),
     /// The other side has ended its sending side.
     End,
 }
@@ -44,7 +44,6 @@ impl Inlet {
         let mut chunk = self.chunk_with_room();
         let end = self.end;
         let room = chunk.bytes_mut().and_then(|bytes| bytes.get_mut(end..)).unwrap_or_default();
-        let room_bytes = room.len();
         let result = stream.poll_read(cx.task, room);
         if self.start == self.end && !matches!(result, Poll::Ready(Ok(1..))) {
             self.start = 0;
@@ -54,7 +53,7 @@ impl Inlet {
         }
         result.map_ok(|count| {
             self.end += count;
-            if count == 0 { Filled::End } else { Filled::Bytes { count, drained: count < room_bytes } }
+            if count == 0 { Filled::End } else { Filled::Bytes(count) }
         })
     }
 

@@ -87,8 +87,7 @@ impl Ledger {
 
     /// Enters a request.
     pub fn open(&mut self, head: Head, read_at: Tick, reply_need: Need) -> Ticket {
-        let entry =
-            Entry { sequence: self.next_sequence, head, read_at, reply_need, stage: Stage::Chain };
+        let entry = Entry { sequence: self.next_sequence, head, read_at, reply_need, stage: Stage::Chain };
         self.next_sequence += 1;
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot { generation: 0, entry: None });

@@ -117,12 +117,7 @@ pub trait Sink {
     ///
     /// # Errors
     /// A fault ends this client.
-    fn submit_tail(
-        &mut self,
-        cx: &mut Cx<'_, '_>,
-        chunk: &Chunk,
-        range: Range<usize>,
-    ) -> Result<(), Fault>;
+    fn submit_tail(&mut self, cx: &mut Cx<'_, '_>, chunk: &Chunk, range: Range<usize>) -> Result<(), Fault>;
 
     /// Moves what can be moved, and hands replies to `up`.
     ///

@@ -55,11 +55,9 @@ impl Summary {
     }
 
     fn rotate(&self) {
-        let windows = &mut *self.windows.borrow_mut();
-        windows.rotate_right(1);
-        if let [current, ..] = windows {
-            *current = None;
-        }
+        let [current, last, before] = &mut *self.windows.borrow_mut();
+        *before = last.take();
+        *last = current.take();
     }
 
     fn snapshot(&self) -> SummarySnapshot {
@@ -85,7 +83,7 @@ fn merge(into: &mut Option<Box<Histogram<u32>>>, from: &Histogram<u32>) {
 
 /// A summary, as it left its thread.
 #[derive(Clone, Default)]
-pub struct SummarySnapshot {
+pub(crate) struct SummarySnapshot {
     pub(crate) recent: Option<Box<Histogram<u32>>>,
     pub(crate) sum: u64,
     pub(crate) count: u64,

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use chain::{ChainPart, Cx};
 use net::{Accepted, Alarm, Clock, DrainSeat, Place, Seat, Serve, Tcp};
-use observe::{Snapshot, WorkerMetrics, connection_span, target};
+use observe::{Snapshot, SourceMetrics, WorkerMetrics, connection_span, target};
 use sources::{Client, End, Rules};
 use tracing::{Span, debug, error, info, warn};
 
@@ -16,6 +16,7 @@ pub(crate) struct SourcePart {
     pub(crate) name: Rc<str>,
     pub(crate) chain: Rc<ChainPart>,
     pub(crate) rules: Rc<Rules>,
+    pub(crate) metrics: Option<Rc<SourceMetrics>>,
 }
 
 /// Serves the clients of one worker.
@@ -64,9 +65,16 @@ impl ClientTask {
         info!(target: target::SOURCE_TASK, parent: &span, "New connection from {}", peer.ip());
         let chain = source.chain.client()?;
         let registered = tokio::net::TcpStream::from_std(socket).and_then(Tcp::new);
-        let tcp = registered.inspect_err(|error| debug!(parent: &span, "the client is already gone: {error}"));
+        let tcp =
+            registered.inspect_err(|error| debug!(parent: &span, "the client is already gone: {error}"));
         Some(Self {
-            client: Client::new(tcp.ok()?, chain, Rc::clone(&source.rules), seat.clock.now()),
+            client: Client::new(
+                tcp.ok()?,
+                chain,
+                Rc::clone(&source.rules),
+                source.metrics.as_ref().map(Rc::clone),
+                seat.clock.now(),
+            ),
             clock: seat.clock,
             alarm: Alarm::default(),
             drain: seat.drain.seat(),
@@ -105,7 +113,9 @@ impl Future for ClientTask {
 
 fn log_end(end: End) {
     match end {
-        End::ClientLeft | End::Drained => debug!(target: target::SOURCE_TASK, "the connection ended: {end:?}"),
+        End::ClientLeft | End::Drained => {
+            debug!(target: target::SOURCE_TASK, "the connection ended: {end:?}")
+        }
         End::Idle => debug!(target: target::SOURCE_TASK, "the client was idle for too long"),
         End::TimedOut => warn!(target: target::SOURCE_TASK, "the connection was closed with replies due"),
         End::ClientFailed(error) => {

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use chain::{
     After, Batch, Builder, Chunk, Connecting, Connector, Cx, Fault, Filled, Framing, IdTable, Inlet, Link,
-    Message, Outgoing, Outlet, Pool, Progress, Sink, Stream, Tick, Ticket, Up, WorkerCx, WorkerPart, mark_sent,
+    Message, Outgoing, Outlet, Pool, Progress, Sink, Stream, Tick, Ticket, Up, WorkerCx, WorkerPart,
+    mark_sent,
 };
 use config::Fields;
 use wire::{Protocol, Side};
@@ -132,19 +133,12 @@ impl Sink for Single {
             },
         );
         // What the server still sent is delivered before the fault: `poll` meets the same error when it reads.
-        sent.or_else(|_| Ok(()))
+        sent.or(Ok(()))
     }
 
-    fn submit_tail(
-        &mut self,
-        cx: &mut Cx<'_, '_>,
-        chunk: &Chunk,
-        range: Range<usize>,
-    ) -> Result<(), Fault> {
+    fn submit_tail(&mut self, cx: &mut Cx<'_, '_>, chunk: &Chunk, range: Range<usize>) -> Result<(), Fault> {
         match &mut self.state {
-            State::Connected(stream) => {
-                self.outlet.send(cx, stream, chunk, range).or_else(|_| Ok(()))
-            }
+            State::Connected(stream) => self.outlet.send(cx, stream, chunk, range).or(Ok(())),
             _ => {
                 self.outlet.push(chunk.pin(), range);
                 Ok(())
@@ -207,7 +201,7 @@ impl Single {
             let State::Connected(stream) = &mut self.state else { break };
             match self.inlet.poll_fill(cx, stream) {
                 Poll::Pending => return self.nothing_to_read(cx, progress, broken),
-                Poll::Ready(Ok(Filled::Bytes { count, .. })) => {
+                Poll::Ready(Ok(Filled::Bytes(count))) => {
                     turn_bytes += count;
                     progress = Progress::Moved;
                     self.heard_at = cx.now;

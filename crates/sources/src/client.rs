@@ -17,7 +17,8 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use chain::{After, Chain, Cx, Fault, Filled, Framing, Inlet, Outlet, Progress, Stream, Tick};
+use chain::{After, Chain, Cx, Fault, Filled, Framing, Inlet, Message, Outlet, Progress, Stream, Tick};
+use observe::SourceMetrics;
 use wire::{ErrorKind, Malformed, Side};
 
 use crate::exit::{ClientExit, ReplyProgress};
@@ -68,10 +69,20 @@ pub enum End {
 
 enum State {
     Open,
-    Ending { end: End, deadline: Tick },
+    Ending {
+        end: End,
+        deadline: Tick,
+    },
     /// `refusal`: requests that still arrive are answered with this text.
-    Closing { end: End, deadline: Tick, refusal: Option<String> },
-    Lingering { end: End, deadline: Tick },
+    Closing {
+        end: End,
+        deadline: Tick,
+        refusal: Option<String>,
+    },
+    Lingering {
+        end: End,
+        deadline: Tick,
+    },
     Done,
 }
 
@@ -89,6 +100,7 @@ pub struct Client<S> {
     outlet: Outlet,
     chain: Chain,
     rules: Rc<Rules>,
+    metrics: Option<Rc<SourceMetrics>>,
     state: State,
     /// Bytes of a large request that are still to come.
     request_rest: u64,
@@ -102,15 +114,22 @@ pub struct Client<S> {
 }
 
 impl<S: Stream> Client<S> {
-    /// A client that was just accepted.
+    /// A client that was just accepted. `metrics` counts for its source, if anybody wants to know.
     #[must_use]
-    pub fn new(stream: S, chain: Chain, rules: Rc<Rules>, now: Tick) -> Self {
+    pub fn new(
+        stream: S,
+        chain: Chain,
+        rules: Rc<Rules>,
+        metrics: Option<Rc<SourceMetrics>>,
+        now: Tick,
+    ) -> Self {
         Self {
             stream,
             inlet: Inlet::new(chain.part().pool()),
             outlet: Outlet::default(),
             chain,
             rules,
+            metrics,
             state: State::Open,
             request_rest: 0,
             drops_rest: false,
@@ -197,7 +216,7 @@ impl<S: Stream> Client<S> {
         if !self.has_uncut {
             match self.inlet.poll_fill(cx, &mut self.stream) {
                 Poll::Pending => return Ok(Turn::Idle),
-                Poll::Ready(Ok(Filled::Bytes { .. })) => self.heard_at = cx.now,
+                Poll::Ready(Ok(Filled::Bytes(_))) => self.heard_at = cx.now,
                 Poll::Ready(Ok(Filled::End)) => {
                     self.state = State::Ending { end: End::ClientLeft, deadline: cx.now.after(ENDING_MAX) };
                     return Ok(Turn::Moved);
@@ -239,6 +258,7 @@ impl<S: Stream> Client<S> {
             let mut messages = self.chain.list();
             let need = |head: &wire::Head| self.chain.request_need(head.opcode);
             let (bytes, after) = framing.cut(&self.inlet, need, &mut messages);
+            self.count_sessions(&messages);
             if let Some((chunk, _)) = self.inlet.place() {
                 self.chain.submit(cx, chunk, messages)?;
             }
@@ -261,9 +281,23 @@ impl<S: Stream> Client<S> {
         }
     }
 
+    /// Counts sessions by protocol version. Looks no further once the session has begun.
+    fn count_sessions(&self, messages: &[Message]) {
+        let Some(metrics) = self.metrics.as_ref().filter(|_| !self.replies.is_established) else { return };
+        let protocol = self.chain.part().protocol();
+        for head in messages.iter().map(Message::head).filter(|head| protocol.is_startup(head)) {
+            let index = usize::from(head.version).checked_sub(3);
+            if let Some(counter) = index.and_then(|index| metrics.protocol_versions.get(index)) {
+                counter.add(1);
+            }
+        }
+    }
+
     /// Sends on, or discards, what has come of the rest of a large request.
     fn pass_tail(&mut self, cx: &mut Cx<'_, '_>) -> Result<(), Fault> {
-        let Some((chunk, place)) = self.inlet.place().filter(|_| self.request_rest > 0) else { return Ok(()) };
+        let Some((chunk, place)) = self.inlet.place().filter(|_| self.request_rest > 0) else {
+            return Ok(());
+        };
         let here = place.len().min(usize::try_from(self.request_rest).unwrap_or(usize::MAX));
         if !self.drops_rest {
             self.chain.submit_tail(cx, chunk, place.start..place.start + here)?;
@@ -355,7 +389,7 @@ impl<S: Stream> Client<S> {
         if self.request_rest == 0 || self.is_over_mark() {
             return Ok(false);
         }
-        let Poll::Ready(Ok(Filled::Bytes { .. })) = self.inlet.poll_fill(cx, &mut self.stream) else {
+        let Poll::Ready(Ok(Filled::Bytes(_))) = self.inlet.poll_fill(cx, &mut self.stream) else {
             return Ok(false);
         };
         self.pass_tail(cx)?;
@@ -430,7 +464,7 @@ impl<S: Stream> Client<S> {
     fn refuse_arrived(&mut self, cx: &mut Cx<'_, '_>, text: &str) -> bool {
         if !self.has_uncut {
             match self.inlet.poll_fill(cx, &mut self.stream) {
-                Poll::Ready(Ok(Filled::Bytes { .. })) => {}
+                Poll::Ready(Ok(Filled::Bytes(_))) => {}
                 _ => return false,
             }
         }
@@ -468,7 +502,7 @@ impl<S: Stream> Client<S> {
         let filled = self.inlet.poll_fill(cx, &mut self.stream);
         let State::Lingering { end, deadline } = &mut self.state else { return Turn::Moved };
         let is_over = match filled {
-            Poll::Ready(Ok(Filled::Bytes { .. })) if *deadline > cx.now => return Turn::Moved,
+            Poll::Ready(Ok(Filled::Bytes(_))) if *deadline > cx.now => return Turn::Moved,
             Poll::Pending => *deadline <= cx.now,
             Poll::Ready(_) => true,
         };

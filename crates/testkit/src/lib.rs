@@ -1,1 +1,15 @@
-//! scripted peers, mock servers, real servers' runners
+//! Scripted peers, mock servers, real servers' runners.
+//!
+//! Blocking and std-only: what tests need besides the proxy itself. Everything that is started here is stopped when
+//! its handle is dropped.
+
+mod cassandra;
+mod fetch;
+mod process;
+mod proxy;
+pub mod scripted;
+
+pub use cassandra::{Authenticator, Cassandra, stress};
+pub use fetch::{Missing, servers_folder, workspace};
+pub use process::{Child, free_port};
+pub use proxy::Proxy;

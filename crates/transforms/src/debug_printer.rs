@@ -46,7 +46,9 @@ impl Transform for DebugPrinter {
     }
 
     fn responses(&mut self, _cx: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault> {
-        batch.each(|reply| info!(target: "shotover::transforms::debug::printer", "Response: {}", reply.describe()));
+        batch.each(
+            |reply| info!(target: "shotover::transforms::debug::printer", "Response: {}", reply.describe()),
+        );
         Ok(())
     }
 }

@@ -1,0 +1,40 @@
+//! config.yaml: what concerns the process rather than its chains.
+
+use std::net::SocketAddr;
+
+use crate::errors::Errors;
+use crate::fields::Fields;
+use crate::tree::Node;
+
+/// config.yaml.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessConfig {
+    /// Directives of the log filter, separated by commas.
+    pub main_log_level: String,
+    /// Where `/metrics` and `/filter` are served; nowhere if it is left out.
+    pub observability_interface: Option<SocketAddr>,
+}
+
+/// Reads the text of config.yaml.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn read_process(file: &str, text: &str) -> Result<ProcessConfig, Errors> {
+    let mut errors = Errors::new(file);
+    let config = Node::parse(text, &mut errors).and_then(|root| read(&root, &mut errors));
+    config.filter(|_| errors.is_empty()).ok_or(errors)
+}
+
+fn read(root: &Node, errors: &mut Errors) -> Option<ProcessConfig> {
+    let mut fields = Fields::new(root, errors)?;
+    let main_log_level = fields.required_string("main_log_level");
+    let mut observability_interface = None;
+    if let Some(node) = fields.optional_node("observability_interface").filter(|node| !node.is_null()) {
+        observability_interface = node.text().and_then(|text| text.parse().ok());
+        if observability_interface.is_none() {
+            fields.fail_at(&node, "expected an address like 127.0.0.1:9001");
+        }
+    }
+    fields.finish();
+    Some(ProcessConfig { main_log_level: main_log_level?, observability_interface })
+}

@@ -1,0 +1,188 @@
+//! From files to what runs: the sources with their builders, and on each worker their parts.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chain::{Builder, ChainPart, WorkerCx};
+use config::{ProcessConfig, read_process, read_topology};
+use net::{Seat, TcpConnector};
+use observe::{Catalog, ChainEntry, SourceEntry, WorkerMetrics};
+use sinks::CassandraSinkSingle;
+use sources::Rules;
+use wire::Protocol;
+
+use crate::cli::{Command, Options};
+use crate::registry::Registry;
+use crate::serve::{SourcePart, WorkerServe};
+
+/// Everything that was configured, checked.
+pub(crate) struct Plan {
+    pub(crate) main_log_level: String,
+    pub(crate) observability_interface: Option<SocketAddr>,
+    pub(crate) graph: Arc<Graph>,
+}
+
+/// The sources and their chains; shared by all workers.
+pub(crate) struct Graph {
+    pub(crate) sources: Vec<SourcePlan>,
+}
+
+/// One source and its chain.
+pub(crate) struct SourcePlan {
+    pub(crate) name: String,
+    pub(crate) listen_addr: String,
+    pub(crate) connection_limit: usize,
+    pub(crate) hard_connection_limit: bool,
+    rules: Rules,
+    chain: Vec<Entry>,
+}
+
+struct Entry {
+    kind: String,
+    name: String,
+    builder: Box<dyn Builder>,
+}
+
+/// Reads what the command line names.
+///
+/// # Errors
+/// Everything that is wrong with both files, as text.
+pub(crate) fn plan(options: &Options, registry: &Registry) -> Result<Plan, String> {
+    match &options.command {
+        Some(Command::Passthrough { listen, to, observe, .. }) => Ok(passthrough(listen, to, *observe)),
+        None => {
+            let mut problems = String::new();
+            let process = load_process(&options.config_file, &mut problems);
+            let graph = load_topology(&options.topology_file, registry, &mut problems);
+            match (process, graph) {
+                (Some(process), Some(graph)) => Ok(Plan {
+                    main_log_level: process.main_log_level,
+                    observability_interface: process.observability_interface,
+                    graph: Arc::new(graph),
+                }),
+                _ => Err(problems),
+            }
+        }
+    }
+}
+
+fn passthrough(listen: &str, to: &str, observability_interface: Option<SocketAddr>) -> Plan {
+    let sink = CassandraSinkSingle {
+        remote_address: to.to_owned(),
+        connect_timeout: Duration::from_secs(3),
+        read_timeout: None,
+    };
+    let entry =
+        Entry { kind: "CassandraSinkSingle".to_owned(), name: "sink".to_owned(), builder: Box::new(sink) };
+    let source = SourcePlan {
+        name: "cassandra".to_owned(),
+        listen_addr: listen.to_owned(),
+        connection_limit: 10_000,
+        hard_connection_limit: false,
+        rules: Rules { frame_bytes_max: wire::limits::FRAME_BYTES_MAX_DEFAULT, idle_timeout: None },
+        chain: vec![entry],
+    };
+    Plan {
+        main_log_level: "info".to_owned(),
+        observability_interface,
+        graph: Arc::new(Graph { sources: vec![source] }),
+    }
+}
+
+fn push_problem(problems: &mut String, lead: &str, detail: &str) {
+    let separator = if problems.is_empty() { "" } else { "\n\n" };
+    // Writing to a string cannot fail.
+    problems.write_fmt(format_args!("{separator}{lead}\n{detail}")).unwrap_or_default();
+}
+
+fn load_process(file: &Path, problems: &mut String) -> Option<ProcessConfig> {
+    let shown = file.display();
+    match std::fs::read_to_string(file) {
+        Ok(text) => read_process(&shown.to_string(), &text)
+            .map_err(|errors| {
+                let lead = format!("Failed to parse config file {shown}");
+                push_problem(problems, &lead, &errors.to_string());
+            })
+            .ok(),
+        Err(error) => {
+            push_problem(problems, &format!("Couldn't open the config file {shown}"), &error.to_string());
+            None
+        }
+    }
+}
+
+fn load_topology(file: &Path, registry: &Registry, problems: &mut String) -> Option<Graph> {
+    let shown = file.display();
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        push_problem(problems, &format!("Couldn't open the topology file {shown}"), &error.to_string());
+    });
+    let (topology, mut errors) = read_topology(&shown.to_string(), &text.ok()?, registry);
+    let mut sources = Vec::new();
+    for source in topology.map(|topology| topology.sources).unwrap_or_default() {
+        let mut chain = Vec::new();
+        for transform in &source.chain {
+            let Some(kind) = registry.kind(&transform.kind) else { continue };
+            if let Some(builder) = transform.read_options(&mut errors, kind.read) {
+                chain.push(Entry { kind: transform.kind.clone(), name: transform.name.clone(), builder });
+            }
+        }
+        sources.push(SourcePlan {
+            name: source.name,
+            listen_addr: source.listen_addr,
+            connection_limit: usize::try_from(source.connection_limit).unwrap_or(usize::MAX),
+            hard_connection_limit: source.hard_connection_limit,
+            rules: Rules {
+                frame_bytes_max: u32::try_from(source.max_frame_bytes).unwrap_or(u32::MAX),
+                idle_timeout: source.timeout_seconds.map(Duration::from_secs),
+            },
+            chain,
+        });
+    }
+    if errors.is_empty() {
+        return Some(Graph { sources });
+    }
+    push_problem(problems, &format!("Failed to parse topology file {shown}"), &errors.to_string());
+    None
+}
+
+impl Graph {
+    /// Everything that has metrics.
+    pub(crate) fn catalog(&self) -> Catalog {
+        let source = |source: &SourcePlan| SourceEntry {
+            name: source.name.clone(),
+            connection_limit: source.connection_limit as u64,
+        };
+        let chain = |source: &SourcePlan| ChainEntry {
+            name: source.name.clone(),
+            transforms: source.chain.iter().map(|entry| entry.kind.clone()).collect(),
+        };
+        Catalog {
+            sources: self.sources.iter().map(source).collect(),
+            chains: self.sources.iter().map(chain).collect(),
+        }
+    }
+
+    /// The parts of one worker. `with_metrics`: somebody will ask for what it counts.
+    pub(crate) fn worker(&self, seat: &Seat, with_metrics: bool) -> WorkerServe {
+        let metrics = Rc::new(WorkerMetrics::new(&self.catalog()));
+        let worker =
+            WorkerCx { pool: seat.pool.clone(), connector: Rc::new(TcpConnector), protocol: Protocol::Cql };
+        let part = |(index, source): (usize, &SourcePlan)| {
+            let chain_metrics = metrics.chain(index).filter(|_| with_metrics).map(Rc::clone);
+            let entries =
+                source.chain.iter().map(|entry| (&*entry.kind, &*entry.name, entry.builder.as_ref()));
+            SourcePart {
+                name: source.name.as_str().into(),
+                chain: ChainPart::new(&source.name, &worker, entries, chain_metrics),
+                rules: Rc::new(source.rules),
+                metrics: metrics.source(index).filter(|_| with_metrics).map(Rc::clone),
+            }
+        };
+        let sources = self.sources.iter().enumerate().map(part).collect();
+        WorkerServe { sources, seat: seat.clone(), metrics }
+    }
+}

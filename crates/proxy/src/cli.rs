@@ -1,0 +1,74 @@
+//! The command line: upstream's flags, and a way to try the proxy without any file.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// A message-based layer-7 proxy for Cassandra.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "shotover", version)]
+pub(crate) struct Options {
+    /// The topology: sources and their chains.
+    #[arg(short = 't', long, default_value = "config/topology.yaml")]
+    pub(crate) topology_file: PathBuf,
+
+    /// What concerns the process: logs, metrics.
+    #[arg(short = 'c', long, default_value = "config/config.yaml")]
+    pub(crate) config_file: PathBuf,
+
+    /// Worker threads [default: one a core].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) core_threads: Option<u16>,
+
+    /// Stack of a worker thread, bytes.
+    #[arg(long, default_value_t = 2_097_152)]
+    pub(crate) stack_size: usize,
+
+    /// How log lines look.
+    #[arg(long, value_enum, default_value_t = LogFormat::Human)]
+    pub(crate) log_format: LogFormat,
+
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// What else there is than running the files.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Pass everything through to one server, without any file.
+    Passthrough {
+        /// The protocol.
+        protocol: PassthroughProtocol,
+        /// Where clients connect.
+        #[arg(long, default_value = "127.0.0.1:9043")]
+        listen: String,
+        /// The server.
+        #[arg(long, default_value = "127.0.0.1:9042")]
+        to: String,
+        /// Where `/metrics` and `/filter` are served.
+        #[arg(long)]
+        observe: Option<std::net::SocketAddr>,
+    },
+}
+
+/// Protocols that can be passed through.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum PassthroughProtocol {
+    Cassandra,
+}
+
+/// See [`observe::LogFormat`].
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum LogFormat {
+    Human,
+    Json,
+}
+
+impl From<LogFormat> for observe::LogFormat {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Human => Self::Human,
+            LogFormat::Json => Self::Json,
+        }
+    }
+}

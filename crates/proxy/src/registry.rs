@@ -1,0 +1,69 @@
+//! The one registry: which transforms there are, and how the options of each are read.
+
+use chain::Builder;
+use config::{Fields, TransformShape};
+use sinks::CassandraSinkSingle;
+use transforms::{DebugPrinter, DebugReturner, NullSink, QueryTypeFilter};
+
+/// Reads the options of one transform; what is wrong with them is recorded in the fields.
+pub(crate) type ReadOptions = fn(&mut Fields<'_>) -> Option<Box<dyn Builder>>;
+
+/// A type of transform.
+pub(crate) struct Kind {
+    pub(crate) name: &'static str,
+    pub(crate) shape: TransformShape,
+    pub(crate) read: ReadOptions,
+}
+
+/// Everything that can stand in a topology.
+pub(crate) struct Registry {
+    kinds: Vec<Kind>,
+}
+
+const ANYWHERE: &[&str] = &[];
+const IN_CASSANDRA: &[&str] = &["Cassandra"];
+
+impl Registry {
+    /// The transforms of this version.
+    pub(crate) fn built_in() -> Self {
+        let kind = |name, is_terminating, accepts, read| Kind {
+            name,
+            shape: TransformShape { is_terminating, accepts, name_is_option: false },
+            read,
+        };
+        Self {
+            kinds: vec![
+                kind("CassandraSinkSingle", true, IN_CASSANDRA, |fields| {
+                    CassandraSinkSingle::parse(fields).map(boxed)
+                }),
+                kind("DebugPrinter", false, ANYWHERE, |fields| DebugPrinter::parse(fields).map(boxed)),
+                kind("DebugReturner", true, ANYWHERE, |fields| DebugReturner::parse(fields).map(boxed)),
+                kind("NullSink", true, ANYWHERE, |fields| NullSink::parse(fields).map(boxed)),
+                kind("QueryTypeFilter", false, ANYWHERE, |fields| QueryTypeFilter::parse(fields).map(boxed)),
+            ],
+        }
+    }
+
+    /// The type of this name.
+    pub(crate) fn kind(&self, name: &str) -> Option<&Kind> {
+        self.kinds.iter().find(|kind| kind.name == name)
+    }
+}
+
+fn boxed<B: Builder + 'static>(builder: B) -> Box<dyn Builder> {
+    Box::new(builder)
+}
+
+impl config::Catalog for Registry {
+    fn sources(&self) -> Vec<&str> {
+        vec!["Cassandra"]
+    }
+
+    fn transforms(&self) -> Vec<&str> {
+        self.kinds.iter().map(|kind| kind.name).collect()
+    }
+
+    fn shape(&self, transform: &str) -> Option<TransformShape> {
+        self.kind(transform).map(|kind| kind.shape)
+    }
+}

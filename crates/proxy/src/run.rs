@@ -1,0 +1,224 @@
+//! The life of the process: start, ready, signals, drain, end.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use net::{Bound, Counts, Listening, Workers};
+use observe::{Catalog, Logs, Process, Snapshot, render, start_logs, target};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{error, info, warn};
+
+use crate::admin;
+use crate::assemble::{Graph, Plan, plan};
+use crate::cli::Options;
+use crate::registry::Registry;
+
+/// How long clients may take to get their last replies after SIGTERM or SIGINT. Orchestrators kill after 30 s.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// What the workers have besides their clients' descriptors: epolls, listeners, admin connections, log.
+const OWN_DESCRIPTORS: u64 = 64;
+
+/// Runs until told to end.
+pub(crate) fn run(options: &Options) -> ExitCode {
+    let planned = plan(options, &Registry::built_in());
+    let level = planned.as_ref().map_or("info", |plan| &plan.main_log_level);
+    let overrides = std::env::var("RUST_LOG").ok();
+    let logs = match start_logs(options.log_format.into(), level, overrides.as_deref()) {
+        Ok(logs) => logs,
+        Err(problem) => return fail_without_logs(options, &problem),
+    };
+    match planned.and_then(|plan| serve(options, &plan, &logs)) {
+        Ok(code) => code,
+        Err(problem) => {
+            error!(target: target::RUNNER, "Failed to start shotover\n\nCaused by:\n{problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A bad log level: the error is logged at the default one.
+fn fail_without_logs(options: &Options, problem: &str) -> ExitCode {
+    let logs = start_logs(options.log_format.into(), "info", None);
+    error!(target: target::RUNNER, "Failed to start shotover\n\nCaused by:\n{problem}");
+    drop(logs);
+    ExitCode::FAILURE
+}
+
+fn serve(options: &Options, plan: &Plan, logs: &Logs) -> Result<ExitCode, String> {
+    info!(target: target::RUNNER, "Starting Shotover {}", env!("CARGO_PKG_VERSION"));
+    check_descriptors(&plan.graph);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+        .map_err(|error| format!("the runtime of the control thread: {error}"))?;
+    runtime.block_on(async {
+        // Before anybody is told that the process runs, so that no signal is missed.
+        let mut signals = Signals::new()?;
+        let bound = bind_all(&plan.graph)?;
+        let catalog = Arc::new(plan.graph.catalog());
+        let process = Arc::new(Process::new(&catalog));
+        let with_metrics = plan.observability_interface.is_some();
+        let graph = Arc::clone(&plan.graph);
+        let count = options.core_threads.map_or_else(cores, usize::from);
+        let (workers, threads) =
+            Workers::start(count, options.stack_size, move |seat| graph.worker(seat, with_metrics))
+                .map_err(|error| format!("the workers: {error}"))?;
+        let workers = Arc::new(workers);
+        if let Some(address) = plan.observability_interface {
+            let metrics = metrics_page(&catalog, &process, &workers);
+            tokio::spawn(admin::serve(address, metrics, logs.filter.clone()));
+        }
+        let listeners = listen_all(&plan.graph, bound, &process, &workers);
+        info!(target: target::TOPOLOGY, "Shotover is now accepting inbound connections");
+        if !plan.graph.sources.is_empty() {
+            let name = signals.next().await.0;
+            info!(target: target::RUNNER, "received {name}");
+        }
+        for listener in listeners {
+            listener.abort();
+        }
+        workers.drain(DRAIN_MAX).await;
+        drop(workers);
+        let ended = tokio::task::spawn_blocking(move || {
+            threads.into_iter().for_each(|thread| drop(thread.join()));
+        });
+        tokio::select! {
+            _ = ended => {
+                info!(target: target::RUNNER, "Shotover was shutdown cleanly.");
+                Ok(ExitCode::SUCCESS)
+            }
+            (name, number) = signals.next() => {
+                warn!(target: target::RUNNER, "received {name} again: ending at once");
+                std::process::exit(128 + number);
+            }
+        }
+    })
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn check_descriptors(graph: &Graph) {
+    let Some(limit) = net::raise_descriptor_limit() else { return };
+    let clients: u64 = graph.sources.iter().map(|source| source.connection_limit as u64).sum();
+    // Each client has a connection of its own to a server.
+    let wanted = clients.saturating_mul(2).saturating_add(OWN_DESCRIPTORS);
+    if wanted > limit {
+        warn!(
+            target: target::RUNNER,
+            "the connection limits allow {clients} clients, which may need {wanted} open files; this process may have {limit}"
+        );
+    }
+}
+
+fn bind_all(graph: &Graph) -> Result<Vec<Bound>, String> {
+    let mut bound = Vec::new();
+    let mut problems = Vec::new();
+    for source in &graph.sources {
+        match net::bind(&source.listen_addr) {
+            Ok(listener) => bound.push(listener),
+            Err(error) => {
+                problems.push(format!("{} source:\n  {error} address={}", source.name, source.listen_addr))
+            }
+        }
+    }
+    if problems.is_empty() { Ok(bound) } else { Err(problems.join("\n")) }
+}
+
+fn listen_all(
+    graph: &Graph,
+    bound: Vec<Bound>,
+    process: &Arc<Process>,
+    workers: &Arc<Workers<Snapshot>>,
+) -> Vec<tokio::task::JoinHandle<()>> {
+    let listen = |(index, (source, bound)): (usize, (&crate::assemble::SourcePlan, Bound))| {
+        let listening = Listening {
+            source: index,
+            name: source.name.clone(),
+            connection_limit: source.connection_limit,
+            hard_connection_limit: source.hard_connection_limit,
+            counts: Arc::new(SourceCounts { process: Arc::clone(process), index }),
+        };
+        tokio::spawn(net::listen(listening, bound, Arc::clone(workers)))
+    };
+    graph.sources.iter().zip(bound).enumerate().map(listen).collect()
+}
+
+fn metrics_page(
+    catalog: &Arc<Catalog>,
+    process: &Arc<Process>,
+    workers: &Arc<Workers<Snapshot>>,
+) -> admin::Metrics {
+    let (catalog, process) = (Arc::clone(catalog), Arc::clone(process));
+    // Not kept alive by scrapes: the workers end when the process lets go of them.
+    let workers = Arc::downgrade(workers);
+    Arc::new(move || {
+        let (catalog, process, workers) = (Arc::clone(&catalog), Arc::clone(&process), workers.upgrade());
+        Box::pin(async move {
+            let snapshots = match workers {
+                Some(workers) => workers.snapshots().await,
+                None => Vec::new(),
+            };
+            render(&catalog, &snapshots, &process)
+        })
+    })
+}
+
+fn count(cell: &AtomicU64) {
+    cell.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Joins one source's listener to its metrics.
+struct SourceCounts {
+    process: Arc<Process>,
+    index: usize,
+}
+
+impl SourceCounts {
+    fn with(&self, change: impl FnOnce(&observe::SourceCounts)) {
+        if let Some(counts) = self.process.sources.get(self.index) {
+            change(counts);
+        }
+    }
+}
+
+impl Counts for SourceCounts {
+    fn opened(&self) {
+        self.with(|counts| count(&counts.opened));
+    }
+    fn accept_failed(&self) {
+        self.with(|counts| count(&counts.accept_failures));
+    }
+    fn create_failed(&self) {
+        self.with(|counts| count(&counts.create_failures));
+    }
+    fn available(&self, places: usize) {
+        self.with(|counts| counts.available.store(places as u64, Ordering::Relaxed));
+    }
+}
+
+/// The signals that end the process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, String> {
+        let listen = |kind| signal(kind).map_err(|error| format!("signals: {error}"));
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    /// The next signal's name and number.
+    async fn next(&mut self) -> (&'static str, i32) {
+        tokio::select! {
+            _ = self.terminate.recv() => ("SIGTERM", 15),
+            _ = self.interrupt.recv() => ("SIGINT", 2),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The program that ships, between real or scripted peers. The tests are in `tests/suite`.

@@ -1,0 +1,162 @@
+//! Start, mistakes in files, limits, signals, admin endpoints.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use testkit::scripted::{Peer, Server, accept_session, encode, opcode};
+use testkit::{Child, Proxy, free_port};
+
+/// Starts the proxy with these files, which it must refuse, and says what it printed.
+fn refused(topology: &str, config: &str) -> String {
+    let folder = std::env::temp_dir().join(format!("shotover-refused-{}-{}", std::process::id(), free_port()));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("topology.yaml"), topology).unwrap();
+    std::fs::write(folder.join("config.yaml"), config).unwrap();
+    let mut command = Command::new(Proxy::binary());
+    let mut child = Child::start(command.current_dir(&folder).args(["-t", "topology.yaml", "-c", "config.yaml"]));
+    let status = child.wait(Duration::from_secs(10)).unwrap();
+    assert_eq!(status.code(), Some(1));
+    std::thread::sleep(Duration::from_millis(100));
+    std::fs::remove_dir_all(folder).unwrap();
+    child.lines().join("\n")
+}
+
+#[test]
+fn every_mistake_of_both_files_is_reported_at_once() {
+    let topology = "sources:\n- Cassandra:\n    name: c\n    listen_addr: here\n    chain:\n    - QueryTypeFilter: {name: f, AllowList: [Reed]}\n    - CassandraSinkSingle: {name: s, remote_address: 'x:1', conect_timeout_ms: 3}\n";
+    let said = refused(topology, "main_log_level: info\ncolour: red\n");
+    for expected in [
+        "Failed to start shotover",
+        "topology.yaml:4:18: sources[0].Cassandra.listen_addr: Invalid listening address",
+        "topology.yaml:6:44: sources[0].Cassandra.chain[0].QueryTypeFilter.AllowList[0]: unknown variant `Reed`",
+        "topology.yaml:7:28: sources[0].Cassandra.chain[1].CassandraSinkSingle: missing field `connect_timeout_ms`",
+        "unknown field `conect_timeout_ms`, expected one of `name`, `remote_address`, `connect_timeout_ms`",
+        "config.yaml:2:1: unknown field `colour`",
+    ] {
+        assert!(said.contains(expected), "{expected}\nis not in\n{said}");
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_is_reported() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let topology = format!("sources:\n- Cassandra: {{name: c, listen_addr: '{address}', chain: [NullSink]}}");
+    let said = refused(&topology, "main_log_level: info");
+    assert!(said.contains(&format!("Address already in use (os error 98) address={address}")), "{said}");
+}
+
+#[test]
+fn both_dialects_start() {
+    for chain in ["[DebugPrinter, NullSink]", "[DebugPrinter: {name: p}, NullSink: {name: n}]"] {
+        let proxy = Proxy::with_chain(chain, "");
+        let mut client = Peer::connect(proxy.port);
+        client.send(&encode(4, 1, opcode::QUERY, b"\0\0\0\x01x\0\x01\0"));
+        assert_eq!(client.receive().unwrap().opcode, opcode::ERROR);
+        proxy.stop().unwrap();
+    }
+}
+
+#[test]
+fn a_drain_waits_for_replies_and_a_second_signal_does_not() {
+    let (arrived, arrivals) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let released = std::sync::Mutex::new(released);
+    let server = Server::start(move |mut peer| {
+        accept_session(&mut peer);
+        let request = peer.receive().unwrap();
+        arrived.send(()).unwrap();
+        released.lock().unwrap().recv().unwrap();
+        peer.send(&encode(0x84, request.id, opcode::RESULT, b"late"));
+    });
+    for is_impatient in [false, true] {
+        let mut proxy = Proxy::passthrough(server.port);
+        let mut client = Peer::session(proxy.port);
+        client.send(&encode(4, 1, opcode::QUERY, b"x"));
+        arrivals.recv().unwrap();
+        proxy.child.signal("TERM");
+        proxy.child.wait_for_line("received SIGTERM", Duration::from_secs(5)).unwrap();
+        if is_impatient {
+            proxy.child.signal("TERM");
+            assert_eq!(proxy.child.wait(Duration::from_secs(2)).unwrap().code(), Some(143));
+            release.send(()).unwrap();
+        } else {
+            release.send(()).unwrap();
+            assert_eq!(client.receive().unwrap().body, b"late");
+            assert!(proxy.child.wait(Duration::from_secs(5)).unwrap().success());
+        }
+    }
+}
+
+#[test]
+fn connection_limits_hold_soft_and_hard() {
+    for is_hard in [false, true] {
+        let options = format!("connection_limit: 2, hard_connection_limit: {is_hard},");
+        let proxy = Proxy::with_chain("[NullSink: {name: n}]", &options);
+        let ask = |peer: &mut Peer| {
+            peer.send(&encode(4, 1, opcode::QUERY, b"\0\0\0\x01x\0\x01\0"));
+            assert_eq!(peer.receive().unwrap().opcode, opcode::ERROR);
+        };
+        let mut allowed = [Peer::connect(proxy.port), Peer::connect(proxy.port)];
+        allowed.iter_mut().for_each(ask);
+        if is_hard {
+            while TcpStream::connect(("127.0.0.1", proxy.port)).is_ok() {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            drop(allowed);
+            while TcpStream::connect(("127.0.0.1", proxy.port)).is_err() {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        } else {
+            let mut third = Peer::connect(proxy.port);
+            third.send(&encode(4, 1, opcode::QUERY, b"\0\0\0\x01x\0\x01\0"));
+            third.0.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+            assert!(third.receive().is_err());
+            drop(allowed);
+            third.0.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            assert_eq!(third.receive().unwrap().opcode, opcode::ERROR);
+        }
+        proxy.stop().unwrap();
+    }
+}
+
+fn http(port: u16, request: &str) -> String {
+    let mut socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    socket.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn the_admin_endpoints_answer() {
+    let server = Server::echo();
+    let proxy = Proxy::passthrough(server.port);
+    let mut client = Peer::session(proxy.port);
+    client.send(&encode(4, 1, opcode::QUERY, b"x"));
+    client.receive().unwrap();
+    let page = proxy.metrics();
+    assert!(page.contains("content-type: text/plain; version=0.0.4; charset=utf-8"), "{page}");
+    for line in [
+        "connections_opened{source=\"cassandra\"} 1",
+        "shotover_client_protocol_version_count{version=\"v4\"} 1",
+        "shotover_chain_total_count{chain=\"cassandra\"} 2",
+        "shotover_chain_latency_seconds_count{chain=\"cassandra\"} 2",
+        "shotover_failed_requests_count{chain=\"cassandra\",transform=\"CassandraSinkSingle\"} 0",
+        "shotover_chunks_taken 0",
+    ] {
+        assert!(page.lines().any(|known| known == line), "{line}\nis not in\n{page}");
+    }
+    let put = |body: &str| {
+        let head = format!("PUT /filter HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        http(proxy.admin_port, &head)
+    };
+    assert!(put("debug").ends_with("Filter set"));
+    assert!(put("info=what=ever").contains("HTTP 500 error: error parsing level filter"));
+    let post = http(proxy.admin_port, "POST /filter HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+    assert!(post.starts_with("HTTP/1.1 405"), "{post}");
+    proxy.stop().unwrap();
+}

@@ -1,0 +1,2 @@
+//! A real Cassandra behind the proxy.
+fn placeholder() {}
