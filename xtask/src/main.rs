@@ -1,2 +1,40 @@
-//! `cargo xtask`: every chore of the project.
-fn main() {}
+//! Every chore of the project behind one command.
+
+#![expect(clippy::disallowed_methods, reason = "a chore tells people how long it takes")]
+
+mod demo;
+mod fuzz;
+mod run;
+mod stress;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "cargo xtask <chore>
+  demo                     a real Cassandra through the proxy, and a table of what it costs
+  test [--full] [--only S] every check that a change must pass; --full: the long tier (hours)
+  tidy                     the rules of the house that no compiler checks
+  fuzz TARGET SECONDS      one fuzz target; `fuzz all SECONDS` for each
+  sim --seeds N | SEED     the simulator: many seeds, or one again
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match &*words {
+        ["demo"] => demo::run(),
+        ["test", options @ ..] => test::run(options),
+        ["tidy"] => tidy::run(),
+        ["fuzz", target, seconds] => fuzz::command(target, seconds),
+        ["sim", options @ ..] => run::sim(options),
+        _ => Err(USAGE.to_owned()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("{problem}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -62,7 +62,8 @@ fn maven(folder: &Path, arguments: &[&str]) -> Result<(), Missing> {
 pub(crate) fn cassandra() -> Result<(PathBuf, PathBuf), Missing> {
     need("java", "apt-get install openjdk-17-jre-headless")?;
     let folder = servers_folder();
-    let (jars, stress) = (folder.join(format!("cassandra-{CASSANDRA}")), folder.join(format!("apache-cassandra-{STRESS}")));
+    let (jars, stress) =
+        (folder.join(format!("cassandra-{CASSANDRA}")), folder.join(format!("apache-cassandra-{STRESS}")));
     if jars.exists() && stress.exists() {
         return Ok((jars, stress));
     }
@@ -86,7 +87,8 @@ pub(crate) fn cassandra() -> Result<(PathBuf, PathBuf), Missing> {
     if !unpacked.is_ok_and(|status| status.success()) {
         return Err(Missing(format!("{tarball} could not be unpacked")));
     }
-    for (from, to) in [(work.join("jars"), &jars), (work.join(format!("apache-cassandra-{STRESS}")), &stress)] {
+    for (from, to) in [(work.join("jars"), &jars), (work.join(format!("apache-cassandra-{STRESS}")), &stress)]
+    {
         if !to.exists() {
             fs::rename(from, to).map_err(problem)?;
         }

@@ -3,6 +3,8 @@
 //! Blocking and std-only: what tests need besides the proxy itself. Everything that is started here is stopped when
 //! its handle is dropped.
 
+#![expect(clippy::disallowed_methods, reason = "tests wait in real time, on threads of their own")]
+
 mod cassandra;
 mod fetch;
 mod process;

@@ -24,7 +24,8 @@ impl Proxy {
     /// The binary that ships. Build it first: `cargo build --release --bin shotover-proxy`.
     #[must_use]
     pub fn binary() -> PathBuf {
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
+        let target =
+            std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
         target.join("release").join("shotover-proxy")
     }
 
@@ -77,7 +78,8 @@ impl Proxy {
     /// Time on the CPU, all threads, nanoseconds.
     #[must_use]
     pub fn cpu_ns(&self) -> u64 {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten().flatten();
+        let tasks =
+            std::fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten().flatten();
         let on_cpu = |task: std::fs::DirEntry| {
             let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
             text.split_whitespace().next()?.parse::<u64>().ok()
@@ -92,8 +94,11 @@ impl Proxy {
     #[must_use]
     pub fn metrics(&self) -> String {
         use std::io::{Read, Write};
-        let mut socket = std::net::TcpStream::connect(("127.0.0.1", self.admin_port)).expect("the admin port");
-        socket.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("a request");
+        let mut socket =
+            std::net::TcpStream::connect(("127.0.0.1", self.admin_port)).expect("the admin port");
+        socket
+            .write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            .expect("a request");
         let mut page = String::new();
         socket.read_to_string(&mut page).expect("a page");
         page

@@ -142,7 +142,10 @@ impl Server {
         std::thread::spawn(move || {
             for socket in listener.incoming().flatten() {
                 let script = Arc::clone(&script);
-                std::thread::Builder::new().stack_size(256 * 1024).spawn(move || script(Peer::of(socket))).ok();
+                std::thread::Builder::new()
+                    .stack_size(256 * 1024)
+                    .spawn(move || script(Peer::of(socket)))
+                    .ok();
             }
         });
         Self { port }

@@ -12,7 +12,8 @@ fn one_request_costs_six_system_calls() {
     let server = Server::echo();
     let proxy = Proxy::passthrough(server.port);
     let mut client = Peer::session(proxy.port);
-    let mut strace = Child::start(Command::new("strace").args(["-f", "-c", "-p", &proxy.child.id().to_string()]));
+    let mut strace =
+        Child::start(Command::new("strace").args(["-f", "-c", "-p", &proxy.child.id().to_string()]));
     strace.wait_for_line("attached", Duration::from_secs(10)).unwrap();
     std::thread::sleep(Duration::from_millis(500));
     for round in 0..REQUESTS {

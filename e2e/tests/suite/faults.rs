@@ -194,7 +194,8 @@ fn filters_and_returners_answer_in_place_of_the_server() {
         "CassandraSinkSingle: {{name: s, remote_address: '127.0.0.1:{}', connect_timeout_ms: 3000}}",
         server.port
     );
-    let filters = "QueryTypeFilter: {name: a, DenyList: [Write]}, QueryTypeFilter: {name: b, DenyList: [SchemaChange]}";
+    let filters =
+        "QueryTypeFilter: {name: a, DenyList: [Write]}, QueryTypeFilter: {name: b, DenyList: [SchemaChange]}";
     let proxy = Proxy::with_chain(&format!("[DebugPrinter: {{name: p}}, {filters}, {sink}]"), "");
     let mut client = Peer::session(proxy.port);
     for (id, text) in [(1, "SELECT 1"), (2, "/* */ insert into t"), (3, "DROP TABLE t")] {

@@ -149,18 +149,17 @@ fn scattering_server() -> Server {
             let nonce = u64::from_be_bytes(request.body[..8].try_into().unwrap());
             let bytes = u32::from_be_bytes(request.body[8..12].try_into().unwrap()) as usize;
             pending.push(encode(0x84, request.id, opcode::RESULT, &body_of(nonce, bytes)));
-            if next(&mut state) % 4 == 0 || pending.len() == 4 {
-                continue_in_pieces(&mut peer, &mut pending, &mut state);
-            }
-            let has_more = peer.0.peek(&mut [0]).is_ok_and(|count| count > 0) && next(&mut state) % 2 == 0;
-            if !has_more {
-                continue_in_pieces(&mut peer, &mut pending, &mut state);
+            peer.0.set_nonblocking(true).unwrap();
+            let has_more = peer.0.peek(&mut [0]).is_ok_and(|count| count > 0);
+            peer.0.set_nonblocking(false).unwrap();
+            if !has_more || pending.len() == 4 || next(&mut state) % 4 == 0 {
+                send_in_pieces(&mut peer, &mut pending, &mut state);
             }
         }
     })
 }
 
-fn continue_in_pieces(peer: &mut Peer, pending: &mut Vec<Vec<u8>>, state: &mut u64) {
+fn send_in_pieces(peer: &mut Peer, pending: &mut Vec<Vec<u8>>, state: &mut u64) {
     while !pending.is_empty() {
         let reply = pending.swap_remove(next(state) % pending.len());
         let mut left = &*reply;
@@ -215,7 +214,8 @@ fn every_reply_is_its_own() {
                         return;
                     }
                     let reply = peer.receive().expect("a reply");
-                    let (nonce, bytes) = expected[reply.id as usize].take().expect("a reply to what was asked");
+                    let (nonce, bytes) =
+                        expected[reply.id as usize].take().expect("a reply to what was asked");
                     assert_eq!(reply.body.len(), bytes + 8);
                     assert!(reply.body == body_of(nonce, bytes), "the reply of another");
                     in_flight.fetch_sub(bytes as u64, Ordering::Relaxed);

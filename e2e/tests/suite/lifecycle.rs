@@ -11,12 +11,14 @@ use testkit::{Child, Proxy, free_port};
 
 /// Starts the proxy with these files, which it must refuse, and says what it printed.
 fn refused(topology: &str, config: &str) -> String {
-    let folder = std::env::temp_dir().join(format!("shotover-refused-{}-{}", std::process::id(), free_port()));
+    let folder =
+        std::env::temp_dir().join(format!("shotover-refused-{}-{}", std::process::id(), free_port()));
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("topology.yaml"), topology).unwrap();
     std::fs::write(folder.join("config.yaml"), config).unwrap();
     let mut command = Command::new(Proxy::binary());
-    let mut child = Child::start(command.current_dir(&folder).args(["-t", "topology.yaml", "-c", "config.yaml"]));
+    let mut child =
+        Child::start(command.current_dir(&folder).args(["-t", "topology.yaml", "-c", "config.yaml"]));
     let status = child.wait(Duration::from_secs(10)).unwrap();
     assert_eq!(status.code(), Some(1));
     std::thread::sleep(Duration::from_millis(100));
@@ -31,7 +33,7 @@ fn every_mistake_of_both_files_is_reported_at_once() {
     for expected in [
         "Failed to start shotover",
         "topology.yaml:4:18: sources[0].Cassandra.listen_addr: Invalid listening address",
-        "topology.yaml:6:44: sources[0].Cassandra.chain[0].QueryTypeFilter.AllowList[0]: unknown variant `Reed`",
+        "topology.yaml:6:46: sources[0].Cassandra.chain[0].QueryTypeFilter.AllowList[0]: unknown variant `Reed`",
         "topology.yaml:7:28: sources[0].Cassandra.chain[1].CassandraSinkSingle: missing field `connect_timeout_ms`",
         "unknown field `conect_timeout_ms`, expected one of `name`, `remote_address`, `connect_timeout_ms`",
         "config.yaml:2:1: unknown field `colour`",
@@ -151,12 +153,18 @@ fn the_admin_endpoints_answer() {
         assert!(page.lines().any(|known| known == line), "{line}\nis not in\n{page}");
     }
     let put = |body: &str| {
-        let head = format!("PUT /filter HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let head = format!(
+            "PUT /filter HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
         http(proxy.admin_port, &head)
     };
     assert!(put("debug").ends_with("Filter set"));
     assert!(put("info=what=ever").contains("HTTP 500 error: error parsing level filter"));
-    let post = http(proxy.admin_port, "POST /filter HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+    let post = http(
+        proxy.admin_port,
+        "POST /filter HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+    );
     assert!(post.starts_with("HTTP/1.1 405"), "{post}");
     proxy.stop().unwrap();
 }

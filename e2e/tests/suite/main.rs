@@ -1,5 +1,7 @@
 //! One test binary; a module a subject.
 
+#![expect(clippy::disallowed_methods, reason = "tests wait in real time, on threads of their own")]
+
 mod budgets;
 mod faults;
 mod flow;

@@ -1,0 +1,44 @@
+//! Runs fuzz targets, each with the corpus that is committed.
+
+use std::fs;
+
+use testkit::workspace;
+
+use crate::run::{is_there, run};
+
+/// A target may not use more memory than this, MiB: amplification is a finding.
+const MEMORY_MIB: u32 = 512;
+
+/// The targets, as the folder says.
+pub(crate) fn targets() -> Vec<String> {
+    let files = fs::read_dir(workspace().join("fuzz/fuzz_targets")).into_iter().flatten().flatten();
+    let stem = |file: fs::DirEntry| Some(file.path().file_stem()?.to_string_lossy().into_owned());
+    let mut targets: Vec<String> = files.filter_map(stem).collect();
+    targets.sort();
+    targets
+}
+
+fn run_target(target: &str, seconds: u64) -> Result<(), String> {
+    if !is_there("cargo-fuzz") {
+        run("cargo", &["install", "--quiet", "--locked", "cargo-fuzz"])?;
+    }
+    let time = format!("-max_total_time={seconds}");
+    let memory = format!("-rss_limit_mb={MEMORY_MIB}");
+    run(
+        "cargo",
+        &["+nightly", "fuzz", "run", target, "--", &time, &memory, "-verbosity=0", "-print_final_stats=1"],
+    )
+}
+
+pub(crate) fn run_all(seconds: u64) -> Result<(), String> {
+    targets().iter().try_for_each(|target| run_target(target, seconds))
+}
+
+/// The command.
+pub(crate) fn command(target: &str, seconds: &str) -> Result<(), String> {
+    let seconds = seconds.parse().map_err(|_| format!("{seconds} is no number of seconds"))?;
+    match target {
+        "all" => run_all(seconds),
+        _ => run_target(target, seconds),
+    }
+}

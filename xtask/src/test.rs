@@ -1,0 +1,106 @@
+//! Every check that a change must pass, in order; a failed one does not hide the next.
+
+use std::time::{Duration, Instant};
+
+use crate::run::{build_proxy, is_there, run, run_with, sim};
+use crate::{fuzz, tidy};
+
+/// What the two tiers differ in.
+struct Tier {
+    fuzz_seconds: u64,
+    seeds: &'static str,
+    is_full: bool,
+}
+
+const CI: Tier = Tier { fuzz_seconds: 10, seeds: "10000", is_full: false };
+const FULL: Tier = Tier { fuzz_seconds: 600, seeds: "1000000", is_full: true };
+
+type Check = fn(&Tier) -> Result<(), String>;
+
+const STEPS: [(&str, Check); 9] = [
+    ("format", |_| run("cargo", &["fmt", "--all", "--check"])),
+    ("lints", |_| {
+        run("cargo", &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])
+    }),
+    ("tidy", |_| tidy::run()),
+    ("deny", |_| deny()),
+    ("docs", |_| {
+        run_with("cargo", &["doc", "--quiet", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])
+    }),
+    ("unit", |_| run("cargo", &["test", "--quiet", "--workspace", "--exclude", "e2e"])),
+    ("sim", |tier| sim(&["--seeds", tier.seeds])),
+    ("fuzz", |tier| fuzz::run_all(tier.fuzz_seconds)),
+    ("e2e", end_to_end),
+];
+
+fn deny() -> Result<(), String> {
+    if !is_there("cargo-deny") {
+        run("cargo", &["install", "--quiet", "--locked", "cargo-deny"])?;
+    }
+    run("cargo", &["deny", "--log-level", "error", "check", "bans", "licenses", "sources"])
+}
+
+/// The tests measure time and memory of one machine: they take turns.
+fn end_to_end(tier: &Tier) -> Result<(), String> {
+    for program in ["strace", "java", "mvn", "python3"] {
+        if !is_there(program) {
+            return Err(format!("`{program}` is not there; .ci/run installs what the tests need"));
+        }
+    }
+    build_proxy()?;
+    let variables: &[(&str, &str)] = if tier.is_full { &[("SHOTOVER_FULL", "1")] } else { &[] };
+    run_with("cargo", &["test", "--package", "e2e", "--", "--test-threads=1"], variables)
+}
+
+pub(crate) fn run(options: &[&str]) -> Result<(), String> {
+    let tier = if options.contains(&"--full") { FULL } else { CI };
+    let only = options.iter().position(|option| *option == "--only").and_then(|at| options.get(at + 1));
+    let mut outcomes: Vec<(&str, Duration, Result<(), String>)> = Vec::new();
+    for (name, check) in STEPS {
+        if only.is_some_and(|only| *only != name) {
+            continue;
+        }
+        println!("==> {name}");
+        let started = Instant::now();
+        let outcome = check(&tier);
+        if let Err(problem) = &outcome {
+            println!("{problem}");
+        }
+        outcomes.push((name, started.elapsed(), outcome));
+    }
+    println!();
+    for (name, time, outcome) in &outcomes {
+        println!("{:<8} {:>5} s  {}", name, time.as_secs(), if outcome.is_ok() { "ok" } else { "FAILED" });
+    }
+    let failed = outcomes.iter().filter(|(_, _, outcome)| outcome.is_err()).count();
+    let passed = outcomes.len() - failed;
+    if tier.is_full && only.is_none() {
+        write_result(&outcomes)?;
+    }
+    println!("{passed} passed, {failed} failed");
+    match (passed, failed) {
+        (0, 0) => Err("no step of this name".to_owned()),
+        (_, 0) => Ok(()),
+        _ => Err(String::new()),
+    }
+}
+
+/// The long tier leaves its result, with the commit, in docs/results.
+fn write_result(outcomes: &[(&str, Duration, Result<(), String>)]) -> Result<(), String> {
+    let text_of = |arguments: &[&str]| {
+        let output = std::process::Command::new("git").args(arguments).output().ok();
+        output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
+    };
+    let commit = text_of(&["rev-parse", "--short", "HEAD"]);
+    let date = text_of(&["log", "-1", "--format=%cs"]);
+    let mut page = format!(
+        "# `cargo xtask test --full` at {commit} ({date})\n\n| step | time | result |\n|---|---|---|\n"
+    );
+    for (name, time, outcome) in outcomes {
+        let result = outcome.as_ref().map_or("FAILED", |()| "ok");
+        page.push_str(&format!("| {name} | {} s | {result} |\n", time.as_secs()));
+    }
+    let folder = testkit::workspace().join("docs/results");
+    std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+    std::fs::write(folder.join(format!("{date}-{commit}.md")), page).map_err(|error| error.to_string())
+}
