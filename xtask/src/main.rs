@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match &*words {
         ["demo"] => demo::run(),
-        ["test", options @ ..] => test::run(options),
+        ["test", options @ ..] => test::command(options),
         ["tidy"] => tidy::run(),
         ["fuzz", target, seconds] => fuzz::command(target, seconds),
         ["sim", options @ ..] => run::sim(options),

@@ -52,7 +52,7 @@ fn end_to_end(tier: &Tier) -> Result<(), String> {
     run_with("cargo", &["test", "--package", "e2e", "--", "--test-threads=1"], variables)
 }
 
-pub(crate) fn run(options: &[&str]) -> Result<(), String> {
+pub(crate) fn command(options: &[&str]) -> Result<(), String> {
     let tier = if options.contains(&"--full") { FULL } else { CI };
     let only = options.iter().position(|option| *option == "--only").and_then(|at| options.get(at + 1));
     let mut outcomes: Vec<(&str, Duration, Result<(), String>)> = Vec::new();

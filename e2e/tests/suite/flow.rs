@@ -152,7 +152,7 @@ fn scattering_server() -> Server {
             peer.0.set_nonblocking(true).unwrap();
             let has_more = peer.0.peek(&mut [0]).is_ok_and(|count| count > 0);
             peer.0.set_nonblocking(false).unwrap();
-            if !has_more || pending.len() == 4 || next(&mut state) % 4 == 0 {
+            if !has_more || pending.len() == 4 || next(&mut state).is_multiple_of(4) {
                 send_in_pieces(&mut peer, &mut pending, &mut state);
             }
         }

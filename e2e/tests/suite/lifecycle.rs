@@ -168,3 +168,20 @@ fn the_admin_endpoints_answer() {
     assert!(post.starts_with("HTTP/1.1 405"), "{post}");
     proxy.stop().unwrap();
 }
+
+#[test]
+fn every_example_starts() {
+    let folders = std::fs::read_dir(testkit::workspace().join("examples")).unwrap().flatten();
+    let mut started = 0;
+    for folder in folders.map(|entry| entry.path()) {
+        let mut command = Command::new(Proxy::binary());
+        command.arg("-t").arg(folder.join("topology.yaml")).arg("-c").arg(folder.join("config.yaml"));
+        let mut child = Child::start(&mut command);
+        let ready = child.wait_for_line("Shotover is now accepting inbound connections", Duration::from_secs(10));
+        ready.unwrap_or_else(|said| panic!("{}: {said}", folder.display()));
+        child.signal("INT");
+        assert!(child.wait(Duration::from_secs(10)).unwrap().success());
+        started += 1;
+    }
+    assert!(started >= 2);
+}

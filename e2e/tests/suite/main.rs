@@ -6,8 +6,10 @@ mod budgets;
 mod faults;
 mod flow;
 mod lifecycle;
+mod real_cassandra;
+mod scylla;
 
 /// True in the long tier.
-fn is_full() -> bool {
+pub(crate) fn is_full() -> bool {
     std::env::var_os("SHOTOVER_FULL").is_some()
 }

@@ -1,2 +1,84 @@
-//! A real Cassandra behind the proxy.
-fn placeholder() {}
+//! A real Cassandra behind the proxy, and real drivers in front of it.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use testkit::{Authenticator, Cassandra, Proxy, servers_folder, workspace};
+
+use crate::is_full;
+
+/// The interpreter of a virtual environment that has the Python driver.
+fn python() -> PathBuf {
+    let folder = servers_folder().join("python");
+    let interpreter = folder.join("bin/python");
+    if !folder.join("ready").exists() {
+        let run = |command: &mut Command| {
+            let output = command.output().unwrap();
+            assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+        };
+        std::fs::create_dir_all(servers_folder()).unwrap();
+        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder));
+        run(Command::new(&interpreter).args(["-m", "pip", "install", "--quiet", "cassandra-driver==3.29.3"]));
+        std::fs::write(folder.join("ready"), "").unwrap();
+    }
+    interpreter
+}
+
+/// What the Python driver's suite prints.
+fn python_suite(port: u16, login: &[&str]) -> String {
+    let mut command = Command::new(python());
+    command.arg(workspace().join("e2e/drivers/suite.py")).arg(port.to_string()).args(login);
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.ends_with("end\n"), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    said
+}
+
+#[test]
+fn drivers_see_the_same_direct_and_through_the_proxy() {
+    let cassandra = Cassandra::start(Authenticator::AllowAll).unwrap();
+    let proxy = Proxy::passthrough(cassandra.port);
+    let direct = python_suite(cassandra.port, &[]);
+    assert_eq!(python_suite(proxy.port, &[]), direct);
+    println!("{direct}");
+    assert_eq!(crate::scylla::suite(proxy.port, None), crate::scylla::suite(cassandra.port, None));
+    proxy.stop().unwrap();
+}
+
+#[test]
+fn drivers_log_in_through_the_proxy() {
+    let cassandra = Cassandra::start(Authenticator::Password).unwrap();
+    let proxy = Proxy::passthrough(cassandra.port);
+    let login = ["cassandra", "cassandra"];
+    let direct = python_suite(cassandra.port, &login);
+    assert_eq!(python_suite(proxy.port, &login), direct);
+    let login = Some(("cassandra", "cassandra"));
+    assert_eq!(crate::scylla::suite(proxy.port, login), crate::scylla::suite(cassandra.port, login));
+    proxy.stop().unwrap();
+}
+
+/// Kills Cassandra again and again under cassandra-stress, which goes on when it is back.
+#[test]
+fn service_returns_with_the_server() {
+    let kills = if is_full() { 20 } else { 1 };
+    let mut cassandra = Cassandra::start(Authenticator::AllowAll).unwrap();
+    let proxy = Proxy::passthrough(cassandra.port);
+    let write = |count: &str, errors: &str| {
+        let arguments = ["write", "no-warmup", count, "-errors", errors, "-rate", "threads=8", "-mode", "native", "cql3"];
+        testkit::stress(&arguments, proxy.port).unwrap()
+    };
+    for _ in 0..kills {
+        let mut under_load = testkit::Child::start(&mut write("n=2000000", "retries=0 ignore"));
+        under_load.wait_for_line("total,", Duration::from_secs(60)).unwrap();
+        std::thread::sleep(Duration::from_secs(2));
+        cassandra.kill();
+        std::thread::sleep(Duration::from_secs(1));
+        under_load.kill();
+        cassandra.start_again().unwrap();
+        let output = write("n=1000", "retries=3").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && said.contains("END"), "{said}");
+    }
+    proxy.stop().unwrap();
+}
