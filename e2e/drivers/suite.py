@@ -3,12 +3,8 @@
 usage: suite.py PORT [USER PASSWORD]
 """
 
-import datetime
-import decimal
-import ipaddress
 import sys
 import threading
-import uuid
 
 from cassandra import ConsistencyLevel, InvalidRequest, Unauthorized
 from cassandra.auth import PlainTextAuthProvider
@@ -116,7 +112,7 @@ def main():
     case("no such table", error_of(session, "SELECT * FROM nothing_here"))
     case("no such keyspace", error_of(session, "USE nothing_here"))
     trace = session.execute("SELECT * FROM rows WHERE part = 3", trace=True)
-    case("trace", trace.get_query_trace(max_wait=10).request_type)
+    case("trace", trace.get_query_trace(max_wait_sec=10).request_type)
 
     seen = threading.Event()
     other = cluster()

@@ -22,11 +22,15 @@ fn run_target(target: &str, seconds: u64) -> Result<(), String> {
     if !is_there("cargo-fuzz") {
         run("cargo", &["install", "--quiet", "--locked", "cargo-fuzz"])?;
     }
+    // What a run finds new goes into a folder that git does not see; the committed corpus is only read.
+    let found = workspace().join("target/fuzz-corpus").join(target);
+    fs::create_dir_all(&found).map_err(|error| error.to_string())?;
+    let (found, corpus) = (found.to_string_lossy().into_owned(), format!("fuzz/corpus/{target}"));
     let time = format!("-max_total_time={seconds}");
     let memory = format!("-rss_limit_mb={MEMORY_MIB}");
     run(
         "cargo",
-        &["+nightly", "fuzz", "run", target, "--", &time, &memory, "-verbosity=0", "-print_final_stats=1"],
+        &["+nightly", "fuzz", "run", target, &found, &corpus, "--", &time, &memory, "-print_final_stats=1"],
     )
 }
 

@@ -177,7 +177,8 @@ fn every_example_starts() {
         let mut command = Command::new(Proxy::binary());
         command.arg("-t").arg(folder.join("topology.yaml")).arg("-c").arg(folder.join("config.yaml"));
         let mut child = Child::start(&mut command);
-        let ready = child.wait_for_line("Shotover is now accepting inbound connections", Duration::from_secs(10));
+        let ready =
+            child.wait_for_line("Shotover is now accepting inbound connections", Duration::from_secs(10));
         ready.unwrap_or_else(|said| panic!("{}: {said}", folder.display()));
         child.signal("INT");
         assert!(child.wait(Duration::from_secs(10)).unwrap().success());

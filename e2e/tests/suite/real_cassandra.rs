@@ -65,7 +65,8 @@ fn service_returns_with_the_server() {
     let mut cassandra = Cassandra::start(Authenticator::AllowAll).unwrap();
     let proxy = Proxy::passthrough(cassandra.port);
     let write = |count: &str, errors: &str| {
-        let arguments = ["write", "no-warmup", count, "-errors", errors, "-rate", "threads=8", "-mode", "native", "cql3"];
+        let arguments =
+            ["write", "no-warmup", count, "-errors", errors, "-rate", "threads=8", "-mode", "native", "cql3"];
         testkit::stress(&arguments, proxy.port).unwrap()
     };
     for _ in 0..kills {

@@ -31,16 +31,22 @@ async fn schema_and_rows(session: &Session) -> Vec<String> {
     session.query_unpaged(create, ()).await.unwrap();
     session.use_keyspace(KEYSPACE, false).await.unwrap();
     session
-        .query_unpaged("CREATE TABLE rows (part int, item int, text text, tags set<text>, PRIMARY KEY (part, item))", ())
+        .query_unpaged(
+            "CREATE TABLE rows (part int, item int, text text, tags set<text>, PRIMARY KEY (part, item))",
+            (),
+        )
         .await
         .unwrap();
-    let insert = session.prepare("INSERT INTO rows (part, item, text, tags) VALUES (?, ?, ?, ?)").await.unwrap();
+    let insert =
+        session.prepare("INSERT INTO rows (part, item, text, tags) VALUES (?, ?, ?, ?)").await.unwrap();
     for item in 0..500 {
         session.execute_unpaged(&insert, (1, item, format!("row {item}"), vec!["a", "b"])).await.unwrap();
     }
-    let mut select = scylla::statement::unprepared::Statement::new("SELECT item, text, tags FROM rows WHERE part = 1");
+    let mut select =
+        scylla::statement::unprepared::Statement::new("SELECT item, text, tags FROM rows WHERE part = 1");
     select.set_page_size(70);
-    let rows = session.query_iter(select, ()).await.unwrap().rows_stream::<(i32, String, Vec<String>)>().unwrap();
+    let rows =
+        session.query_iter(select, ()).await.unwrap().rows_stream::<(i32, String, Vec<String>)>().unwrap();
     let rows: Vec<_> = rows.try_collect().await.unwrap();
     rows.into_iter().map(|row| format!("{row:?}")).collect()
 }
