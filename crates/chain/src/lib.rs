@@ -14,6 +14,8 @@ mod ledger;
 mod message;
 mod outlet;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod transform;
 
 pub use chain::{Chain, ChainPart, Exit, Named, Up};

@@ -59,7 +59,7 @@ pub trait Serve {
     fn client(&self, accepted: Accepted) -> Pin<Box<dyn Future<Output = ()>>>;
     /// What was counted so far.
     fn snapshot(&self) -> Self::Snapshot;
-    /// Called every [`HOUSEKEEPING`].
+    /// Called every 20 s, for what is best done now and then.
     fn housekeeping(&self);
 }
 

@@ -52,6 +52,13 @@ struct Entry {
 /// # Errors
 /// Everything that is wrong with both files, as text.
 pub(crate) fn plan(options: &Options, registry: &Registry) -> Result<Plan, String> {
+    if options.hotreload_socket.is_some() {
+        // Started without it, the process would not do what its user relies on.
+        return Err(format!(
+            "--hotreload-socket: hot reload is not supported by this version (a drain of {} s was asked for)",
+            options.hotreload_gradual_shutdown_seconds
+        ));
+    }
     match &options.command {
         Some(Command::Passthrough { listen, to, observe, .. }) => Ok(passthrough(listen, to, *observe)),
         None => {

@@ -28,6 +28,14 @@ pub(crate) struct Options {
     #[arg(long, value_enum, default_value_t = LogFormat::Human)]
     pub(crate) log_format: LogFormat,
 
+    /// Hot reload; known to upstream, not supported by this version.
+    #[arg(long)]
+    pub(crate) hotreload_socket: Option<PathBuf>,
+
+    /// How long an old process drains in a hot reload, seconds.
+    #[arg(long, default_value_t = 60)]
+    pub(crate) hotreload_gradual_shutdown_seconds: u64,
+
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 }
