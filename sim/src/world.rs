@@ -7,8 +7,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use chain::{
-    Batch, Builder, ChainPart, Connecting, Connector, Cx, Fault as ChainFault, Link, Need, Pool, Stream,
-    Tick, Transform, WorkerCx, WorkerPart,
+    Batch, Builder, ChainPart, Connecting, Connector, Cx, Fault as ChainFault, Held, Link, Need, Pool,
+    Stream, Tick, Transform, Why, WorkerCx, WorkerPart,
 };
 use sinks::CassandraSinkSingle;
 use sources::{Client, Rules};
@@ -31,6 +31,8 @@ struct Servers {
     random: Random,
     padding_max: usize,
     faults: Vec<Option<(Fault, usize)>>,
+    /// Requests may come in another order than they were asked in.
+    holds: bool,
     book: Book,
 }
 
@@ -60,7 +62,8 @@ impl Connector for SimConnector {
         }
         let seed = shared.random.below(usize::MAX) as u64;
         let pipe = Pipe::new(Random::new(seed), room_min(shared.padding_max));
-        let server = Server::new(pipe.clone(), shared.padding_max, fault, Random::new(seed + 1));
+        let server =
+            Server::new(pipe.clone(), shared.padding_max, fault, shared.holds, Random::new(seed + 1));
         shared.servers.push(server);
         Box::pin(std::future::poll_fn(move |_| {
             delay = delay.saturating_sub(1);
@@ -124,6 +127,59 @@ impl Transform for Looker {
     }
 }
 
+/// A transform that makes every third request wait for a while.
+#[derive(Default)]
+struct Holder {
+    held: Vec<(Tick, Held)>,
+    seen: usize,
+}
+
+/// Makes holders; what a holder holds never leaves its worker.
+struct Holders;
+
+impl Builder for Holders {
+    fn worker(&self, _: &WorkerCx) -> Box<dyn WorkerPart> {
+        Box::new(Self)
+    }
+}
+
+impl WorkerPart for Holders {
+    fn client(&self) -> Link {
+        Link::Transform(Box::new(Holder::default()))
+    }
+}
+
+impl Holder {
+    fn release_due(&mut self, now: Tick, batch: &mut Batch<'_>) {
+        while let Some(at) = self.held.iter().position(|(due, _)| *due <= now) {
+            batch.release(self.held.swap_remove(at).1);
+        }
+    }
+}
+
+impl Transform for Holder {
+    fn requests(&mut self, cx: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), ChainFault> {
+        batch.each(|item| {
+            self.seen += 1;
+            if self.seen.is_multiple_of(3)
+                && let Some(held) = item.hold()
+            {
+                assert_eq!(held.bytes().len(), held.head().frame_bytes as usize);
+                self.held.push((cx.now.after(Duration::from_micros(100 * self.seen as u64)), held));
+            }
+        });
+        self.release_due(cx.now, batch);
+        Ok(())
+    }
+    fn woken(&mut self, cx: &mut Cx<'_, '_>, _: Why, batch: &mut Batch<'_>) -> Result<(), ChainFault> {
+        self.release_due(cx.now, batch);
+        Ok(())
+    }
+    fn deadline(&self) -> Option<Tick> {
+        self.held.iter().map(|(due, _)| *due).min()
+    }
+}
+
 struct Connection {
     application: Application,
     client: Option<Client<PipeStream>>,
@@ -170,6 +226,7 @@ impl World {
             random: Random::new(seed ^ 1),
             padding_max,
             faults,
+            holds: false,
             book: Book::default(),
         }));
         let pool = Pool::new();
@@ -215,10 +272,16 @@ impl World {
             moved_before = moved;
             self.now = Tick(self.now.0 + self.random.below(200) as u64);
             if quiet > QUIET_ROUNDS {
-                quiet = 0;
                 let clients = self.connections.iter().filter_map(|connection| connection.client.as_ref());
-                let next = clients.filter_map(Client::deadline).min();
-                self.now = next.ok_or("stuck: nothing moves and nobody has a deadline")?.max(self.now);
+                match clients.filter_map(Client::deadline).min() {
+                    Some(next) => {
+                        quiet = 0;
+                        self.now = next.max(self.now);
+                    }
+                    // Nobody waits for the time: only a write that was put off by chance may still move.
+                    None if quiet > 10 * QUIET_ROUNDS => return Err(format!("stuck: {}", self.describe())),
+                    None => {}
+                }
             }
         }
         Err(format!("no end in sight: {}", self.describe()))
@@ -305,6 +368,9 @@ fn chain_part(
     let needs = [Need::None, Need::Head, Need::Whole];
     let looker = Looker(needs[random.below(needs.len())]);
     let below = Looker(needs[random.below(needs.len())]);
+    let holder = Holders;
+    let holds = random.once_in(3);
+    servers.borrow_mut().holds = holds;
     let filter = QueryTypeFilter::DenyList(vec![QueryType::Write]);
     let sink = CassandraSinkSingle {
         remote_address: "server:9042".to_owned(),
@@ -317,6 +383,9 @@ fn chain_part(
     }
     if filters {
         entries.push(("QueryTypeFilter", "filter", &filter));
+    }
+    if holds {
+        entries.push(("Holder", "holder", &holder));
     }
     if random.once_in(2) {
         entries.push(("Looker", "below", &below));

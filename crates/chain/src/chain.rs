@@ -89,8 +89,8 @@ impl ChainPart {
             sink,
             part: Rc::clone(self),
             answers: Vec::new(),
-            request_tail: Tail::Passes,
-            reply_tail: ReplyTail::default(),
+            request_tail: Tail::default(),
+            reply_tail: Tail::default(),
         })
     }
 
@@ -132,18 +132,24 @@ impl ChainPart {
     }
 }
 
-/// What becomes of the rest of a large message.
-#[derive(Copy, Clone, PartialEq, Eq)]
-enum Tail {
-    Passes,
-    Dropped,
-}
-
-/// The rest of a large reply. Until it is through nothing else is delivered, or the reply would be torn.
+/// The rest of a large message. Until it is through nothing else goes in its direction, or it would be torn.
 #[derive(Default)]
-struct ReplyTail {
+struct Tail {
     rest: u64,
     is_dropped: bool,
+}
+
+impl Tail {
+    /// The tail that follows a batch.
+    fn of(last: &Message) -> Self {
+        Self { rest: last.rest(), is_dropped: last.verdict != Verdict::Pass }
+    }
+
+    /// Notes that so many bytes came; true if they are to be sent on.
+    fn passes(&mut self, bytes: usize) -> bool {
+        self.rest = self.rest.saturating_sub(bytes as u64);
+        !self.is_dropped
+    }
 }
 
 /// Where replies leave a chain: the client's socket, or the transform that owns this chain.
@@ -170,7 +176,7 @@ pub struct Chain {
     ledger: Ledger,
     answers: Vec<Answer>,
     request_tail: Tail,
-    reply_tail: ReplyTail,
+    reply_tail: Tail,
 }
 
 impl Chain {
@@ -227,16 +233,21 @@ impl Chain {
             metrics.total.add(1);
             metrics.requests_batch_size.record_n(messages.len() as u64, 1);
         }
-        let result = self.run_down(cx, chunk, &mut messages);
+        let result = self.run_down(cx, chunk, &mut messages, 0);
+        if let Some(last) = messages.last() {
+            self.request_tail = Tail::of(last);
+        }
         self.part.pool.give_list(messages);
         result
     }
 
+    /// Runs the hooks from `first` on, then the sink.
     fn run_down(
         &mut self,
         cx: &mut Cx<'_, '_>,
         chunk: &Chunk,
         messages: &mut Vec<Message>,
+        first: usize,
     ) -> Result<(), Fault> {
         let mut batch = Batch {
             protocol: self.part.protocol,
@@ -248,7 +259,7 @@ impl Chain {
             answers: &mut self.answers,
             layer: 0,
         };
-        for (layer, transform) in self.transforms.iter_mut().enumerate() {
+        for (layer, transform) in self.transforms.iter_mut().enumerate().skip(first) {
             batch.layer = layer;
             self.part.count_run(layer);
             transform.requests(cx, &mut batch).map_err(|fault| self.part.fault_at(layer, fault))?;
@@ -256,9 +267,7 @@ impl Chain {
         batch.layer = self.transforms.len();
         let layer = batch.layer;
         self.part.count_run(layer);
-        self.sink.submit(cx, &mut batch).map_err(|fault| self.part.fault_at(layer, fault))?;
-        self.request_tail = tail_of(&batch);
-        Ok(())
+        self.sink.submit(cx, &mut batch).map_err(|fault| self.part.fault_at(layer, fault))
     }
 
     /// Answers a request that no transform will see with an error. The caller discards its bytes.
@@ -280,7 +289,7 @@ impl Chain {
         chunk: &Chunk,
         range: Range<usize>,
     ) -> Result<(), Fault> {
-        if self.request_tail == Tail::Dropped {
+        if !self.request_tail.passes(range.len()) {
             return Ok(());
         }
         let layer = self.transforms.len();
@@ -312,31 +321,60 @@ impl Chain {
         }
     }
 
-    /// Wakes the transforms whose deadline has come.
+    /// Wakes the transforms whose deadline has come, unless the rest of a large request is still to come.
     ///
     /// # Errors
     /// What a transform said.
     pub fn wake_due(&mut self, cx: &mut Cx<'_, '_>) -> Result<(), Fault> {
-        for (layer, transform) in self.transforms.iter_mut().enumerate() {
-            if transform.deadline().is_some_and(|deadline| deadline <= cx.now) {
-                transform.woken(cx, Why::Deadline).map_err(|fault| self.part.fault_at(layer, fault))?;
+        for layer in 0..self.transforms.len() {
+            let deadline = self.transforms.get(layer).and_then(|transform| transform.deadline());
+            if deadline.is_some_and(|deadline| deadline <= cx.now) && self.request_tail.rest == 0 {
+                self.wake(cx, layer, Why::Deadline)?;
             }
         }
         Ok(())
     }
 
-    /// Tells every transform that this client is being closed.
+    /// Tells every transform that this client is being closed. What it releases goes nowhere any more.
     pub fn close(&mut self, cx: &mut Cx<'_, '_>) {
-        for transform in &mut self.transforms {
+        for layer in 0..self.transforms.len() {
             // A fault while closing changes nothing: the client is gone either way.
-            drop(transform.woken(cx, Why::Closing));
+            drop(self.wake(cx, layer, Why::Closing));
         }
+    }
+
+    /// Wakes one transform, and sends on what it releases.
+    fn wake(&mut self, cx: &mut Cx<'_, '_>, layer: usize, why: Why) -> Result<(), Fault> {
+        // What is released brings its own bytes: the chunk of the run is never looked at.
+        let nothing = self.part.pool.own(Vec::new());
+        let mut messages = self.list();
+        let mut batch = Batch {
+            protocol: self.part.protocol,
+            side: Side::Request,
+            pool: &self.part.pool,
+            chunk: &nothing,
+            messages: &mut messages,
+            ledger: &mut self.ledger,
+            answers: &mut self.answers,
+            layer,
+        };
+        let Some(transform) = self.transforms.get_mut(layer) else { return Ok(()) };
+        let mut result =
+            transform.woken(cx, why, &mut batch).map_err(|fault| self.part.fault_at(layer, fault));
+        if result.is_ok() && why == Why::Deadline && !messages.is_empty() {
+            result = self.run_down(cx, &nothing, &mut messages, layer + 1);
+        }
+        self.part.pool.give_list(messages);
+        result
     }
 
     /// The earliest time at which somebody in this chain wants to be polled.
     #[must_use]
     pub fn deadline(&self) -> Option<Tick> {
-        let transforms = self.transforms.iter().filter_map(|transform| transform.deadline());
+        // While the rest of a large request is due no transform can be woken: its deadline must not wake the task.
+        let is_free = self.request_tail.rest == 0;
+        let transforms =
+            self.transforms.iter().filter(|_| is_free).filter_map(|transform| transform.deadline());
         transforms.chain(self.sink.deadline()).min()
     }
 
@@ -354,20 +392,13 @@ impl Chain {
     }
 }
 
-fn tail_of(batch: &Batch<'_>) -> Tail {
-    match batch.last() {
-        Some(last) if last.verdict != Verdict::Pass || last.own.is_some() => Tail::Dropped,
-        _ => Tail::Passes,
-    }
-}
-
 /// The way up from a sink: the hooks above it, then the exit.
 pub struct Up<'u> {
     part: &'u ChainPart,
     transforms: &'u mut Vec<Box<dyn Transform>>,
     ledger: &'u mut Ledger,
     answers: &'u mut Vec<Answer>,
-    tail: &'u mut ReplyTail,
+    tail: &'u mut Tail,
     exit: &'u mut dyn Exit,
 }
 
@@ -427,10 +458,9 @@ impl Up<'_> {
         chunk: &Chunk,
         range: Range<usize>,
     ) -> Result<(), Fault> {
-        if self.tail.is_dropped {
+        if !self.tail.passes(range.len()) {
             return Ok(());
         }
-        self.tail.rest = self.tail.rest.saturating_sub(range.len() as u64);
         self.exit.deliver_tail(cx, chunk, range)
     }
 
@@ -449,7 +479,7 @@ impl Up<'_> {
             self.answers.push(Answer { layer: self.transforms.len(), message });
             self.answered(cx)?;
         }
-        *self.tail = ReplyTail { rest: 0, is_dropped: true };
+        *self.tail = Tail { rest: 0, is_dropped: true };
         Ok(())
     }
 
@@ -505,9 +535,9 @@ impl Up<'_> {
         }
         self.exit.deliver(cx, &mut batch)?;
         if let Some(last) = batch.last().filter(|last| last.own.is_none()) {
-            *self.tail = ReplyTail { rest: last.rest(), is_dropped: false };
+            *self.tail = Tail::of(last);
         }
-        for message in batch.messages.iter() {
+        for message in batch.messages.iter().filter(|message| message.verdict == Verdict::Pass) {
             let ended = batch.ledger.close(message.ticket);
             if let (Some(metrics), Some(entry)) = (&self.part.metrics, ended) {
                 metrics.latency.record_n(cx.now.micros_since(entry.read_at), 1);

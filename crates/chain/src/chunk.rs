@@ -5,6 +5,7 @@
 //! Only the sole owner can write into a chunk. Reference counts are not atomic: a chunk never leaves its worker.
 
 use std::cell::{Cell, RefCell};
+use std::ops::Range;
 use std::rc::Rc;
 
 use crate::message::Message;
@@ -12,6 +13,10 @@ use crate::message::Message;
 /// Bytes of a pooled chunk. Large enough that a read of many small frames is one system call,
 /// small enough that a busy client costs little; HAProxy's default is 16 KiB.
 pub const CHUNK_BYTES: usize = 32 * 1024;
+
+/// Messages up to this long are copied when they must outlive their run; a longer one pins its chunk. A pin keeps
+/// all of a chunk from being used again.
+const COPIED_BYTES_MAX: usize = 4096;
 
 /// Free chunks a worker keeps (2 MiB); what comes back beyond that is returned to the allocator.
 const FREE_CHUNKS_MAX: usize = 64;
@@ -61,6 +66,17 @@ impl Pool {
     pub fn own(&self, bytes: Vec<u8>) -> Chunk {
         self.shelf.taken.set(self.shelf.taken.get() + 1);
         Chunk { bytes: Some(Rc::from(bytes)), shelf: Rc::clone(&self.shelf) }
+    }
+
+    /// A range of a chunk to be kept for longer than this run: a copy of a small one, a pin of a large one.
+    #[must_use]
+    pub fn keep(&self, chunk: &Chunk, range: Range<usize>) -> Piece {
+        if range.len() > COPIED_BYTES_MAX {
+            return Piece { chunk: chunk.pin(), range };
+        }
+        let mut bytes = vec![0; range.len()];
+        self.copy(&mut bytes, chunk.bytes().get(range).unwrap_or_default());
+        Piece::whole(self.own(bytes))
     }
 
     /// Chunks now in somebody's hands.
@@ -133,6 +149,33 @@ impl Chunk {
     #[must_use]
     pub fn pin(&self) -> Self {
         Self { bytes: self.bytes.as_ref().map(Rc::clone), shelf: Rc::clone(&self.shelf) }
+    }
+}
+
+/// A range of a chunk, kept by whoever holds this.
+pub struct Piece {
+    pub(crate) chunk: Chunk,
+    pub(crate) range: Range<usize>,
+}
+
+impl Piece {
+    /// All of a chunk.
+    #[must_use]
+    pub fn whole(chunk: Chunk) -> Self {
+        let range = 0..chunk.bytes().len();
+        Self { chunk, range }
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.chunk.bytes().get(self.range.clone()).unwrap_or_default()
+    }
+
+    /// One more owner of the same bytes.
+    #[must_use]
+    pub fn pin(&self) -> Self {
+        Self { chunk: self.chunk.pin(), range: self.range.clone() }
     }
 }
 

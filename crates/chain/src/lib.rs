@@ -19,11 +19,11 @@ mod tests;
 mod transform;
 
 pub use chain::{Chain, ChainPart, Exit, Named, Up};
-pub use chunk::{CHUNK_BYTES, Chunk, Pool};
+pub use chunk::{CHUNK_BYTES, Chunk, Piece, Pool};
 pub use framing::{After, Framing};
 pub use inlet::{Filled, Inlet};
 pub use ledger::{Entry, IN_FLIGHT_MAX, IdTable, Ledger, Stage, Ticket};
-pub use message::{Batch, Item, Message, Outgoing, Verdict, mark_sent};
+pub use message::{Batch, Held, Item, Message, Outgoing, Verdict, mark_sent};
 pub use outlet::Outlet;
 pub use stream::{Connecting, Connector, Cx, Stream, Tick};
 pub use transform::{

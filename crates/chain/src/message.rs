@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use wire::{ConnectionState, ErrorKind, Head, Protocol, QueryType, Side};
 
-use crate::chunk::{Chunk, Pool};
+use crate::chunk::{Chunk, Piece, Pool};
 use crate::ledger::{Entry, Ledger, Stage, Ticket};
 use crate::transform::Need;
 
@@ -18,6 +18,8 @@ pub enum Verdict {
     Pass,
     /// It ends here: a request that was answered.
     Answered,
+    /// It waits in a transform.
+    Held,
 }
 
 /// One message of a run: what its header says and where its bytes are.
@@ -30,7 +32,7 @@ pub struct Message {
     pub(crate) ticket: Ticket,
     pub(crate) verdict: Verdict,
     /// The bytes that take its place.
-    pub(crate) own: Option<Chunk>,
+    pub(crate) own: Option<Piece>,
 }
 
 impl Message {
@@ -165,9 +167,33 @@ impl Batch<'_> {
         if run.is_empty() { Ok(()) } else { bytes(Outgoing::Received(chunk, run)) }
     }
 
+    /// Lets a request go that was held: it goes on from the transform that releases it. It goes in front of a large
+    /// message whose rest is still to come.
+    pub fn release(&mut self, held: Held) {
+        let has_tail = self.messages.last().is_some_and(|last| last.rest() > 0);
+        self.messages.insert(self.messages.len() - usize::from(has_tail), held.0);
+    }
+
     /// The last message, whose tail may still be to come.
     pub(crate) fn last(&self) -> Option<&Message> {
         self.messages.last()
+    }
+}
+
+/// A request that waits in a transform. Dropping it leaves its client without a reply until its connection ends.
+pub struct Held(Message);
+
+impl Held {
+    /// What the header says.
+    #[must_use]
+    pub fn head(&self) -> &Head {
+        &self.0.head
+    }
+
+    /// The frame, header included.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.0.own.as_ref().map(Piece::bytes).unwrap_or_default()
     }
 }
 
@@ -175,8 +201,8 @@ impl Batch<'_> {
 pub enum Outgoing<'o> {
     /// A range of the chunk they were received in: best written from there.
     Received(&'o Chunk, Range<usize>),
-    /// Bytes that were made here; small, best gathered with others.
-    Made(&'o Chunk),
+    /// Bytes that were made or kept here; best gathered with others.
+    Made(&'o Piece),
 }
 
 /// One message of a [`Batch`], to look at and to judge.
@@ -273,11 +299,23 @@ impl Item<'_> {
         self.answer(self.protocol.error_reply(&self.message.head, kind, text));
     }
 
+    /// Takes a request out of the run, to be released by [`Batch::release`] in a later hook. Nothing is held, and the
+    /// request passes, when only its head is here or it is a reply.
+    pub fn hold(&mut self) -> Option<Held> {
+        let message = &mut *self.message;
+        if self.side == Side::Response || message.verdict != Verdict::Pass || !message.is_whole() {
+            return None;
+        }
+        let kept = message.own.take().unwrap_or_else(|| self.pool.keep(self.chunk, message.range()));
+        message.verdict = Verdict::Held;
+        Some(Held(Message { own: Some(kept), ..Message::reply(message.head, 0, 0, message.ticket) }))
+    }
+
     /// Replaces a whole message by other bytes: one frame of the protocol, with the same id.
     /// A message of which only the head is here stays as it is: its tail could not be replaced.
     pub fn replace(&mut self, frame: Vec<u8>) {
         if self.message.is_whole() {
-            self.message.own = Some(self.pool.own(frame));
+            self.message.own = Some(Piece::whole(self.pool.own(frame)));
         }
     }
 }
@@ -291,7 +329,7 @@ pub(crate) fn reply_message(
 ) -> Option<Message> {
     let wire::Framed::Frame(head) = protocol.frame(&frame, Side::Response, u32::MAX) else { return None };
     let here = frame.len();
-    Some(Message { own: Some(pool.own(frame)), ..Message::reply(head, 0, here, ticket) })
+    Some(Message { own: Some(Piece::whole(pool.own(frame))), ..Message::reply(head, 0, here, ticket) })
 }
 
 /// The stage of a request whose bytes are given to a server connection.

@@ -6,17 +6,12 @@ use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::task::Poll;
 
-use crate::chunk::Chunk;
+use crate::chunk::{Chunk, Piece};
 use crate::message::Outgoing;
 use crate::stream::{Cx, Stream};
 
 /// Pieces gathered into one write; more rarely pays (the kernel imports each of them).
 const PIECES_PER_WRITE_MAX: usize = 32;
-
-struct Piece {
-    chunk: Chunk,
-    range: Range<usize>,
-}
 
 /// What waits to be written to one stream, in order.
 #[derive(Default)]
@@ -40,12 +35,12 @@ impl Outlet {
     }
 
     /// Puts a range at the end of the queue; it is written by the next flush.
-    pub fn push(&mut self, chunk: Chunk, range: Range<usize>) {
-        if range.is_empty() {
+    pub fn push(&mut self, piece: Piece) {
+        if piece.range.is_empty() {
             return;
         }
-        self.queued_bytes += range.len();
-        self.queue.push_back(Piece { chunk, range });
+        self.queued_bytes += piece.range.len();
+        self.queue.push_back(piece);
     }
 
     /// Writes a range now if nothing waits before it; what the stream does not take is pinned.
@@ -70,7 +65,7 @@ impl Outlet {
             }
         }
         if !range.is_empty() {
-            self.push(chunk.pin(), range);
+            self.push(Piece { chunk: chunk.pin(), range });
         }
         Ok(())
     }
@@ -88,7 +83,7 @@ impl Outlet {
             let mut slices = [IoSlice::new(&[]); PIECES_PER_WRITE_MAX];
             let mut used = 0;
             for (slice, piece) in slices.iter_mut().zip(&self.queue) {
-                *slice = IoSlice::new(piece.chunk.bytes().get(piece.range.clone()).unwrap_or_default());
+                *slice = IoSlice::new(piece.bytes());
                 used += 1;
             }
             match stream.poll_write_vectored(cx.task, slices.get(..used).unwrap_or_default()) {
@@ -113,10 +108,18 @@ impl Outlet {
     ) -> io::Result<()> {
         match outgoing {
             Outgoing::Received(chunk, range) => self.send(cx, stream, chunk, range),
-            Outgoing::Made(chunk) => {
-                self.push(chunk.pin(), 0..chunk.bytes().len());
+            Outgoing::Made(piece) => {
+                self.push(piece.pin());
                 Ok(())
             }
+        }
+    }
+
+    /// As [`Outlet::send_outgoing`], for a stream that is not there yet: everything is pinned.
+    pub fn push_outgoing(&mut self, outgoing: Outgoing<'_>) {
+        match outgoing {
+            Outgoing::Received(chunk, range) => self.push(Piece { chunk: chunk.pin(), range }),
+            Outgoing::Made(piece) => self.push(piece.pin()),
         }
     }
 

@@ -79,11 +79,11 @@ pub trait Transform {
         Ok(())
     }
 
-    /// Something else happened.
+    /// Something else happened. `batch` is empty; what is released into it goes on from here.
     ///
     /// # Errors
     /// As for `requests`.
-    fn woken(&mut self, _cx: &mut Cx<'_, '_>, _why: Why) -> Result<(), Fault> {
+    fn woken(&mut self, _cx: &mut Cx<'_, '_>, _why: Why, _batch: &mut Batch<'_>) -> Result<(), Fault> {
         Ok(())
     }
 

@@ -120,14 +120,10 @@ impl Sink for Single {
                 mark_sent(message, ledger);
                 awaited.insert(stream_id(message.head().id), message.ticket());
             },
-            |outgoing| match (&mut *state, outgoing) {
-                (State::Connected(stream), outgoing) => outlet.send_outgoing(cx, stream, outgoing),
-                (_, Outgoing::Received(chunk, range)) => {
-                    outlet.push(chunk.pin(), range);
-                    Ok(())
-                }
-                (_, Outgoing::Made(chunk)) => {
-                    outlet.push(chunk.pin(), 0..chunk.bytes().len());
+            |outgoing| match state {
+                State::Connected(stream) => outlet.send_outgoing(cx, stream, outgoing),
+                _ => {
+                    outlet.push_outgoing(outgoing);
                     Ok(())
                 }
             },
@@ -140,7 +136,7 @@ impl Sink for Single {
         match &mut self.state {
             State::Connected(stream) => self.outlet.send(cx, stream, chunk, range).or(Ok(())),
             _ => {
-                self.outlet.push(chunk.pin(), range);
+                self.outlet.push_outgoing(Outgoing::Received(chunk, range));
                 Ok(())
             }
         }
@@ -195,6 +191,10 @@ impl Single {
                 Poll::Ready(Err(error)) => broken = Some(error),
                 Poll::Pending => {}
             }
+        }
+        if !up.is_ready() {
+            // The server is not heard because it is not listened to.
+            self.heard_at = cx.now;
         }
         let mut turn_bytes = 0;
         while turn_bytes < TURN_BYTES && up.is_ready() {

@@ -17,7 +17,9 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use chain::{After, Chain, Cx, Fault, Filled, Framing, Inlet, Message, Outlet, Progress, Stream, Tick};
+use chain::{
+    After, Chain, Cx, Fault, Filled, Framing, Inlet, Message, Outlet, Piece, Progress, Stream, Tick,
+};
 use observe::SourceMetrics;
 use wire::{ErrorKind, Malformed, Side};
 
@@ -431,9 +433,7 @@ impl<S: Stream> Client<S> {
     /// Queues a reply made here, unless it would tear a large reply that is half out.
     fn push_made(&mut self, frame: Vec<u8>) {
         if self.replies.rest == 0 {
-            let chunk = self.chain.part().pool().own(frame);
-            let bytes = chunk.bytes().len();
-            self.outlet.push(chunk, 0..bytes);
+            self.outlet.push(Piece::whole(self.chain.part().pool().own(frame)));
         }
     }
 
