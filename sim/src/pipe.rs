@@ -145,7 +145,12 @@ impl Stream for PipeStream {
             return Poll::Ready(Err(gone()));
         }
         let room = wires.room.saturating_sub(wires.outward.bytes.len()).min(bytes.len());
-        if room == 0 || wires.random.once_in(8) {
+        if room == 0 {
+            return Poll::Pending;
+        }
+        if wires.random.once_in(8) {
+            // Put off by chance, not for want of room: the world is not stuck.
+            wires.moved += 1;
             return Poll::Pending;
         }
         let count = if wires.random.once_in(3) { 1 + wires.random.size(room).min(room - 1) } else { room };

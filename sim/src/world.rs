@@ -273,15 +273,9 @@ impl World {
             self.now = Tick(self.now.0 + self.random.below(200) as u64);
             if quiet > QUIET_ROUNDS {
                 let clients = self.connections.iter().filter_map(|connection| connection.client.as_ref());
-                match clients.filter_map(Client::deadline).min() {
-                    Some(next) => {
-                        quiet = 0;
-                        self.now = next.max(self.now);
-                    }
-                    // Nobody waits for the time: only a write that was put off by chance may still move.
-                    None if quiet > 10 * QUIET_ROUNDS => return Err(format!("stuck: {}", self.describe())),
-                    None => {}
-                }
+                let next = clients.filter_map(Client::deadline).min();
+                self.now = next.ok_or_else(|| format!("stuck: {}", self.describe()))?.max(self.now);
+                quiet = 0;
             }
         }
         Err(format!("no end in sight: {}", self.describe()))
@@ -311,10 +305,11 @@ impl World {
                 client.drain(self.now.after(Duration::from_secs(5)));
             }
             let mut task = Context::from_waker(waker);
-            if client.poll(&mut Cx { task: &mut task, now: self.now }).is_ready() {
+            if let Poll::Ready(end) = client.poll(&mut Cx { task: &mut task, now: self.now }) {
                 connection.client = None;
                 ended_any = true;
-                connection.application.act(&mut self.servers.borrow_mut().book)?;
+                let book = &mut self.servers.borrow_mut().book;
+                connection.application.act(book).map_err(|problem| format!("{problem} ({end:?})"))?;
             }
         }
         let servers = &mut *self.servers.borrow_mut();
