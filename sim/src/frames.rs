@@ -3,34 +3,7 @@
 //! A request's text begins with its nonce; every other byte of a body follows from the nonce, so that a byte that is
 //! lost, repeated or taken from elsewhere shows.
 
-/// CQL opcodes that the peers use.
-pub mod opcode {
-    pub const ERROR: u8 = 0x00;
-    pub const STARTUP: u8 = 0x01;
-    pub const READY: u8 = 0x02;
-    pub const QUERY: u8 = 0x07;
-    pub const RESULT: u8 = 0x08;
-    pub const EVENT: u8 = 0x0C;
-}
-
-pub const HEADER_BYTES: usize = 9;
-
-/// A frame as it stands in a buffer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frame {
-    pub id: i16,
-    pub opcode: u8,
-    pub body: Vec<u8>,
-}
-
-pub fn encode(version: u8, id: i16, opcode: u8, body: &[u8]) -> Vec<u8> {
-    let mut frame = vec![version, 0];
-    frame.extend_from_slice(&id.to_be_bytes());
-    frame.push(opcode);
-    frame.extend_from_slice(&(body.len() as u32).to_be_bytes());
-    frame.extend_from_slice(body);
-    frame
-}
+pub use testkit::scripted::{Frame, HEADER_BYTES, encode, opcode};
 
 /// Takes the first whole frame off a buffer.
 pub fn take(buffer: &mut Vec<u8>) -> Option<Frame> {

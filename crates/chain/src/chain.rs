@@ -94,6 +94,18 @@ impl ChainPart {
         })
     }
 
+    /// A batch of this chain's messages; `kept` is what its requests in flight are kept in.
+    fn batch<'b>(
+        &'b self,
+        side: Side,
+        chunk: &'b Chunk,
+        messages: &'b mut Vec<Message>,
+        kept: (&'b mut Ledger, &'b mut Vec<Answer>),
+    ) -> Batch<'b> {
+        let (ledger, answers) = kept;
+        Batch { protocol: self.protocol, side, pool: &self.pool, chunk, messages, ledger, answers, layer: 0 }
+    }
+
     fn count_run(&self, layer: usize) {
         if let Some(transform) = self.metrics.as_ref().and_then(|metrics| metrics.transforms.get(layer)) {
             transform.total.add(1);
@@ -249,16 +261,8 @@ impl Chain {
         messages: &mut Vec<Message>,
         first: usize,
     ) -> Result<(), Fault> {
-        let mut batch = Batch {
-            protocol: self.part.protocol,
-            side: Side::Request,
-            pool: &self.part.pool,
-            chunk,
-            messages,
-            ledger: &mut self.ledger,
-            answers: &mut self.answers,
-            layer: 0,
-        };
+        let mut batch =
+            self.part.batch(Side::Request, chunk, messages, (&mut self.ledger, &mut self.answers));
         for (layer, transform) in self.transforms.iter_mut().enumerate().skip(first) {
             batch.layer = layer;
             self.part.count_run(layer);
@@ -348,16 +352,9 @@ impl Chain {
         // What is released brings its own bytes: the chunk of the run is never looked at.
         let nothing = self.part.pool.own(Vec::new());
         let mut messages = self.list();
-        let mut batch = Batch {
-            protocol: self.part.protocol,
-            side: Side::Request,
-            pool: &self.part.pool,
-            chunk: &nothing,
-            messages: &mut messages,
-            ledger: &mut self.ledger,
-            answers: &mut self.answers,
-            layer,
-        };
+        let mut batch =
+            self.part.batch(Side::Request, &nothing, &mut messages, (&mut self.ledger, &mut self.answers));
+        batch.layer = layer;
         let Some(transform) = self.transforms.get_mut(layer) else { return Ok(()) };
         let mut result =
             transform.woken(cx, why, &mut batch).map_err(|fault| self.part.fault_at(layer, fault));
@@ -515,16 +512,8 @@ impl Up<'_> {
         messages: &mut Vec<Message>,
         layer: usize,
     ) -> Result<(), Fault> {
-        let mut batch = Batch {
-            protocol: self.part.protocol,
-            side: Side::Response,
-            pool: &self.part.pool,
-            chunk,
-            messages,
-            ledger: self.ledger,
-            answers: self.answers,
-            layer,
-        };
+        let mut batch = self.part.batch(Side::Response, chunk, messages, (self.ledger, self.answers));
+        batch.layer = layer;
         if layer == self.transforms.len() {
             self.part.count_replies(layer, cx.now, &batch);
         }

@@ -113,23 +113,36 @@ pub trait Sink {
     /// A fault ends this client.
     fn submit(&mut self, cx: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault>;
 
-    /// Takes more bytes of the large message that ended the last batch.
+    /// Takes more bytes of the large message that ended the last batch. Not called when the sink answered it.
     ///
     /// # Errors
     /// A fault ends this client.
-    fn submit_tail(&mut self, cx: &mut Cx<'_, '_>, chunk: &Chunk, range: Range<usize>) -> Result<(), Fault>;
+    fn submit_tail(
+        &mut self,
+        _cx: &mut Cx<'_, '_>,
+        _chunk: &Chunk,
+        _range: Range<usize>,
+    ) -> Result<(), Fault> {
+        Ok(())
+    }
 
-    /// Moves what can be moved, and hands replies to `up`.
+    /// Moves what can be moved, and hands replies to `up`. A sink that talks to no server has nothing to move.
     ///
     /// # Errors
     /// A fault ends this client, after what arrived was delivered.
-    fn poll(&mut self, cx: &mut Cx<'_, '_>, up: &mut Up<'_>) -> Result<Progress, Fault>;
+    fn poll(&mut self, _cx: &mut Cx<'_, '_>, _up: &mut Up<'_>) -> Result<Progress, Fault> {
+        Ok(Progress::Idle)
+    }
 
     /// True while more is queued than should be.
-    fn is_over_mark(&self) -> bool;
+    fn is_over_mark(&self) -> bool {
+        false
+    }
 
     /// When this sink wants to be polled though nothing came.
-    fn deadline(&self) -> Option<Tick>;
+    fn deadline(&self) -> Option<Tick> {
+        None
+    }
 }
 
 /// What a worker part makes for one client.

@@ -4,9 +4,7 @@
 //! Wants decoded: nothing.
 //! Must hold: nothing reaches a server.
 
-use std::ops::Range;
-
-use chain::{Batch, Builder, Chunk, Cx, Fault, Link, Progress, Sink, Tick, Up, WorkerCx, WorkerPart};
+use chain::{Batch, Builder, Cx, Fault, Link, Sink, WorkerCx, WorkerPart};
 use config::Fields;
 
 /// The outcome, as the topology names it. `Valkey: "<string>"` comes with the Valkey protocol.
@@ -48,21 +46,5 @@ impl Sink for DebugReturner {
     fn submit(&mut self, _cx: &mut Cx<'_, '_>, _batch: &mut Batch<'_>) -> Result<(), Fault> {
         let Self::Fail = self;
         Err(Fault::new("Intentional Fail!"))
-    }
-
-    fn submit_tail(&mut self, _: &mut Cx<'_, '_>, _: &Chunk, _: Range<usize>) -> Result<(), Fault> {
-        Ok(())
-    }
-
-    fn poll(&mut self, _cx: &mut Cx<'_, '_>, _up: &mut Up<'_>) -> Result<Progress, Fault> {
-        Ok(Progress::Idle)
-    }
-
-    fn is_over_mark(&self) -> bool {
-        false
-    }
-
-    fn deadline(&self) -> Option<Tick> {
-        None
     }
 }

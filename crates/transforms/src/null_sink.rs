@@ -4,9 +4,7 @@
 //! Wants decoded: nothing.
 //! Must hold: every request is answered, whatever stands in front of this sink.
 
-use std::ops::Range;
-
-use chain::{Batch, Builder, Chunk, Cx, Fault, Link, Progress, Sink, Tick, Up, WorkerCx, WorkerPart};
+use chain::{Batch, Builder, Cx, Fault, Link, Sink, WorkerCx, WorkerPart};
 use config::Fields;
 use wire::ErrorKind;
 
@@ -37,21 +35,5 @@ impl Sink for NullSink {
     fn submit(&mut self, _cx: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault> {
         batch.each(|request| request.answer_error(ErrorKind::Server, "Handled by shotover null transform"));
         Ok(())
-    }
-
-    fn submit_tail(&mut self, _: &mut Cx<'_, '_>, _: &Chunk, _: Range<usize>) -> Result<(), Fault> {
-        Ok(())
-    }
-
-    fn poll(&mut self, _cx: &mut Cx<'_, '_>, _up: &mut Up<'_>) -> Result<Progress, Fault> {
-        Ok(Progress::Idle)
-    }
-
-    fn is_over_mark(&self) -> bool {
-        false
-    }
-
-    fn deadline(&self) -> Option<Tick> {
-        None
     }
 }
