@@ -6,7 +6,7 @@ use std::time::Instant;
 use testkit::{Authenticator, Cassandra, Proxy};
 
 use crate::run::build_proxy;
-use crate::stress::{self, Summary};
+use crate::stress::{self, COUNTED_THREADS, Summary, UNCOUNTED_THREADS};
 
 /// Rows of one counted run.
 const ROWS: u64 = 100_000;
@@ -20,7 +20,7 @@ pub(crate) fn run() -> Result<(), String> {
     let cassandra = Cassandra::start(Authenticator::AllowAll).map_err(|missing| missing.to_string())?;
     let proxy = Proxy::passthrough(cassandra.port);
     say(&format!("warming up: {ROWS} writes that do not count"));
-    stress::run("write", (10 * ROWS + 1, 11 * ROWS), cassandra.port)?;
+    stress::run("write", (10 * ROWS + 1, 11 * ROWS), UNCOUNTED_THREADS, cassandra.port)?;
 
     // Rows 1 to 200,000 are written direct, 200,001 to 400,000 through the proxy.
     let mut direct = Vec::new();
@@ -32,7 +32,7 @@ pub(crate) fn run() -> Result<(), String> {
             if is_proxied { ("through the proxy", proxy.port) } else { ("direct", cassandra.port) };
         say(&format!("writing rows {} to {} {name}", keys.0, keys.1));
         let before = proxy.cpu_ns();
-        let summary = stress::run("write", keys, port)?;
+        let summary = stress::run("write", keys, COUNTED_THREADS, port)?;
         if is_proxied {
             cpu_ns += proxy.cpu_ns() - before;
             proxied.push(summary);
@@ -42,9 +42,9 @@ pub(crate) fn run() -> Result<(), String> {
     }
     let memory = (proxy.memory("VmRSS"), proxy.memory("RssAnon"));
     say("reading every row that was written direct through the proxy");
-    stress::run("read", (1, 2 * ROWS), proxy.port)?;
+    stress::run("read", (1, 2 * ROWS), UNCOUNTED_THREADS, proxy.port)?;
     say("reading every row that was written through the proxy direct");
-    stress::run("read", (2 * ROWS + 1, 4 * ROWS), cassandra.port)?;
+    stress::run("read", (2 * ROWS + 1, 4 * ROWS), UNCOUNTED_THREADS, cassandra.port)?;
     proxy.stop()?;
     drop(cassandra);
     say("done: no errors, every row is there");

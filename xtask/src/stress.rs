@@ -16,11 +16,18 @@ pub(crate) struct Summary {
     pub(crate) errors: u64,
 }
 
-/// The original page's command, bounded: 8 threads, 8 connections a host. `keys` are the rows it touches.
-pub(crate) fn run(kind: &str, keys: (u64, u64), port: u16) -> Result<Summary, String> {
+/// The threads of the original page's command.
+pub(crate) const COUNTED_THREADS: u32 = 8;
+
+/// Threads of runs that are not counted, to be done with them sooner.
+pub(crate) const UNCOUNTED_THREADS: u32 = 32;
+
+/// The original page's command, bounded: 8 connections a host. `keys` are the rows it touches.
+pub(crate) fn run(kind: &str, keys: (u64, u64), threads: u32, port: u16) -> Result<Summary, String> {
     let (first, last) = keys;
     let count = format!("n={}", last - first + 1);
     let population = format!("seq={first}..{last}");
+    let threads = format!("threads={threads}");
     let arguments = [
         kind,
         "no-warmup",
@@ -30,7 +37,7 @@ pub(crate) fn run(kind: &str, keys: (u64, u64), port: u16) -> Result<Summary, St
         "cql3",
         "connectionsPerHost=8",
         "-rate",
-        "threads=8",
+        &threads,
         "-pop",
         &population,
     ];

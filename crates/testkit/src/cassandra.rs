@@ -161,7 +161,17 @@ fn launch(jars: &Path, folder: &Path) -> Child {
 /// What is missing on this machine.
 pub fn stress(arguments: &[&str], port: u16) -> Result<Command, Missing> {
     let (_, folder) = cassandra()?;
-    let mut command = Command::new(folder.join("tools/bin/cassandra-stress"));
+    // As its own script does, but without a shell in between: who kills the command must kill what it started.
+    let classes = ["conf", "lib/*", "tools/lib/*"].map(|part| folder.join(part).display().to_string());
+    let mut command = Command::new("java");
+    command.args([
+        "-server",
+        "-Xmx512M",
+        "-cp",
+        &classes.join(":"),
+        "-Dlogback.configurationFile=logback-tools.xml",
+    ]);
+    command.arg("org.apache.cassandra.stress.Stress");
     command.args(arguments).args(["-node", "127.0.0.1", "-port", &format!("native={port}")]);
     Ok(command)
 }
