@@ -1,27 +1,58 @@
 //! What is wrong with a file: every mistake, with its place.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
+/// Mistakes that are kept. Whoever has more corrects these first.
+const MISTAKES_MAX: usize = 200;
+
+/// Characters of the file's own words that a message repeats.
+const QUOTED_CHARS_MAX: usize = 80;
+
 /// The mistakes found in one file.
+///
+/// Shown one a line, in the order of the file: `topology.yaml:12:9: sources[0].Cassandra: missing field `name``. Below
+/// them stand, under `Topology errors`, those that concern how the parts fit together, in the layout users of upstream
+/// know (and search their logs for).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Errors {
     file: String,
-    found: Vec<Problem>,
+    found: BTreeSet<Mistake>,
+    /// Mistakes beyond [`MISTAKES_MAX`].
+    left_out: usize,
+    outline: Vec<Outlined>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Problem {
+/// Ordered as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Mistake {
     line: usize,
     column: usize,
     path: String,
     message: String,
 }
 
+/// The parts of the outline, in the order in which they are shown.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Section {
+    SourceNames,
+    TransformNames,
+    Chains,
+}
+
+/// A line of the outline, and the headings it stands under.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Outlined {
+    section: Section,
+    headings: Vec<String>,
+    text: String,
+}
+
 impl Errors {
     /// None yet, in this file.
     #[must_use]
     pub fn new(file: &str) -> Self {
-        Self { file: file.to_owned(), found: Vec::new() }
+        Self { file: file.to_owned(), found: BTreeSet::new(), left_out: 0, outline: Vec::new() }
     }
 
     /// True when nothing is wrong so far.
@@ -33,23 +64,64 @@ impl Errors {
     /// Records a mistake. Lines and columns count from 1.
     pub(crate) fn push(&mut self, place: (usize, usize), path: &str, message: impl Into<String>) {
         let (line, column) = place;
-        let problem = Problem { line, column, path: path.to_owned(), message: message.into() };
-        if !self.found.contains(&problem) {
-            self.found.push(problem);
+        let mistake = Mistake { line, column, path: path.to_owned(), message: message.into() };
+        if self.found.len() < MISTAKES_MAX {
+            self.found.insert(mistake);
+        } else if !self.found.contains(&mistake) {
+            self.left_out += 1;
+        }
+    }
+
+    /// Adds a line to the outline under `Topology errors`. The mistake it tells of is recorded by [`Self::push`].
+    pub(crate) fn push_outline(&mut self, section: Section, headings: &[String], text: impl Into<String>) {
+        if self.outline.len() < MISTAKES_MAX {
+            let outlined = Outlined { section, headings: headings.to_vec(), text: text.into() };
+            let place = self.outline.partition_point(|other| other.section <= section);
+            self.outline.insert(place, outlined);
         }
     }
 }
 
-/// One line a mistake, in the order of the file.
 impl fmt::Display for Errors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut sorted: Vec<&Problem> = self.found.iter().collect();
-        sorted.sort_by_key(|problem| (problem.line, problem.column));
-        for (index, Problem { line, column, path, message }) in sorted.into_iter().enumerate() {
+        for (index, Mistake { line, column, path, message }) in self.found.iter().enumerate() {
             let separator = if index == 0 { "" } else { "\n" };
-            let path = if path.is_empty() { String::new() } else { format!("{path}: ") };
-            write!(f, "{separator}{}:{line}:{column}: {path}{message}", self.file)?;
+            let colon = if path.is_empty() { "" } else { ": " };
+            write!(f, "{separator}{}:{line}:{column}: {path}{colon}{message}", self.file)?;
+        }
+        if self.left_out > 0 {
+            write!(f, "\n{}: and {} more mistakes", self.file, self.left_out)?;
+        }
+        if !self.outline.is_empty() {
+            write!(f, "\nTopology errors")?;
+        }
+        let mut above: &[String] = &[];
+        for Outlined { headings, text, .. } in &self.outline {
+            let shared = headings.iter().zip(above).take_while(|(heading, above)| heading == above).count();
+            for (depth, heading) in headings.iter().enumerate().skip(shared) {
+                write!(f, "\n{:indent$}{heading}", "", indent = 2 * depth)?;
+            }
+            write!(f, "\n{:indent$}{text}", "", indent = 2 * headings.len())?;
+            above = headings;
         }
         Ok(())
+    }
+}
+
+/// Words of the file as a message repeats them: however long they are, the message stays readable.
+pub(crate) fn quoted(text: &str) -> String {
+    match text.char_indices().nth(QUOTED_CHARS_MAX) {
+        Some((end, _)) => format!("`{}...`", text.get(..end).unwrap_or_default()),
+        None => format!("`{text}`"),
+    }
+}
+
+/// The words that would have been right.
+pub(crate) fn one_of<'w>(words: impl Iterator<Item = &'w str>) -> String {
+    let words: Vec<String> = words.map(|word| format!("`{word}`")).collect();
+    match &*words {
+        [] => "no options".to_owned(),
+        [only] => only.clone(),
+        _ => format!("one of {}", words.join(", ")),
     }
 }

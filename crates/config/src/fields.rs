@@ -2,14 +2,20 @@
 
 use std::ops::RangeInclusive;
 
-use crate::errors::Errors;
-use crate::tree::Node;
+use crate::errors::{Errors, one_of, quoted};
+use crate::tree::{Node, Value};
 
 /// A map that is being read. It remembers what it was asked for, so that [`Fields::finish`] can name the rest.
+///
+/// A reader asks for all its keys before it gives up on any: what it did not ask for is reported as unknown. Every
+/// method that returns nothing where something was demanded has recorded why.
 pub struct Fields<'e> {
     node: Node,
     errors: &'e mut Errors,
+    /// In the order in which they were asked for; what is unknown is told what would have been known.
     asked: Vec<String>,
+    /// Keys that stand in the file under another name: the key, and the name.
+    renamed: Vec<(String, String)>,
 }
 
 impl<'e> Fields<'e> {
@@ -17,10 +23,28 @@ impl<'e> Fields<'e> {
     pub fn new(node: &Node, errors: &'e mut Errors) -> Option<Self> {
         let node = if node.is_null() { node.empty_map() } else { node.clone() };
         if node.entries().is_none() {
-            node.error(errors, "expected a map of options");
+            node.error(errors, format!("expected a map of options, found {}", node.describe()));
             return None;
         }
-        Some(Self { node, errors, asked: Vec::new() })
+        Some(Self { node, errors, asked: Vec::new(), renamed: Vec::new() })
+    }
+
+    /// Begins to read a map that stands somewhere in this one.
+    pub fn nested(&mut self, node: &Node) -> Option<Fields<'_>> {
+        Fields::new(node, self.errors)
+    }
+
+    /// Lets `key` stand in the file under other names: words that upstream's documents use and its code refuses, or
+    /// that older files have. To be called before `key` is asked for. A name that was already asked for by itself is
+    /// left alone.
+    pub fn aliases(&mut self, key: &str, others: &[&str]) {
+        for other in others {
+            let Some(node) = self.node.get(other).filter(|_| !self.was_asked(other)) else { continue };
+            if self.has(key) {
+                node.error(self.errors, format!("`{other}` is another name of `{key}`, which is given too"));
+            }
+            self.renamed.push((key.to_owned(), (*other).to_owned()));
+        }
     }
 
     /// True when the key is there, whatever its value.
@@ -30,8 +54,12 @@ impl<'e> Fields<'e> {
     }
 
     fn entry(&self, key: &str) -> Option<Node> {
-        let entry = self.node.entries()?.iter().find(|entry| entry.key == key)?;
-        Some(self.node.below(entry))
+        let renamed = || self.renamed.iter().find(|(named, _)| named == key);
+        self.node.get(key).or_else(|| self.node.get(&renamed()?.1))
+    }
+
+    fn was_asked(&self, key: &str) -> bool {
+        self.asked.iter().any(|asked| asked == key)
     }
 
     /// Records a mistake at the map itself.
@@ -44,9 +72,17 @@ impl<'e> Fields<'e> {
         node.error(self.errors, message);
     }
 
+    /// Records a mistake at the value of a key, or at the map if the key was left out.
+    pub fn fail_key(&mut self, key: &str, message: impl Into<String>) {
+        let node = self.entry(key).unwrap_or_else(|| self.node.clone());
+        node.error(self.errors, message);
+    }
+
     /// The value of a key, if it is there; `Some` of nothing when only the key is.
     pub fn optional_node(&mut self, key: &str) -> Option<Node> {
-        self.asked.push(key.to_owned());
+        if !self.was_asked(key) {
+            self.asked.push(key.to_owned());
+        }
         self.entry(key)
     }
 
@@ -72,7 +108,7 @@ impl<'e> Fields<'e> {
     fn read<T>(&mut self, node: &Node, expected: &str, read: impl FnOnce(&Node) -> Option<T>) -> Option<T> {
         let value = read(node);
         if value.is_none() {
-            node.error(self.errors, format!("expected {expected}"));
+            node.error(self.errors, format!("expected {expected}, found {}", node.describe()));
         }
         value
     }
@@ -82,7 +118,7 @@ impl<'e> Fields<'e> {
         self.optional(key, "text", text)
     }
 
-    /// Text that must be there.
+    /// Text that must be there. A number or a word like `true` is text where text is asked for.
     pub fn required_string(&mut self, key: &str) -> Option<String> {
         self.required(key, "text", text)
     }
@@ -99,11 +135,12 @@ impl<'e> Fields<'e> {
 
     /// `true` or `false`, that may be left out.
     pub fn optional_bool(&mut self, key: &str) -> Option<bool> {
-        self.optional(key, "`true` or `false`", |node| match node.plain()? {
-            "true" | "True" | "TRUE" => Some(true),
-            "false" | "False" | "FALSE" => Some(false),
-            _ => None,
-        })
+        self.optional(key, "`true` or `false`", truth)
+    }
+
+    /// `true` or `false`, that must be there.
+    pub fn required_bool(&mut self, key: &str) -> Option<bool> {
+        self.required(key, "`true` or `false`", truth)
     }
 
     /// A list that may be left out.
@@ -116,33 +153,86 @@ impl<'e> Fields<'e> {
         self.required(key, "a list", Node::items)
     }
 
+    /// A list of texts that must be there; nothing unless all of them are.
+    pub fn required_strings(&mut self, key: &str) -> Option<Vec<String>> {
+        let nodes = self.required_list(key)?;
+        // All are read before any failure counts, to report every one of them.
+        let texts: Vec<Option<String>> = nodes.iter().map(|node| self.read(node, "text", text)).collect();
+        texts.into_iter().collect()
+    }
+
+    /// One of a few words, that may be left out.
+    pub fn optional_one_of<'w>(&mut self, key: &str, words: &[&'w str]) -> Option<&'w str> {
+        let node = self.optional_node(key).filter(|node| !node.is_null())?;
+        self.word(&node, words)
+    }
+
+    /// One of a few words, that must be there.
+    pub fn required_one_of<'w>(&mut self, key: &str, words: &[&'w str]) -> Option<&'w str> {
+        let node = self.required_node(key)?;
+        self.word(&node, words)
+    }
+
     /// One of a few words.
     pub fn word<'w>(&mut self, node: &Node, words: &[&'w str]) -> Option<&'w str> {
         let known = node.text().and_then(|text| words.iter().find(|word| **word == text));
         if known.is_none() {
-            let given = node.text().unwrap_or("something else");
-            node.error(
-                self.errors,
-                format!("unknown variant `{given}`, expected {}", one_of(words.iter().copied())),
-            );
+            let found = node.describe();
+            let expected = one_of(words.iter().copied());
+            node.error(self.errors, format!("unknown variant {found}, expected {expected}"));
         }
         known.copied()
+    }
+
+    /// A word by itself, or the one key of a map and its value: how a choice with options of its own is written. A
+    /// word by itself has an empty map for its value.
+    pub fn one_key_map(&mut self, node: &Node) -> Option<(String, Node)> {
+        one_key(node, self.errors)
     }
 
     /// Ends the reading: reports every key that nobody asked for.
     pub fn finish(self) {
         let expected = one_of(self.asked.iter().map(String::as_str));
         for entry in self.node.entries().unwrap_or_default() {
-            if !self.asked.contains(&entry.key) {
-                let message = format!("unknown field `{}`, expected {expected}", entry.key);
+            let is_renamed = self.renamed.iter().any(|(_, other)| *other == entry.key);
+            if !is_renamed && !self.was_asked(&entry.key) {
+                let message = format!("unknown field {}, expected {expected}", quoted(&entry.key));
                 self.errors.push(entry.place, self.node.path(), message);
             }
         }
     }
 }
 
+/// As [`Fields::one_key_map`], of a node that stands in no map that is being read.
+pub(crate) fn one_key(node: &Node, errors: &mut Errors) -> Option<(String, Node)> {
+    match node.value() {
+        Value::Map(entries) => {
+            if let [only] = &**entries {
+                return Some((only.key.clone(), node.below(only)));
+            }
+            node.error(errors, format!("expected a map with exactly one key, found {}", entries.len()));
+            None
+        }
+        _ => match node.text() {
+            Some(word) => Some((word.to_owned(), node.empty_map())),
+            None => {
+                node.error(errors, format!("expected a map with exactly one key, found {}", node.describe()));
+                None
+            }
+        },
+    }
+}
+
 fn text(node: &Node) -> Option<String> {
     node.text().map(str::to_owned)
+}
+
+fn truth(node: &Node) -> Option<bool> {
+    match node.plain()? {
+        "true" | "True" | "TRUE" => Some(true),
+        "false" | "False" | "FALSE" => Some(false),
+        _ => None,
+    }
 }
 
 fn number(node: &Node, range: &RangeInclusive<u64>) -> Option<u64> {
@@ -153,15 +243,5 @@ fn number_in(range: &RangeInclusive<u64>) -> String {
     match (*range.start(), *range.end()) {
         (start, u64::MAX) => format!("a whole number, at least {start}"),
         (start, end) => format!("a whole number from {start} to {end}"),
-    }
-}
-
-/// The words that would have been right.
-pub(crate) fn one_of<'w>(words: impl Iterator<Item = &'w str>) -> String {
-    let words: Vec<String> = words.map(|word| format!("`{word}`")).collect();
-    match &*words {
-        [] => "no options".to_owned(),
-        [only] => only.clone(),
-        _ => format!("one of {}", words.join(", ")),
     }
 }

@@ -4,19 +4,22 @@
 //! on. Knows no runtime type: what a transform's options mean is read by a function registered beside its builder.
 //! Must hold: no file can panic, recurse without limit, or blow up through its aliases.
 
+mod chain;
 mod errors;
 mod fields;
+#[cfg(any(test, fuzzing))]
+mod fuzz;
 mod process;
-mod structure;
 #[cfg(test)]
 mod tests;
 mod topology;
 mod tree;
 
+pub use chain::{Catalog, ChainPlace, ChainReader, Dialect, Transform, TransformShape};
 pub use errors::Errors;
 pub use fields::Fields;
-pub use process::{ProcessConfig, read_process};
 #[cfg(any(test, fuzzing))]
-pub use topology::fuzz_topology;
-pub use topology::{Catalog, Source, Topology, Transform, TransformShape, read_topology};
+pub use fuzz::fuzz_topology;
+pub use process::{ProcessConfig, read_process};
+pub use topology::{Source, Topology, read_topology};
 pub use tree::Node;

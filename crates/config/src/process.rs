@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::errors::Errors;
+use crate::errors::{Errors, quoted};
 use crate::fields::Fields;
 use crate::tree::Node;
 
@@ -29,10 +29,13 @@ fn read(root: &Node, errors: &mut Errors) -> Option<ProcessConfig> {
     let mut fields = Fields::new(root, errors)?;
     let main_log_level = fields.required_string("main_log_level");
     let mut observability_interface = None;
-    if let Some(node) = fields.optional_node("observability_interface").filter(|node| !node.is_null()) {
-        observability_interface = node.text().and_then(|text| text.parse().ok());
+    if let Some(text) = fields.optional_string("observability_interface") {
+        observability_interface = text.parse().ok();
         if observability_interface.is_none() {
-            fields.fail_at(&node, "expected an address like 127.0.0.1:9001");
+            fields.fail_key(
+                "observability_interface",
+                format!("expected an address like 127.0.0.1:9001, found {}", quoted(&text)),
+            );
         }
     }
     fields.finish();

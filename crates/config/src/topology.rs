@@ -3,10 +3,12 @@
 //! Releases up to 0.7 knew no names of transforms, and bare words (`- NullSink`); later every transform must have a
 //! `name`. A file is of one dialect: of the later one as soon as any transform in it has a name.
 
-use crate::errors::Errors;
-use crate::fields::{Fields, one_of};
-use crate::structure;
-use crate::tree::{Node, Value};
+use std::collections::BTreeMap;
+
+use crate::chain::{Catalog, ChainPlace, ChainReader, Dialect, Transform};
+use crate::errors::{Errors, Section, one_of, quoted};
+use crate::fields::{Fields, one_key};
+use crate::tree::Node;
 
 /// Clients a source takes at once unless told otherwise.
 const CONNECTION_LIMIT_DEFAULT: u64 = 512;
@@ -14,56 +16,17 @@ const CONNECTION_LIMIT_DEFAULT: u64 = 512;
 /// The longest request body a source takes unless told otherwise, bytes; also the most that can be asked for.
 const FRAME_BYTES_DEFAULT: u64 = 256 * 1024 * 1024;
 
-/// Names that upstream knows and this version does not.
-const UPSTREAM_TRANSFORMS: [&str; 19] = [
-    "CassandraPeersRewrite",
-    "CassandraSinkCluster",
-    "Coalesce",
-    "ConnectionBalanceAndPool",
-    "DebugForceEncode",
-    "DebugForceParse",
-    "DebugLogToFile",
-    "KafkaSinkCluster",
-    "KafkaSinkSingle",
-    "OpenSearchSinkSingle",
-    "ParallelMap",
-    "Protect",
-    "QueryCounter",
-    "RequestThrottling",
-    "Tee",
-    "ValkeyCache",
-    "ValkeyClusterPortsRewrite",
-    "ValkeySinkCluster",
-    "ValkeySinkSingle",
-];
+/// The least that a source can be told to take, bytes: below it no client gets through its handshake.
+const FRAME_BYTES_MIN: u64 = 1024;
 
-/// As [`UPSTREAM_TRANSFORMS`], for sources.
+/// Types of sources that upstream knows and this version does not.
 const UPSTREAM_SOURCES: [&str; 3] = ["Kafka", "OpenSearch", "Valkey"];
-
-/// What the program can build.
-pub trait Catalog {
-    /// The types of sources.
-    fn sources(&self) -> Vec<&str>;
-    /// The types of transforms.
-    fn transforms(&self) -> Vec<&str>;
-    /// What the structure of a topology must know of a transform; `None` if there is none of this type.
-    fn shape(&self, transform: &str) -> Option<TransformShape>;
-}
-
-/// What the structure of a topology must know of a transform.
-#[derive(Copy, Clone, Debug)]
-pub struct TransformShape {
-    /// It ends a chain.
-    pub is_terminating: bool,
-    /// The types of sources whose chains it can stand in; empty for any.
-    pub accepts: &'static [&'static str],
-    /// In the older dialect `name` is an option of the transform's own.
-    pub name_is_option: bool,
-}
 
 /// topology.yaml.
 #[derive(Clone, Debug)]
 pub struct Topology {
+    /// The dialect it is written in.
+    pub dialect: Dialect,
     /// The sources, each with its chain.
     pub sources: Vec<Source>,
 }
@@ -87,49 +50,6 @@ pub struct Source {
     pub max_frame_bytes: u64,
     /// Its transforms, in order.
     pub chain: Vec<Transform>,
-    /// Every transform in the file was one that is known.
-    pub(crate) is_complete: bool,
-    pub(crate) node: Node,
-}
-
-/// One transform.
-#[derive(Clone, Debug)]
-pub struct Transform {
-    /// Its type.
-    pub kind: String,
-    /// Its name; made up in the older dialect.
-    pub name: String,
-    /// Its options.
-    pub options: Node,
-    /// `name` stands among the options, and is not one of them.
-    has_name: bool,
-    pub(crate) node: Node,
-}
-
-impl Transform {
-    /// Reads the options with `read`, and reports those it did not ask for.
-    pub fn read_options<T>(
-        &self,
-        errors: &mut Errors,
-        read: impl FnOnce(&mut Fields<'_>) -> Option<T>,
-    ) -> Option<T> {
-        let mut fields = Fields::new(&self.options, errors)?;
-        if self.has_name {
-            fields.optional_node("name");
-        }
-        let value = read(&mut fields);
-        fields.finish();
-        value
-    }
-}
-
-/// Which words a file is written in.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Dialect {
-    /// Up to 0.7: no names.
-    Released,
-    /// Later: every transform has a name.
-    Named,
 }
 
 /// Reads the text of topology.yaml. The errors are returned even when there is a topology, so that the options of its
@@ -147,155 +67,130 @@ fn read(root: &Node, catalog: &dyn Catalog, errors: &mut Errors) -> Option<Topol
     fields.finish();
     let nodes = nodes?;
     let dialect = dialect_of(&nodes, catalog);
-    let sources = nodes.iter().filter_map(|node| read_source(node, dialect, catalog, errors)).collect();
-    let topology = Topology { sources };
-    structure::check(&topology, dialect, catalog, errors);
-    Some(topology)
+    let mut reader =
+        SourceReader { catalog, chains: ChainReader::new(catalog, dialect), names: BTreeMap::new() };
+    let read = nodes.iter().enumerate().filter_map(|(index, node)| reader.read_source(index, node, errors));
+    let sources = read.collect();
+    reader.outline_duplicates(dialect, errors);
+    Some(Topology { dialect, sources })
 }
 
 /// Looks for a name at any transform.
 fn dialect_of(sources: &[Node], catalog: &dyn Catalog) -> Dialect {
-    let entry = |node: &Node, key: &str| {
-        let entry = node.entries()?.iter().find(|entry| entry.key == key)?;
-        Some(node.below(entry))
+    let only_entry = |node: &Node| match node.entries()? {
+        [only] => Some((only.key.clone(), node.below(only))),
+        _ => None,
     };
-    let options =
-        |node: &Node| node.entries().and_then(|entries| entries.first()).map(|entry| node.below(entry));
     let is_named = |transform: &Node| {
-        let kind = transform.entries().and_then(|entries| entries.first());
-        let own = kind.and_then(|kind| catalog.shape(&kind.key)).is_some_and(|shape| shape.name_is_option);
-        !own && options(transform).is_some_and(|options| entry(&options, "name").is_some())
+        only_entry(transform).is_some_and(|(kind, options)| {
+            let is_own = catalog.shape(&kind).is_some_and(|shape| shape.name_is_option);
+            !is_own && options.get("name").is_some()
+        })
     };
-    let chains = sources.iter().filter_map(|source| entry(&options(source)?, "chain")?.items());
+    let chains = sources.iter().filter_map(|source| only_entry(source)?.1.get("chain")?.items());
     if chains.flatten().any(|transform| is_named(&transform)) { Dialect::Named } else { Dialect::Released }
 }
 
-/// The one key of a map and what stands behind it; or a bare word.
-fn one_key(node: &Node, what: &str, errors: &mut Errors) -> Option<(String, Node)> {
-    match node.value() {
-        Value::Map(entries) => match &**entries {
-            [only] => return Some((only.key.clone(), node.below(only))),
-            _ => node.error(errors, format!("expected exactly one {what}, as a map with one key")),
-        },
-        Value::Scalar { .. } if node.text().is_some() => {
-            return Some((node.text().unwrap_or_default().to_owned(), node.empty_map()));
-        }
-        _ => node.error(errors, format!("expected a {what}")),
-    }
-    None
+/// Reads the sources of one file, and finds names that stand for two of them.
+struct SourceReader<'c> {
+    catalog: &'c dyn Catalog,
+    chains: ChainReader<'c>,
+    /// The sources of each name.
+    names: BTreeMap<String, Vec<usize>>,
 }
 
-fn read_source(node: &Node, dialect: Dialect, catalog: &dyn Catalog, errors: &mut Errors) -> Option<Source> {
-    let (kind, options) = one_key(node, "source", errors)?;
-    let known = catalog.sources();
-    if !known.contains(&&*kind) {
-        let expected = one_of(known.into_iter());
-        node.error(
-            errors,
-            if UPSTREAM_SOURCES.contains(&&*kind) {
-                format!("source type `{kind}` is not supported by this version, expected {expected}")
-            } else {
-                format!("unknown variant `{kind}`, expected {expected}")
-            },
-        );
-        return None;
-    }
-    let mut fields = Fields::new(&options, errors)?;
-    let name = fields.required_string("name");
-    let listen_addr = fields.required_string("listen_addr").filter(|address| {
-        let has_port = address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-        if !has_port && let Some(node) = fields.optional_node("listen_addr") {
-            fields.fail_at(
-                &node,
-                format!(
-                    "Invalid listening address {address:?}, must follow the format ip_address:port e.g. 10.0.0.1:9042"
-                ),
-            );
+impl SourceReader<'_> {
+    fn read_source(&mut self, index: usize, node: &Node, errors: &mut Errors) -> Option<Source> {
+        let (kind, options) = one_key(node, errors)?;
+        let known = self.catalog.sources();
+        if !known.contains(&&*kind) {
+            node.error(errors, unknown_source(&kind, &known));
+            return None;
         }
-        has_port
-    });
+        let mut fields = Fields::new(&options, errors)?;
+        let name = fields.required_string("name").map(|name| self.check_name(index, name, &mut fields));
+        let mut source = read_source_options(kind, name.unwrap_or_default(), &mut fields);
+        let chain = fields.required_node("chain");
+        fields.finish();
+        if let Some(chain) = chain {
+            let name = &source.name;
+            let description = format!("source[{index}] {name:?} chain {name:?}");
+            let headings = [format!("{name} source:"), format!("{name} chain:")];
+            let place = ChainPlace { protocol: &source.kind, description: &description, headings: &headings };
+            source.chain = self.chains.read_chain(&chain, &place, errors);
+        }
+        Some(source)
+    }
+
+    fn check_name(&mut self, index: usize, name: String, fields: &mut Fields<'_>) -> String {
+        let uses = self.names.entry(name.clone()).or_default();
+        if let Some(first) = uses.first() {
+            fields.fail_key("name", format!("the name {} is already that of source[{first}]", quoted(&name)));
+        }
+        uses.push(index);
+        name
+    }
+
+    /// The chain of a source has its name, so that chains whose names are the same need not be listed again.
+    fn outline_duplicates(self, dialect: Dialect, errors: &mut Errors) {
+        for (name, uses) in self.names.into_iter().filter(|(_, uses)| uses.len() > 1) {
+            if dialect == Dialect::Released {
+                let message = format!(
+                    "Source name {name:?} occurred more than once. Make sure all source names are unique. The names will be used in logging and metrics."
+                );
+                errors.push_outline(Section::SourceNames, &[], message);
+                continue;
+            }
+            let headings = ["Duplicate source names detected:".to_owned(), format!("{name:?} used by:")];
+            for index in uses {
+                errors.push_outline(Section::SourceNames, &headings, format!("source[{index}] {name:?}"));
+            }
+        }
+        self.chains.outline_duplicates(errors);
+    }
+}
+
+/// Reads what every source has but its name and chain. What is missing has been reported: the rest is read all the
+/// same, to report what is wrong with that too.
+fn read_source_options(kind: String, name: String, fields: &mut Fields<'_>) -> Source {
+    let listen_addr = fields.required_string("listen_addr");
+    if let Some(address) = &listen_addr
+        && !has_port(address)
+    {
+        let message = format!(
+            "Invalid listening address {address:?}, must follow the format ip_address:port e.g. 10.0.0.1:9042"
+        );
+        fields.fail_key("listen_addr", message);
+    }
     let connection_limit = fields.optional_u64("connection_limit", 1..=u64::from(u32::MAX));
-    let hard_connection_limit = fields.optional_bool("hard_connection_limit").unwrap_or(false);
+    let hard_connection_limit = fields.optional_bool("hard_connection_limit");
     let timeout_seconds = fields.optional_u64("timeout", 1..=u64::from(u32::MAX));
-    let max_frame_bytes = fields.optional_u64("max_frame_bytes", 1024..=FRAME_BYTES_DEFAULT);
-    if let Some(transport) = fields.optional_node("transport") {
-        fields.word(&transport, &["Tcp"]);
+    let max_frame_bytes = fields.optional_u64("max_frame_bytes", FRAME_BYTES_MIN..=FRAME_BYTES_DEFAULT);
+    fields.optional_one_of("transport", &["Tcp"]);
+    if fields.optional_node("tls").is_some_and(|tls| !tls.is_null()) {
+        fields.fail_key("tls", "TLS is not supported by this version");
     }
-    if let Some(tls) = fields.optional_node("tls").filter(|node| !node.is_null()) {
-        fields.fail_at(&tls, "TLS is not supported by this version");
-    }
-    let chain = fields.required_list("chain");
-    if chain.as_ref().is_some_and(Vec::is_empty) {
-        fields.fail("Chain cannot be empty");
-    }
-    fields.finish();
-    let chain = chain.unwrap_or_default();
-    let transforms = chain
-        .iter()
-        .enumerate()
-        .filter_map(|(index, node)| read_transform(node, index, dialect, catalog, errors));
-    let transforms: Vec<Transform> = transforms.collect();
-    Some(Source {
+    Source {
         kind,
-        is_complete: transforms.len() == chain.len(),
-        chain: transforms,
-        // What is missing has been reported: the rest is read all the same, to report that too.
-        name: name.unwrap_or_default(),
+        name,
         listen_addr: listen_addr.unwrap_or_default(),
         connection_limit: connection_limit.unwrap_or(CONNECTION_LIMIT_DEFAULT),
-        hard_connection_limit,
+        hard_connection_limit: hard_connection_limit.unwrap_or(false),
         timeout_seconds,
         max_frame_bytes: max_frame_bytes.unwrap_or(FRAME_BYTES_DEFAULT),
-        node: options,
-    })
+        chain: Vec::new(),
+    }
 }
 
-fn read_transform(
-    node: &Node,
-    index: usize,
-    dialect: Dialect,
-    catalog: &dyn Catalog,
-    errors: &mut Errors,
-) -> Option<Transform> {
-    let (kind, options) = one_key(node, "transform", errors)?;
-    if catalog.shape(&kind).is_none() {
-        let expected = one_of(catalog.transforms().into_iter());
-        node.error(
-            errors,
-            if UPSTREAM_TRANSFORMS.contains(&&*kind) {
-                format!("transform `{kind}` is not supported by this version, expected {expected}")
-            } else {
-                format!("unknown variant `{kind}`, expected {expected}")
-            },
-        );
-        return None;
-    }
-    let name = match dialect {
-        Dialect::Named => Fields::new(&options, errors)?.required_string("name").unwrap_or_default(),
-        Dialect::Released => format!("{kind}[{index}]"),
-    };
-    Some(Transform { kind, name, options, has_name: dialect == Dialect::Named, node: node.clone() })
+/// As upstream: what stands before the port is only looked at when it is bound.
+fn has_port(address: &str) -> bool {
+    address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok())
 }
 
-/// What the fuzz target runs: no file may panic or take long.
-#[cfg(any(test, fuzzing))]
-pub fn fuzz_topology(bytes: &[u8]) {
-    struct One;
-    impl Catalog for One {
-        fn sources(&self) -> Vec<&str> {
-            vec!["Cassandra"]
-        }
-        fn transforms(&self) -> Vec<&str> {
-            vec!["NullSink"]
-        }
-        fn shape(&self, transform: &str) -> Option<TransformShape> {
-            let shape = TransformShape { is_terminating: true, accepts: &[], name_is_option: false };
-            (transform == "NullSink").then_some(shape)
-        }
-    }
-    if let Ok(text) = std::str::from_utf8(bytes) {
-        let (topology, errors) = read_topology("topology.yaml", text, &One);
-        assert!(topology.is_some() || !errors.is_empty());
-        std::hint::black_box(errors.to_string());
+fn unknown_source(kind: &str, known: &[&str]) -> String {
+    if UPSTREAM_SOURCES.contains(&kind) {
+        format!("source type `{kind}` is not supported by this version, supported: {}", known.join(", "))
+    } else {
+        format!("unknown variant {}, expected {}", quoted(kind), one_of(known.iter().copied()))
     }
 }

@@ -1,0 +1,140 @@
+//! A YAML file as a tree whose values know where they stand.
+
+mod build;
+
+use std::sync::Arc;
+
+use crate::errors::{Errors, quoted};
+
+/// A value, its place in the file, and the path that leads to it. Cheap to clone.
+///
+/// What an alias (`*name`) stands for has the place of its anchor and the path of the alias.
+#[derive(Clone, Debug)]
+pub struct Node {
+    tree: Arc<Tree>,
+    path: Arc<str>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Tree {
+    value: Value,
+    place: (usize, usize),
+    /// Values in this one, itself too; those behind aliases as often as they stand.
+    weight: usize,
+    /// Levels of lists and maps, those behind aliases too.
+    depth: usize,
+}
+
+#[derive(Debug)]
+pub(crate) enum Value {
+    /// Text; `is_plain` when it was not quoted, so that it may be a number or a word.
+    Scalar {
+        text: String,
+        is_plain: bool,
+    },
+    List(Vec<Arc<Tree>>),
+    Map(Vec<Entry>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) key: String,
+    pub(crate) place: (usize, usize),
+    value: Arc<Tree>,
+}
+
+impl Node {
+    /// Reads a file. What is wrong with it as YAML is recorded.
+    pub(crate) fn parse(text: &str, errors: &mut Errors) -> Option<Self> {
+        let tree = build::build(text, errors)?;
+        Some(Self { tree, path: Arc::from("") })
+    }
+
+    /// An empty map at this place, for options that were left out.
+    pub(crate) fn empty_map(&self) -> Self {
+        let value = Value::Map(Vec::new());
+        let tree = Tree { value, place: self.tree.place, weight: 1, depth: 1 };
+        Self { tree: Arc::new(tree), path: Arc::clone(&self.path) }
+    }
+
+    pub(crate) fn value(&self) -> &Value {
+        &self.tree.value
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Line and column in the file, both from 1.
+    #[must_use]
+    pub fn position(&self) -> (usize, usize) {
+        self.tree.place
+    }
+
+    /// The node of a map's entry.
+    pub(crate) fn below(&self, entry: &Entry) -> Self {
+        let path =
+            if self.path.is_empty() { entry.key.clone() } else { format!("{}.{}", self.path, entry.key) };
+        Self { tree: Arc::clone(&entry.value), path: path.into() }
+    }
+
+    /// The node of a map's key.
+    pub(crate) fn get(&self, key: &str) -> Option<Self> {
+        let entry = self.entries()?.iter().find(|entry| entry.key == key)?;
+        Some(self.below(entry))
+    }
+
+    /// The nodes of a list.
+    pub(crate) fn items(&self) -> Option<Vec<Self>> {
+        let Value::List(items) = &self.tree.value else { return None };
+        let node = |(index, tree): (usize, &Arc<Tree>)| Self {
+            tree: Arc::clone(tree),
+            path: format!("{}[{index}]", self.path).into(),
+        };
+        Some(items.iter().enumerate().map(node).collect())
+    }
+
+    /// The entries of a map.
+    pub(crate) fn entries(&self) -> Option<&[Entry]> {
+        match &self.tree.value {
+            Value::Map(entries) => Some(entries),
+            _ => None,
+        }
+    }
+
+    /// Nothing, written as nothing, `~` or `null`.
+    pub(crate) fn is_null(&self) -> bool {
+        matches!(&self.tree.value, Value::Scalar { text, is_plain: true } if matches!(&**text, "" | "~" | "null" | "Null" | "NULL"))
+    }
+
+    /// The text of a scalar.
+    pub(crate) fn text(&self) -> Option<&str> {
+        match &self.tree.value {
+            Value::Scalar { text, .. } if !self.is_null() => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The text of an unquoted scalar.
+    pub(crate) fn plain(&self) -> Option<&str> {
+        match &self.tree.value {
+            Value::Scalar { text, is_plain: true } if !self.is_null() => Some(text),
+            _ => None,
+        }
+    }
+
+    /// What stands here, for a message that expected something else.
+    pub(crate) fn describe(&self) -> String {
+        match &self.tree.value {
+            _ if self.is_null() => "nothing".to_owned(),
+            Value::Scalar { text, .. } => quoted(text),
+            Value::List(_) => "a list".to_owned(),
+            Value::Map(_) => "a map".to_owned(),
+        }
+    }
+
+    /// Records what is wrong with this value.
+    pub fn error(&self, errors: &mut Errors, message: impl Into<String>) {
+        errors.push(self.tree.place, &self.path, message);
+    }
+}
