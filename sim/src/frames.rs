@@ -3,15 +3,16 @@
 //! A request's text begins with its nonce; every other byte of a body follows from the nonce, so that a byte that is
 //! lost, repeated or taken from elsewhere shows.
 
+use bytes::{Buf as _, BytesMut};
 pub use testkit::scripted::{Frame, HEADER_BYTES, encode, opcode};
 
 /// Takes the first whole frame off a buffer.
-pub fn take(buffer: &mut Vec<u8>) -> Option<Frame> {
+pub fn take(buffer: &mut BytesMut) -> Option<Frame> {
     let header = buffer.get(..HEADER_BYTES)?;
     let length = u32::from_be_bytes([header[5], header[6], header[7], header[8]]) as usize;
     let (id, opcode) = (i16::from_be_bytes([header[2], header[3]]), header[4]);
     let body = buffer.get(HEADER_BYTES..HEADER_BYTES + length)?.to_vec();
-    buffer.drain(..HEADER_BYTES + length);
+    buffer.advance(HEADER_BYTES + length);
     Some(Frame { id, opcode, body })
 }
 

@@ -10,7 +10,9 @@ mod world;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use peers::{Book, Fault};
 use world::World;
 
 fn main() -> ExitCode {
@@ -28,33 +30,60 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let mut faults = BTreeMap::new();
-    let mut replies = 0;
-    for seed in from..from + count {
-        let outcome = std::panic::catch_unwind(|| World::new(seed).run());
-        match outcome {
-            Ok(Ok(book)) => {
-                replies += book.replies;
-                for (fault, times) in book.faults {
-                    *faults.entry(fault).or_insert(0) += times;
-                }
-            }
-            Ok(Err(problem)) => {
-                println!("seed {seed}: {problem}\nreplay: cargo xtask sim {seed}");
-                return ExitCode::FAILURE;
-            }
-            Err(_) => {
-                println!("seed {seed}: panicked\nreplay: cargo xtask sim {seed}");
-                return ExitCode::FAILURE;
-            }
-        }
-        if count > 1 && (seed - from + 1).is_multiple_of(100_000) {
-            println!("{} seeds", seed - from + 1);
-        }
-    }
+    let Some((replies, faults)) = run_all(from, count) else { return ExitCode::FAILURE };
     println!("{count} seeds clean, {replies} replies checked");
     for (fault, times) in faults {
         println!("  {fault:?}: {times}");
     }
     ExitCode::SUCCESS
+}
+
+/// Runs the seeds on all cores. Returns the replies and the faults of all of them, or `None` when one was not clean.
+fn run_all(from: u64, count: u64) -> Option<(u64, BTreeMap<Fault, u64>)> {
+    let (next, has_failed) = (AtomicU64::new(0), AtomicBool::new(false));
+    let run_some = || {
+        let (mut replies, mut faults) = (0, BTreeMap::new());
+        while !has_failed.load(Ordering::Relaxed) {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= count {
+                break;
+            }
+            match run_seed(from + number) {
+                Ok(book) => {
+                    replies += book.replies;
+                    add(&mut faults, book.faults);
+                }
+                Err(problem) => {
+                    has_failed.store(true, Ordering::Relaxed);
+                    let seed = from + number;
+                    println!("seed {seed}: {problem}\nreplay: cargo xtask sim {seed}");
+                }
+            }
+            if number > 0 && number.is_multiple_of(100_000) {
+                println!("{number} seeds");
+            }
+        }
+        (replies, faults)
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let outcomes: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(run_some)).collect();
+        threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
+    });
+    let (mut replies, mut faults) = (0, BTreeMap::new());
+    for (some_replies, some_faults) in outcomes {
+        replies += some_replies;
+        add(&mut faults, some_faults);
+    }
+    (!has_failed.into_inner()).then_some((replies, faults))
+}
+
+fn run_seed(seed: u64) -> Result<Book, String> {
+    std::panic::catch_unwind(|| World::new(seed).run()).unwrap_or_else(|_| Err("panicked".to_owned()))
+}
+
+fn add(faults: &mut BTreeMap<Fault, u64>, more: BTreeMap<Fault, u64>) {
+    for (fault, times) in more {
+        *faults.entry(fault).or_insert(0) += times;
+    }
 }

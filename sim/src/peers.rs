@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::{Buf as _, BytesMut};
+
 use crate::frames::{self, Frame, opcode};
 use crate::pipe::Pipe;
 use crate::random::Random;
@@ -52,8 +54,8 @@ pub struct Application {
     pub index: u64,
     plan: Plan,
     random: Random,
-    unsent: Vec<u8>,
-    received: Vec<u8>,
+    unsent: BytesMut,
+    received: BytesMut,
     /// What awaits a reply: stream id to nonce and kind.
     in_flight: BTreeMap<i16, (u64, bool)>,
     asked: usize,
@@ -71,8 +73,8 @@ impl Application {
             index,
             plan,
             random,
-            unsent: startup,
-            received: Vec::new(),
+            unsent: startup.as_slice().into(),
+            received: BytesMut::new(),
             in_flight: BTreeMap::new(),
             asked: 0,
             is_ready: false,
@@ -111,7 +113,7 @@ impl Application {
         }
         self.ask(book);
         let count = self.pipe.peer_send(&self.unsent);
-        self.unsent.drain(..count);
+        self.unsent.advance(count);
         let everything_asked = self.asked == self.plan.requests && self.unsent.is_empty();
         let half_closes = matches!(self.plan.fault, Some((Fault::ClientEndsItsSide, _)));
         if everything_asked && self.is_ready && (self.in_flight.is_empty() || half_closes) {
@@ -172,7 +174,7 @@ impl Application {
                 let cut = 1 + self.random.below(torn.len() - 1);
                 self.unsent.extend(&torn[..cut]);
                 let sent = self.pipe.peer_send(&self.unsent);
-                self.unsent.drain(..sent);
+                self.unsent.advance(sent);
                 self.pipe.peer_end();
             }
             Fault::ClientSendsGarbage => {
@@ -256,8 +258,8 @@ impl Application {
 pub struct Server {
     pub pipe: Pipe,
     random: Random,
-    received: Vec<u8>,
-    unsent: Vec<u8>,
+    received: BytesMut,
+    unsent: BytesMut,
     pending: Vec<(i16, u64)>,
     /// The client whose requests come here, and the last of them.
     pub owner: Option<u64>,
@@ -280,8 +282,8 @@ impl Server {
         Self {
             pipe,
             random,
-            received: Vec::new(),
-            unsent: Vec::new(),
+            received: BytesMut::new(),
+            unsent: BytesMut::new(),
             pending: Vec::new(),
             owner: None,
             last_nonce: None,
@@ -316,7 +318,7 @@ impl Server {
         }
         let fault = self.answer();
         let count = self.pipe.peer_send(&self.unsent);
-        self.unsent.drain(..count);
+        self.unsent.advance(count);
         if let Some(fault) = fault {
             book.note(fault);
             match fault {

@@ -1,11 +1,11 @@
 //! A connection in memory: two directions, each with little room, cut at random places, with ends and resets.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use bytes::{Buf as _, BytesMut};
 use chain::Stream;
 
 use crate::random::Random;
@@ -13,7 +13,7 @@ use crate::random::Random;
 /// One direction.
 #[derive(Default)]
 struct Direction {
-    bytes: VecDeque<u8>,
+    bytes: BytesMut,
     ended: bool,
 }
 
@@ -55,16 +55,17 @@ impl Pipe {
         let room = wires.room.saturating_sub(wires.inward.bytes.len());
         let count = bytes.len().min(room);
         let count = if wires.random.once_in(3) { wires.random.size(count.max(1)).min(count) } else { count };
-        wires.inward.bytes.extend(&bytes[..count]);
+        wires.inward.bytes.extend_from_slice(&bytes[..count]);
         wires.moved += count as u64;
         count
     }
 
     /// The peer reads all there is.
-    pub fn peer_receive(&self, into: &mut Vec<u8>) {
+    pub fn peer_receive(&self, into: &mut BytesMut) {
         let wires = &mut *self.0.borrow_mut();
         wires.moved += wires.outward.bytes.len() as u64;
-        into.extend(wires.outward.bytes.drain(..));
+        into.extend_from_slice(&wires.outward.bytes);
+        wires.outward.bytes.clear();
     }
 
     /// The peer ends its sending side.
@@ -132,19 +133,26 @@ impl Stream for PipeStream {
         }
         let most = into.len().min(wires.inward.bytes.len());
         let count = if wires.random.once_in(3) { 1 + wires.random.size(most).min(most - 1) } else { most };
-        for (place, byte) in into.iter_mut().zip(wires.inward.bytes.drain(..count)) {
-            *place = byte;
-        }
+        wires.inward.bytes.copy_to_slice(&mut into[..count]);
         wires.moved += count as u64;
         Poll::Ready(Ok(count))
     }
 
-    fn poll_write(&mut self, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(&mut self, task: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(task, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        &mut self,
+        _: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let wires = &mut *self.0.0.borrow_mut();
         if wires.reset || wires.outward.ended {
             return Poll::Ready(Err(gone()));
         }
-        let room = wires.room.saturating_sub(wires.outward.bytes.len()).min(bytes.len());
+        let all = slices.iter().map(|slice| slice.len()).sum();
+        let room = wires.room.saturating_sub(wires.outward.bytes.len()).min(all);
         if room == 0 {
             return Poll::Pending;
         }
@@ -154,21 +162,14 @@ impl Stream for PipeStream {
             return Poll::Pending;
         }
         let count = if wires.random.once_in(3) { 1 + wires.random.size(room).min(room - 1) } else { room };
-        wires.outward.bytes.extend(&bytes[..count]);
+        let mut left = count;
+        for slice in slices {
+            let taken = left.min(slice.len());
+            wires.outward.bytes.extend_from_slice(&slice[..taken]);
+            left -= taken;
+        }
         wires.moved += count as u64;
         Poll::Ready(Ok(count))
-    }
-
-    fn poll_write_vectored(
-        &mut self,
-        task: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let mut all = Vec::new();
-        for slice in slices {
-            all.extend_from_slice(slice);
-        }
-        self.poll_write(task, &all)
     }
 
     fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {

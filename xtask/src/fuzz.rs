@@ -18,10 +18,15 @@ pub(crate) fn targets() -> Vec<String> {
     targets
 }
 
-fn run_target(target: &str, seconds: u64) -> Result<(), String> {
+/// Builds all targets, once.
+fn prepare() -> Result<(), String> {
     if !is_there("cargo-fuzz") {
         run("cargo", &["install", "--quiet", "--locked", "cargo-fuzz"])?;
     }
+    run("cargo", &["+nightly", "fuzz", "build"])
+}
+
+fn run_target(target: &str, seconds: u64) -> Result<(), String> {
     // What a run finds new goes into a folder that git does not see; the committed corpus is only read.
     let found = workspace().join("target/fuzz-corpus").join(target);
     fs::create_dir_all(&found).map_err(|error| error.to_string())?;
@@ -35,7 +40,17 @@ fn run_target(target: &str, seconds: u64) -> Result<(), String> {
 }
 
 pub(crate) fn run_all(seconds: u64) -> Result<(), String> {
-    targets().iter().try_for_each(|target| run_target(target, seconds))
+    prepare()?;
+    // One target a core at a time.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    for some in targets().chunks(cores) {
+        std::thread::scope(|scope| {
+            let runs: Vec<_> =
+                some.iter().map(|target| scope.spawn(|| run_target(target, seconds))).collect();
+            runs.into_iter().try_for_each(|run| run.join().unwrap_or_else(|_| Err("panicked".to_owned())))
+        })?;
+    }
+    Ok(())
 }
 
 /// The command.
@@ -43,6 +58,6 @@ pub(crate) fn command(target: &str, seconds: &str) -> Result<(), String> {
     let seconds = seconds.parse().map_err(|_| format!("{seconds} is no number of seconds"))?;
     match target {
         "all" => run_all(seconds),
-        _ => run_target(target, seconds),
+        _ => prepare().and_then(|()| run_target(target, seconds)),
     }
 }

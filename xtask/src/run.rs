@@ -34,5 +34,5 @@ pub(crate) fn build_proxy() -> Result<(), String> {
 
 /// Runs the simulator.
 pub(crate) fn sim(options: &[&str]) -> Result<(), String> {
-    run("cargo", &[&["run", "--quiet", "--package", "sim", "--"], options].concat())
+    run("cargo", &[&["run", "--quiet", "--profile", "sim", "--package", "sim", "--"], options].concat())
 }

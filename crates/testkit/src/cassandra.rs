@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::fetch::{Missing, cassandra, servers_folder};
+use crate::fetch::{Missing, cassandra};
+use crate::guard::Scratch;
 use crate::process::{Child, free_port};
 
 /// How long Cassandra may take to listen; 5 to 15 s are usual.
@@ -23,7 +24,7 @@ pub enum Authenticator {
 /// A running Cassandra, with its data in a folder that goes with it.
 pub struct Cassandra {
     child: Child,
-    folder: PathBuf,
+    folder: Scratch,
     jars: PathBuf,
     /// Where it serves CQL, on 127.0.0.1.
     pub port: u16,
@@ -57,10 +58,10 @@ impl Cassandra {
     pub fn start(authenticator: Authenticator) -> Result<Self, Missing> {
         let (jars, _) = cassandra()?;
         let port = free_port();
-        let folder = servers_folder().join(format!("data-{}-{port}", std::process::id()));
-        write_configuration(&folder, port, authenticator)
-            .map_err(|error| Missing(format!("{}: {error}", folder.display())))?;
-        let child = launch(&jars, &folder);
+        let problem = |error: std::io::Error| Missing(format!("a folder for Cassandra's data: {error}"));
+        let folder = Scratch::new("cassandra").map_err(problem)?;
+        write_configuration(folder.path(), port, authenticator).map_err(problem)?;
+        let child = launch(&jars, folder.path());
         let mut cassandra = Self { child, folder, jars, port };
         cassandra.wait_until_it_listens()?;
         Ok(cassandra)
@@ -77,19 +78,12 @@ impl Cassandra {
     /// When it does not come up.
     pub fn start_again(&mut self) -> Result<(), Missing> {
         self.child.kill();
-        self.child = launch(&self.jars, &self.folder);
+        self.child = launch(&self.jars, self.folder.path());
         self.wait_until_it_listens()
     }
 
     fn wait_until_it_listens(&mut self) -> Result<(), Missing> {
         self.child.wait_for_line("Starting listening for CQL", START_MAX).map_err(Missing)
-    }
-}
-
-impl Drop for Cassandra {
-    fn drop(&mut self) {
-        self.child.kill();
-        drop(fs::remove_dir_all(&self.folder));
     }
 }
 
@@ -148,6 +142,8 @@ fn launch(jars: &Path, folder: &Path) -> Child {
         "-Dcassandra.superuser_setup_delay_ms=0",
     ]);
     command.arg(format!("-Dcassandra.storagedir={}", folder.display()));
+    // Libraries are unpacked there, and stay when it is killed.
+    command.arg(format!("-Djava.io.tmpdir={}", folder.display()));
     command.arg(format!("-Dcassandra.jmx.local.port={}", free_port()));
     command.arg("-cp").arg(format!("{}:{}/*", folder.join("conf").display(), jars.display()));
     command.arg("org.apache.cassandra.service.CassandraDaemon");

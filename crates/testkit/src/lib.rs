@@ -1,17 +1,19 @@
 //! Scripted peers, mock servers, real servers' runners.
 //!
 //! Blocking and std-only: what tests need besides the proxy itself. Everything that is started here is stopped when
-//! its handle is dropped.
+//! its handle is dropped, and when the process that holds the handle is killed.
 
 #![expect(clippy::disallowed_methods, reason = "tests wait in real time, on threads of their own")]
 
 mod cassandra;
 mod fetch;
+mod guard;
 mod process;
 mod proxy;
 pub mod scripted;
 
 pub use cassandra::{Authenticator, Cassandra, stress};
 pub use fetch::{Missing, servers_folder, workspace};
+pub use guard::Scratch;
 pub use process::{Child, free_port};
 pub use proxy::Proxy;

@@ -6,6 +6,8 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::guard::Guard;
+
 /// A port of this host that was free a moment ago.
 #[must_use]
 pub fn free_port() -> u16 {
@@ -19,9 +21,10 @@ struct Lines {
     more: Condvar,
 }
 
-/// A running process. It is killed when this is dropped.
+/// A running process. It is killed when this is dropped, and when the process that holds this ends in any other way.
 pub struct Child {
     child: std::process::Child,
+    _guard: Guard,
     lines: Arc<Lines>,
 }
 
@@ -51,7 +54,7 @@ impl Child {
                 }
             });
         }
-        Self { child, lines }
+        Self { _guard: Guard::of_process(child.id()), child, lines }
     }
 
     /// The number of the process.

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::fetch::workspace;
+use crate::guard::Scratch;
 use crate::process::{Child, free_port};
 
 /// How long the proxy may take to start.
@@ -18,6 +19,8 @@ pub struct Proxy {
     pub port: u16,
     /// Where its metrics are.
     pub admin_port: u16,
+    /// Its files; they go after the process.
+    _files: Option<Scratch>,
 }
 
 impl Proxy {
@@ -39,7 +42,7 @@ impl Proxy {
         let mut command = Command::new(Self::binary());
         command.args(["passthrough", "cassandra", "--listen", &format!("127.0.0.1:{port}")]);
         command.args(["--to", &format!("127.0.0.1:{to}"), "--observe", &format!("127.0.0.1:{admin_port}")]);
-        Self::start(&mut command, port, admin_port)
+        Self::start(&mut command, (port, admin_port), None)
     }
 
     /// Runs a chain, given as the YAML of a list; `{to}` in it is not replaced.
@@ -53,17 +56,19 @@ impl Proxy {
             "sources:\n- Cassandra: {{name: c, listen_addr: '127.0.0.1:{port}', {source_options} chain: {chain}}}\n"
         );
         let config = format!("main_log_level: info\nobservability_interface: 127.0.0.1:{admin_port}\n");
-        let (topology, config) = (write("topology", &topology), write("config", &config));
+        let files = Scratch::new("proxy").expect("a folder");
+        let topology = files.write("topology.yaml", &topology).expect("a file");
+        let config = files.write("config.yaml", &config).expect("a file");
         let mut command = Command::new(Self::binary());
         command.arg("-t").arg(topology).arg("-c").arg(config).args(["--log-format", "json"]);
-        Self::start(&mut command, port, admin_port)
+        Self::start(&mut command, (port, admin_port), Some(files))
     }
 
-    fn start(command: &mut Command, port: u16, admin_port: u16) -> Self {
+    fn start(command: &mut Command, (port, admin_port): (u16, u16), files: Option<Scratch>) -> Self {
         let mut child = Child::start(command);
         let ready = child.wait_for_line("Shotover is now accepting inbound connections", START_MAX);
         ready.unwrap_or_else(|said| panic!("{said}"));
-        Self { child, port, admin_port }
+        Self { child, port, admin_port, _files: files }
     }
 
     /// A line of `/proc/PID/status` that is in kB, in bytes: `VmRSS`, `RssAnon`.
@@ -121,12 +126,4 @@ impl Proxy {
         let status = self.child.wait(Duration::from_secs(15))?;
         if status.success() { Ok(()) } else { Err(format!("{status}:\n{}", self.child.lines().join("\n"))) }
     }
-}
-
-fn write(name: &str, text: &str) -> PathBuf {
-    let folder = std::env::temp_dir().join(format!("shotover-tests-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("a folder");
-    let file = folder.join(format!("{name}-{}.yaml", free_port()));
-    std::fs::write(&file, text).expect("a file");
-    file
 }

@@ -7,22 +7,19 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use testkit::scripted::{Peer, Server, accept_session, encode, opcode};
-use testkit::{Child, Proxy, free_port};
+use testkit::{Child, Proxy, Scratch};
 
 /// Starts the proxy with these files, which it must refuse, and says what it printed.
 fn refused(topology: &str, config: &str) -> String {
-    let folder =
-        std::env::temp_dir().join(format!("shotover-refused-{}-{}", std::process::id(), free_port()));
-    std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("topology.yaml"), topology).unwrap();
-    std::fs::write(folder.join("config.yaml"), config).unwrap();
+    let folder = Scratch::new("refused").unwrap();
+    folder.write("topology.yaml", topology).unwrap();
+    folder.write("config.yaml", config).unwrap();
     let mut command = Command::new(Proxy::binary());
     let mut child =
-        Child::start(command.current_dir(&folder).args(["-t", "topology.yaml", "-c", "config.yaml"]));
+        Child::start(command.current_dir(folder.path()).args(["-t", "topology.yaml", "-c", "config.yaml"]));
     let status = child.wait(Duration::from_secs(10)).unwrap();
     assert_eq!(status.code(), Some(1));
     std::thread::sleep(Duration::from_millis(100));
-    std::fs::remove_dir_all(folder).unwrap();
     child.lines().join("\n")
 }
 
