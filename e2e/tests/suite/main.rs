@@ -7,6 +7,7 @@ mod faults;
 mod flow;
 mod lifecycle;
 mod real_cassandra;
+mod restarts;
 mod scylla;
 
 /// True in the long tier.

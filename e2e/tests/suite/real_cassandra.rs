@@ -2,11 +2,8 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
 use testkit::{Authenticator, Cassandra, Proxy, servers_folder, workspace};
-
-use crate::is_full;
 
 /// The interpreter of a virtual environment that has the Python driver.
 fn python() -> PathBuf {
@@ -55,31 +52,5 @@ fn drivers_log_in_through_the_proxy() {
     assert_eq!(python_suite(proxy.port, &login), direct);
     let login = Some(("cassandra", "cassandra"));
     assert_eq!(crate::scylla::suite(proxy.port, login), crate::scylla::suite(cassandra.port, login));
-    proxy.stop().unwrap();
-}
-
-/// Kills Cassandra again and again under cassandra-stress, which goes on when it is back.
-#[test]
-fn service_returns_with_the_server() {
-    let kills = if is_full() { 20 } else { 1 };
-    let mut cassandra = Cassandra::start(Authenticator::AllowAll).unwrap();
-    let proxy = Proxy::passthrough(cassandra.port);
-    let write = |count: &str, errors: &str| {
-        let arguments =
-            ["write", "no-warmup", count, "-errors", errors, "-rate", "threads=8", "-mode", "native", "cql3"];
-        testkit::stress(&arguments, proxy.port).unwrap()
-    };
-    for _ in 0..kills {
-        let mut under_load = testkit::Child::start(&mut write("n=2000000", "retries=0 ignore"));
-        under_load.wait_for_line("total,", Duration::from_secs(60)).unwrap();
-        std::thread::sleep(Duration::from_secs(2));
-        cassandra.kill();
-        std::thread::sleep(Duration::from_secs(1));
-        under_load.kill();
-        cassandra.start_again().unwrap();
-        let output = write("n=1000", "retries=3").output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success() && said.contains("END"), "{said}");
-    }
     proxy.stop().unwrap();
 }
