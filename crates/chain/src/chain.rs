@@ -320,8 +320,10 @@ impl Chain {
             progress = Progress::Moved;
         }
         match self.sink.poll(cx, &mut up).map_err(|fault| up.part.fault_at(layers, fault))? {
-            Progress::Moved => Ok(Progress::Moved),
             Progress::Idle => Ok(progress),
+            // An answer that waited for the end of a large reply may go now.
+            Progress::Drained if !self.answers.is_empty() => Ok(Progress::Moved),
+            moved => Ok(moved),
         }
     }
 

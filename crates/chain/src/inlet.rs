@@ -2,7 +2,7 @@
 
 use std::io;
 use std::ops::Range;
-use std::task::Poll;
+use std::task::{Poll, ready};
 
 use crate::chunk::{CHUNK_BYTES, Chunk, Pool};
 use crate::stream::{Cx, Stream};
@@ -41,6 +41,9 @@ impl Inlet {
         cx: &mut Cx<'_, '_>,
         stream: &mut (impl Stream + ?Sized),
     ) -> Poll<io::Result<Filled>> {
+        if self.chunk.is_none() {
+            ready!(stream.poll_readable(cx.task))?;
+        }
         let mut chunk = self.chunk_with_room();
         let end = self.end;
         let room = chunk.bytes_mut().and_then(|bytes| bytes.get_mut(end..)).unwrap_or_default();

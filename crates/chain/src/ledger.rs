@@ -95,7 +95,8 @@ impl Ledger {
             u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
         });
         let stride = self.stride;
-        if let Some(tags) = self.tags.get_mut(index as usize * stride..(index as usize + 1) * stride) {
+        if stride > 0
+            && let Some(tags) = self.tags.get_mut(index as usize * stride..(index as usize + 1) * stride) {
             tags.fill(0);
         }
         match self.slots.get_mut(index as usize) {

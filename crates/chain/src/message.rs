@@ -26,19 +26,21 @@ pub enum Verdict {
 pub struct Message {
     pub(crate) head: Head,
     /// Where its first byte is in the chunk of the run.
-    pub(crate) start: usize,
+    start: u32,
     /// Its bytes in that chunk; fewer than `head.frame_bytes` when only its head is here.
-    pub(crate) here: usize,
+    here: u32,
     pub(crate) ticket: Ticket,
     pub(crate) verdict: Verdict,
-    /// The bytes that take its place.
-    pub(crate) own: Option<Piece>,
+    /// The bytes that take its place. Boxed: nearly no message has any, and every message is moved about.
+    pub(crate) own: Option<Box<Piece>>,
 }
 
 impl Message {
     /// A message as it was framed: `here` bytes of it begin at `start`.
     #[must_use]
     pub fn new(head: Head, start: usize, here: usize) -> Self {
+        // A chunk has at most `WHOLE_BYTES_MAX` bytes or so.
+        let (start, here) = (start as u32, here as u32);
         Self { head, start, here, ticket: Ticket::NONE, verdict: Verdict::Pass, own: None }
     }
 
@@ -68,15 +70,15 @@ impl Message {
     /// Bytes of it that are still to come.
     #[must_use]
     pub fn rest(&self) -> u64 {
-        if self.own.is_some() { 0 } else { (self.head.frame_bytes as usize).saturating_sub(self.here) as u64 }
+        if self.own.is_some() { 0 } else { u64::from(self.head.frame_bytes.saturating_sub(self.here)) }
     }
 
     fn range(&self) -> Range<usize> {
-        self.start..self.start + self.here
+        self.start as usize..self.start as usize + self.here as usize
     }
 
     pub(crate) fn is_whole(&self) -> bool {
-        self.own.is_some() || self.here >= self.head.frame_bytes as usize
+        self.own.is_some() || self.here >= self.head.frame_bytes
     }
 }
 
@@ -193,7 +195,7 @@ impl Held {
     /// The frame, header included.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        self.0.own.as_ref().map(Piece::bytes).unwrap_or_default()
+        self.0.own.as_ref().map(|own| own.bytes()).unwrap_or_default()
     }
 }
 
@@ -306,7 +308,7 @@ impl Item<'_> {
         if self.side == Side::Response || message.verdict != Verdict::Pass || !message.is_whole() {
             return None;
         }
-        let kept = message.own.take().unwrap_or_else(|| self.pool.keep(self.chunk, message.range()));
+        let kept = message.own.take().unwrap_or_else(|| Box::new(self.pool.keep(self.chunk, message.range())));
         message.verdict = Verdict::Held;
         Some(Held(Message { own: Some(kept), ..Message::reply(message.head, 0, 0, message.ticket) }))
     }
@@ -315,7 +317,7 @@ impl Item<'_> {
     /// A message of which only the head is here stays as it is: its tail could not be replaced.
     pub fn replace(&mut self, frame: Vec<u8>) {
         if self.message.is_whole() {
-            self.message.own = Some(Piece::whole(self.pool.own(frame)));
+            self.message.own = Some(Box::new(Piece::whole(self.pool.own(frame))));
         }
     }
 }
@@ -329,7 +331,7 @@ pub(crate) fn reply_message(
 ) -> Option<Message> {
     let wire::Framed::Frame(head) = protocol.frame(&frame, Side::Response, u32::MAX) else { return None };
     let here = frame.len();
-    Some(Message { own: Some(Piece::whole(pool.own(frame))), ..Message::reply(head, 0, here, ticket) })
+    Some(Message { own: Some(Box::new(Piece::whole(pool.own(frame)))), ..Message::reply(head, 0, here, ticket) })
 }
 
 /// The stage of a request whose bytes are given to a server connection.

@@ -11,6 +11,13 @@ use std::time::Duration;
 
 /// A byte stream that is polled. `Pending` means: nothing moved, and the task is woken when it may.
 pub trait Stream {
+    /// `Ready` when a read may find something: asked before memory is taken to read into. Who cannot tell says yes.
+    ///
+    /// # Errors
+    /// When the stream is gone.
+    fn poll_readable(&mut self, _task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
     /// Reads into `into` (never empty). `Ready(0)` is the end of the stream.
     fn poll_read(&mut self, task: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>>;
     /// Writes a prefix of `bytes` and says how long it was.
@@ -26,6 +33,9 @@ pub trait Stream {
 }
 
 impl<S: Stream + ?Sized> Stream for Box<S> {
+    fn poll_readable(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        (**self).poll_readable(task)
+    }
     fn poll_read(&mut self, task: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
         (**self).poll_read(task, into)
     }

@@ -98,6 +98,8 @@ pub trait Transform {
 pub enum Progress {
     /// Something moved; there may be more.
     Moved,
+    /// Something moved, and as far as this goes nothing more can until the task is woken or more is submitted.
+    Drained,
     /// Nothing can move until the task is woken.
     Idle,
 }

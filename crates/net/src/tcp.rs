@@ -24,6 +24,10 @@ impl Tcp {
 }
 
 impl Stream for Tcp {
+    fn poll_readable(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_read_ready(task)
+    }
+
     fn poll_read(&mut self, task: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buffer = ReadBuf::new(into);
         ready!(Pin::new(&mut self.0).poll_read(task, &mut buffer))?;

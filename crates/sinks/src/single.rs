@@ -186,7 +186,7 @@ impl Single {
             && let State::Connected(stream) = &mut self.state
         {
             match self.outlet.poll_flush(cx, stream) {
-                Poll::Ready(Ok(())) => progress = Progress::Moved,
+                Poll::Ready(Ok(())) => progress = Progress::Drained,
                 // Reading goes on: replies may have arrived before the connection broke.
                 Poll::Ready(Err(error)) => broken = Some(error),
                 Poll::Pending => {}
@@ -203,7 +203,7 @@ impl Single {
                 Poll::Pending => return self.nothing_to_read(cx, progress, broken),
                 Poll::Ready(Ok(Filled::Bytes(count))) => {
                     turn_bytes += count;
-                    progress = Progress::Moved;
+                    progress = Progress::Drained;
                     self.heard_at = cx.now;
                     self.cut_replies(cx, up)?;
                 }
@@ -213,7 +213,8 @@ impl Single {
                 Poll::Ready(Err(error)) => return Err(Fault::new("IO error").caused_by(error)),
             }
         }
-        Ok(progress)
+        // The turn is over, or the client is full: there may be more to read.
+        Ok(if progress == Progress::Idle { Progress::Idle } else { Progress::Moved })
     }
 
     fn nothing_to_read(

@@ -113,6 +113,17 @@ pub struct Client<S> {
     replies: ReplyProgress,
     /// When the client last sent something.
     heard_at: Tick,
+    quiet: Quiet,
+}
+
+/// What needs not be asked again in this poll: it has nothing, and the task is woken when it has. Each such question
+/// would cost as much as passing a message on.
+#[derive(Clone, Copy, Default)]
+struct Quiet {
+    /// The client's socket has nothing to read.
+    requests: bool,
+    /// The chain can move nothing.
+    replies: bool,
 }
 
 impl<S: Stream> Client<S> {
@@ -138,11 +149,13 @@ impl<S: Stream> Client<S> {
             has_uncut: false,
             replies: ReplyProgress::default(),
             heard_at: now,
+            quiet: Quiet::default(),
         }
     }
 
     /// Moves what can be moved. `Ready` when the connection is over and can be dropped.
     pub fn poll(&mut self, cx: &mut Cx<'_, '_>) -> Poll<End> {
+        self.quiet = Quiet::default();
         for _ in 0..TURNS_MAX {
             match self.turn(cx) {
                 Turn::Moved => {}
@@ -216,8 +229,14 @@ impl<S: Stream> Client<S> {
             return Ok(Turn::Idle);
         }
         if !self.has_uncut {
+            if self.quiet.requests {
+                return Ok(Turn::Idle);
+            }
             match self.inlet.poll_fill(cx, &mut self.stream) {
-                Poll::Pending => return Ok(Turn::Idle),
+                Poll::Pending => {
+                    self.quiet.requests = true;
+                    return Ok(Turn::Idle);
+                }
                 Poll::Ready(Ok(Filled::Bytes(_))) => self.heard_at = cx.now,
                 Poll::Ready(Ok(Filled::End)) => {
                     self.state = State::Ending { end: End::ClientLeft, deadline: cx.now.after(ENDING_MAX) };
@@ -239,6 +258,7 @@ impl<S: Stream> Client<S> {
     /// Cuts what was read into requests and submits them, until the inlet is empty or the chain is over its mark.
     fn cut_requests(&mut self, cx: &mut Cx<'_, '_>) -> Result<Option<Malformed>, Fault> {
         self.has_uncut = false;
+        self.quiet.replies = false;
         loop {
             self.pass_tail(cx)?;
             if self.inlet.is_empty() {
@@ -326,9 +346,14 @@ impl<S: Stream> Client<S> {
         let mut progress = Progress::Idle;
         if !self.outlet.is_empty() && self.flush(cx)? {
             progress = Progress::Moved;
+            self.quiet.replies = false;
         }
         if self.chain.deadline().is_some_and(|deadline| deadline <= cx.now) {
             self.chain.wake_due(cx)?;
+            self.quiet.replies = false;
+        }
+        if self.quiet.replies {
+            return Ok(progress);
         }
         let mut exit = ClientExit {
             protocol: self.chain.part().protocol(),
@@ -336,10 +361,9 @@ impl<S: Stream> Client<S> {
             outlet: &mut self.outlet,
             progress: &mut self.replies,
         };
-        match self.chain.poll(cx, &mut exit)? {
-            Progress::Moved => Ok(Progress::Moved),
-            Progress::Idle => Ok(progress),
-        }
+        let moved = self.chain.poll(cx, &mut exit)?;
+        self.quiet.replies = moved != Progress::Moved;
+        Ok(if moved == Progress::Idle { progress } else { Progress::Moved })
     }
 
     /// True when nothing waits any more.
@@ -394,6 +418,7 @@ impl<S: Stream> Client<S> {
         let Poll::Ready(Ok(Filled::Bytes(_))) = self.inlet.poll_fill(cx, &mut self.stream) else {
             return Ok(false);
         };
+        self.quiet.replies = false;
         self.pass_tail(cx)?;
         Ok(true)
     }

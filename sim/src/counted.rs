@@ -1,0 +1,137 @@
+//! A client loop between two ends in memory that cost next to nothing: what is left is what the data path costs.
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, IoSlice};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use chain::{Builder, ChainPart, Connecting, Connector, Cx, Pool, Stream, Tick, WorkerCx};
+use sinks::CassandraSinkSingle;
+use sources::{Client, Rules};
+use wire::Protocol;
+
+/// Bytes of every request and reply: those of cassandra-stress have some hundred.
+pub const FRAME_BYTES: usize = 109;
+
+/// What the two ends share: bytes due to be read, and bytes that were written.
+#[derive(Default)]
+struct Ends {
+    is_asked: Cell<bool>,
+    to_server: Cell<usize>,
+    to_client: Cell<usize>,
+}
+
+/// One end: gives `block` each time it is asked, and takes whatever is written.
+struct End {
+    ends: Rc<Ends>,
+    is_client: bool,
+    block: Vec<u8>,
+}
+
+/// `depth` frames with the stream ids 0, 1, ..
+fn block(version: u8, opcode: u8, depth: usize) -> Vec<u8> {
+    let mut block = Vec::with_capacity(depth * FRAME_BYTES);
+    for id in 0..depth {
+        let [high, low] = u16::try_from(id).unwrap_or_default().to_be_bytes();
+        block.extend([version, 0, high, low, opcode, 0, 0, 0, (FRAME_BYTES - 9) as u8]);
+        block.resize((id + 1) * FRAME_BYTES, b'x');
+    }
+    block
+}
+
+impl End {
+    fn is_due(&self) -> bool {
+        if self.is_client { self.ends.is_asked.get() } else { self.ends.to_server.get() >= self.block.len() }
+    }
+}
+
+impl Stream for End {
+    fn poll_readable(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_due() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+    fn poll_read(&mut self, _: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        if !self.is_due() {
+            return Poll::Pending;
+        }
+        if self.is_client {
+            self.ends.is_asked.set(false);
+        } else {
+            self.ends.to_server.set(0);
+        }
+        into[..self.block.len()].copy_from_slice(&self.block);
+        Poll::Ready(Ok(self.block.len()))
+    }
+    fn poll_write(&mut self, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let to = if self.is_client { &self.ends.to_client } else { &self.ends.to_server };
+        to.set(to.get() + bytes.len());
+        Poll::Ready(Ok(bytes.len()))
+    }
+    fn poll_write_vectored(
+        &mut self,
+        task: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write(task, slices.first().map_or(&[], |slice| slice))
+    }
+    fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Connects once.
+struct Once(RefCell<Option<End>>);
+
+impl Connector for Once {
+    fn connect(&self, _: &str) -> Connecting {
+        let end = self.0.borrow_mut().take();
+        let stream = end.map(|end| Box::new(end) as Box<dyn Stream>);
+        Box::pin(std::future::ready(stream.ok_or_else(|| io::ErrorKind::ConnectionRefused.into())))
+    }
+}
+
+/// One client with `depth` requests in flight, and a sink of its own.
+pub struct OneClient {
+    ends: Rc<Ends>,
+    client: Client<End>,
+    depth: usize,
+    /// The worker's pool.
+    pub pool: Pool,
+}
+
+impl OneClient {
+    /// Connects it, so that only passing messages is left to do. `transforms` stand above the sink.
+    #[must_use]
+    pub fn new(depth: usize, transforms: &[&dyn Builder]) -> Self {
+        let ends = Rc::new(Ends::default());
+        let server = End { ends: Rc::clone(&ends), is_client: false, block: block(0x84, 8, depth) };
+        let pool = Pool::new();
+        let connector = Rc::new(Once(RefCell::new(Some(server))));
+        let worker = WorkerCx { pool: pool.clone(), connector, protocol: Protocol::Cql };
+        let sink = CassandraSinkSingle {
+            remote_address: "server:9042".to_owned(),
+            connect_timeout: Duration::from_secs(3),
+            read_timeout: None,
+        };
+        let entries = transforms.iter().map(|transform| ("Transform", "transform", *transform));
+        let entries = entries.chain([("CassandraSinkSingle", "sink", &sink as &dyn Builder)]);
+        let part = ChainPart::new("chain", &worker, entries, None);
+        let rules = Rc::new(Rules { frame_bytes_max: 1 << 28, idle_timeout: None });
+        let client = End { ends: Rc::clone(&ends), is_client: true, block: block(4, 7, depth) };
+        let chain = part.client().expect("a chain");
+        let client = Client::new(client, chain, rules, None, Tick(0));
+        let mut one = Self { ends, client, depth, pool };
+        // The first round connects, and what it sends waits, pinned; the second makes what is kept.
+        one.round();
+        one.round();
+        one
+    }
+
+    /// Every request in flight is asked and answered once.
+    pub fn round(&mut self) {
+        self.ends.is_asked.set(true);
+        let mut task = Context::from_waker(Waker::noop());
+        assert!(self.client.poll(&mut Cx { task: &mut task, now: Tick(1) }).is_pending());
+        assert_eq!(self.ends.to_client.replace(0), self.depth * FRAME_BYTES);
+    }
+}
