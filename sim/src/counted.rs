@@ -6,7 +6,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use chain::{Builder, ChainPart, Connecting, Connector, Cx, Pool, Stream, Tick, WorkerCx};
+use chain::{
+    Builder, ChainPart, Connecting, Connector, Cx, Pool, Spawner, Stream, Task, Tick, WorkerCx,
+};
 use sinks::CassandraSinkSingle;
 use sources::{Client, Rules};
 use wire::Protocol;
@@ -90,6 +92,13 @@ impl Connector for Once {
     }
 }
 
+/// Spawns nothing: a sink per client has no task of its own.
+struct Nobody;
+
+impl Spawner for Nobody {
+    fn spawn(&self, _: Box<dyn Task>) {}
+}
+
 /// One client with `depth` requests in flight, and a sink of its own.
 pub struct OneClient {
     ends: Rc<Ends>,
@@ -107,12 +116,9 @@ impl OneClient {
         let server = End { ends: Rc::clone(&ends), is_client: false, block: block(0x84, 8, depth) };
         let pool = Pool::new();
         let connector = Rc::new(Once(RefCell::new(Some(server))));
-        let worker = WorkerCx { pool: pool.clone(), connector, protocol: Protocol::Cql };
-        let sink = CassandraSinkSingle {
-            remote_address: "server:9042".to_owned(),
-            connect_timeout: Duration::from_secs(3),
-            read_timeout: None,
-        };
+        let spawner = Rc::new(Nobody);
+        let worker = WorkerCx { pool: pool.clone(), connector, spawner, protocol: Protocol::Cql };
+        let sink = CassandraSinkSingle::new("server:9042".to_owned(), Duration::from_secs(3));
         let entries = transforms.iter().map(|transform| ("Transform", "transform", *transform));
         let entries = entries.chain([("CassandraSinkSingle", "sink", &sink as &dyn Builder)]);
         let part = ChainPart::new("chain", &worker, entries, None);

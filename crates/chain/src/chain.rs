@@ -408,6 +408,11 @@ impl Up<'_> {
         self.exit.is_ready()
     }
 
+    /// Notes that a request that waited in the sink is given to a server connection.
+    pub fn mark_sent(&mut self, ticket: Ticket) {
+        crate::message::mark_sent(ticket, self.ledger);
+    }
+
     /// How much of the reply to this request somebody wants to see.
     #[must_use]
     pub fn reply_need(&self, ticket: Ticket) -> Need {
@@ -463,21 +468,35 @@ impl Up<'_> {
         self.exit.deliver_tail(cx, chunk, range)
     }
 
+    /// Answers a request with an error, in its server's stead. It waits while a large reply is half out.
+    ///
+    /// # Errors
+    /// As for `replies`.
+    pub fn answer_error(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        ticket: Ticket,
+        kind: wire::ErrorKind,
+        text: &str,
+    ) -> Result<(), Fault> {
+        let Some(entry) = self.ledger.get(ticket) else { return Ok(()) };
+        let frame = self.part.protocol.error_reply(&entry.head, kind, text);
+        if let Some(message) = reply_message(self.part.protocol, &self.part.pool, frame, ticket) {
+            self.answers.push(Answer { layer: self.transforms.len(), message });
+        }
+        if self.tail.rest == 0 { self.answered(cx) } else { Ok(()) }
+    }
+
     /// Replaces a reply that is too large to be assembled by an error, and drops its tail.
     ///
     /// # Errors
     /// As for `replies`.
     pub fn refuse_large_reply(&mut self, cx: &mut Cx<'_, '_>, ticket: Ticket) -> Result<(), Fault> {
-        let Some(entry) = self.ledger.get(ticket) else { return Ok(()) };
         let text = format!(
             "the reply is larger than the {WHOLE} bytes a transform can be given",
             WHOLE = crate::WHOLE_BYTES_MAX
         );
-        let frame = self.part.protocol.error_reply(&entry.head, wire::ErrorKind::Invalid, &text);
-        if let Some(message) = reply_message(self.part.protocol, &self.part.pool, frame, ticket) {
-            self.answers.push(Answer { layer: self.transforms.len(), message });
-            self.answered(cx)?;
-        }
+        self.answer_error(cx, ticket, wire::ErrorKind::Invalid, &text)?;
         *self.tail = Tail { rest: 0, is_dropped: true };
         Ok(())
     }

@@ -109,12 +109,15 @@ impl Pool {
         to.copy_from_slice(from);
     }
 
-    pub(crate) fn take_list(&self) -> Vec<Message> {
+    /// An empty list for the messages of a run; [`Pool::give_list`] takes it back.
+    #[must_use]
+    pub fn take_list(&self) -> Vec<Message> {
         let list = self.shelf.spare_list.take();
         if list.capacity() > 0 { list } else { self.shelf.lists.borrow_mut().pop().unwrap_or_default() }
     }
 
-    pub(crate) fn give_list(&self, mut list: Vec<Message>) {
+    /// Takes a list back, and with it what its messages hold.
+    pub fn give_list(&self, mut list: Vec<Message>) {
         list.clear();
         let list = self.shelf.spare_list.replace(list);
         if list.capacity() == 0 {
@@ -173,6 +176,15 @@ impl Chunk {
         self.bytes.as_ref().is_some_and(|bytes| Rc::strong_count(bytes) > 1)
     }
 
+    /// True when both are the same memory.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (&self.bytes, &other.bytes) {
+            (Some(one), Some(other)) => Rc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+
     /// One more owner of the same bytes. Costs two counter increments, no allocation.
     #[must_use]
     pub fn pin(&self) -> Self {
@@ -200,10 +212,23 @@ impl Piece {
         self.chunk.bytes().get(self.range.clone()).unwrap_or_default()
     }
 
+    /// A range of a chunk; what is outside the chunk is not of it.
+    #[must_use]
+    pub fn new(chunk: Chunk, range: Range<usize>) -> Self {
+        let end = range.end.min(chunk.bytes().len());
+        Self { chunk, range: range.start.min(end)..end }
+    }
+
     /// One more owner of the same bytes.
     #[must_use]
     pub fn pin(&self) -> Self {
         Self { chunk: self.chunk.pin(), range: self.range.clone() }
+    }
+
+    /// Where the bytes are.
+    #[must_use]
+    pub fn place(&self) -> (&Chunk, Range<usize>) {
+        (&self.chunk, self.range.clone())
     }
 }
 

@@ -66,6 +66,11 @@ impl Inlet {
         self.chunk.as_ref().and_then(|chunk| chunk.bytes().get(self.start..self.end)).unwrap_or_default()
     }
 
+    /// Bytes of the chunk, to write into; `None` while somebody holds a pin on it.
+    pub fn bytes_mut(&mut self, range: Range<usize>) -> Option<&mut [u8]> {
+        self.chunk.as_mut()?.bytes_mut()?.get_mut(range)
+    }
+
     /// Where those bytes are: the chunk and the range in it.
     #[must_use]
     pub fn place(&self) -> Option<(&Chunk, Range<usize>)> {

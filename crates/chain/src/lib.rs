@@ -23,9 +23,9 @@ pub use chunk::{CHUNK_BYTES, Chunk, Piece, Pool};
 pub use framing::{After, Framing};
 pub use inlet::{Filled, Inlet};
 pub use ledger::{Entry, IN_FLIGHT_MAX, IdTable, Ledger, Stage, Ticket};
-pub use message::{Batch, Held, Item, Message, Outgoing, Verdict, mark_sent};
+pub use message::{Batch, Held, Item, Leaving, Message, Outgoing, Verdict, mark_sent};
 pub use outlet::Outlet;
-pub use stream::{Connecting, Connector, Cx, Stream, Tick};
+pub use stream::{Connecting, Connector, Cx, Spawner, Stream, Task, Tick};
 pub use transform::{
     Builder, Fault, Link, Need, Progress, Sink, Transform, WHOLE_BYTES_MAX, Why, WorkerCx, WorkerPart,
 };

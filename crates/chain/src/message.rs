@@ -73,7 +73,9 @@ impl Message {
         if self.own.is_some() { 0 } else { u64::from(self.head.frame_bytes.saturating_sub(self.here)) }
     }
 
-    fn range(&self) -> Range<usize> {
+    /// Where its bytes are in the chunk of the run.
+    #[must_use]
+    pub fn range(&self) -> Range<usize> {
         self.start as usize..self.start as usize + self.here as usize
     }
 
@@ -169,6 +171,26 @@ impl Batch<'_> {
         if run.is_empty() { Ok(()) } else { bytes(Outgoing::Received(chunk, run)) }
     }
 
+    /// Hands over every message that goes on, in order, each by itself: for a sink whose messages part ways.
+    ///
+    /// # Errors
+    /// What `take` said; the rest is not handed over.
+    pub fn leaving<E>(
+        &mut self,
+        mut take: impl FnMut(Leaving<'_>, &mut Ledger) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for message in self.messages.iter().filter(|message| message.verdict == Verdict::Pass) {
+            let outgoing = match &message.own {
+                Some(own) => Outgoing::Made(own),
+                None => Outgoing::Received(self.chunk, message.range()),
+            };
+            let leaving =
+                Leaving { head: message.head, ticket: message.ticket, rest: message.rest(), outgoing };
+            take(leaving, self.ledger)?;
+        }
+        Ok(())
+    }
+
     /// Lets a request go that was held: it goes on from the transform that releases it. It goes in front of a large
     /// message whose rest is still to come.
     pub fn release(&mut self, held: Held) {
@@ -199,12 +221,55 @@ impl Held {
     }
 }
 
+/// One message on its way out of a batch, and where its bytes are.
+pub struct Leaving<'o> {
+    /// What the header says.
+    pub head: Head,
+    /// The ledger's name of it.
+    pub ticket: Ticket,
+    /// Bytes of it that are still to come.
+    pub rest: u64,
+    /// Its bytes.
+    pub outgoing: Outgoing<'o>,
+}
+
 /// Bytes on their way out of a batch.
 pub enum Outgoing<'o> {
     /// A range of the chunk they were received in: best written from there.
     Received(&'o Chunk, Range<usize>),
     /// Bytes that were made or kept here; best gathered with others.
     Made(&'o Piece),
+}
+
+impl Outgoing<'_> {
+    /// The bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Received(chunk, range) => chunk.bytes().get(range.clone()).unwrap_or_default(),
+            Self::Made(piece) => piece.bytes(),
+        }
+    }
+
+    /// Keeps the bytes for longer than the run: see [`Pool::keep`].
+    #[must_use]
+    pub fn keep(&self, pool: &Pool) -> Piece {
+        match self {
+            Self::Received(chunk, range) => pool.keep(chunk, range.clone()),
+            Self::Made(piece) => piece.pin(),
+        }
+    }
+
+    /// One more owner of the bytes behind the first `skipped` ones.
+    #[must_use]
+    pub fn pin_behind(&self, skipped: usize) -> Piece {
+        match self {
+            Self::Received(chunk, range) => {
+                Piece { chunk: chunk.pin(), range: (range.start + skipped).min(range.end)..range.end }
+            }
+            Self::Made(piece) => Self::Received(&piece.chunk, piece.range.clone()).pin_behind(skipped),
+        }
+    }
 }
 
 /// One message of a [`Batch`], to look at and to judge.
@@ -335,8 +400,8 @@ pub(crate) fn reply_message(
 }
 
 /// The stage of a request whose bytes are given to a server connection.
-pub fn mark_sent(message: &Message, ledger: &mut Ledger) {
-    if let Some(entry) = ledger.get_mut(message.ticket()) {
+pub fn mark_sent(ticket: Ticket, ledger: &mut Ledger) {
+    if let Some(entry) = ledger.get_mut(ticket) {
         entry.stage = Stage::Sink;
     }
 }

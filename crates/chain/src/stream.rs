@@ -63,6 +63,20 @@ pub trait Connector {
     fn connect(&self, address: &str) -> Connecting;
 }
 
+/// Work of a worker that belongs to no single client: a connection that many share.
+pub trait Task {
+    /// Moves what can be moved. `Ready` when it is over.
+    fn poll(&mut self, cx: &mut Cx<'_, '_>) -> Poll<()>;
+    /// When it wants to be polled though nothing woke it.
+    fn deadline(&self) -> Option<Tick>;
+}
+
+/// Runs tasks on the worker it belongs to.
+pub trait Spawner {
+    /// Polls `task` until it is over.
+    fn spawn(&self, task: Box<dyn Task>);
+}
+
 /// A point in monotonic time, microseconds since the worker started.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Tick(pub u64);

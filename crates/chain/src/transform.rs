@@ -23,7 +23,7 @@ use wire::Protocol;
 use crate::chain::Up;
 use crate::chunk::{Chunk, Pool};
 use crate::message::Batch;
-use crate::stream::{Connector, Cx, Tick};
+use crate::stream::{Connector, Cx, Spawner, Tick};
 
 /// How much of a message a transform looks at.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -167,6 +167,8 @@ pub struct WorkerCx {
     pub pool: Pool,
     /// Opens streams toward servers.
     pub connector: Rc<dyn Connector>,
+    /// Runs what belongs to no single client.
+    pub spawner: Rc<dyn Spawner>,
     /// The protocol of the chain.
     pub protocol: Protocol,
 }

@@ -8,6 +8,7 @@ mod clock;
 mod connect;
 mod descriptors;
 mod listener;
+mod spawner;
 mod tcp;
 mod worker;
 
@@ -15,5 +16,6 @@ pub use clock::{Alarm, Clock};
 pub use connect::TcpConnector;
 pub use descriptors::raise_descriptor_limit;
 pub use listener::{Bound, Counts, Listening, bind, listen};
+pub use spawner::LocalSpawner;
 pub use tcp::Tcp;
 pub use worker::{Accepted, Drain, DrainSeat, Place, Seat, Serve, Workers};

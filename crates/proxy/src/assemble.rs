@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use chain::{Builder, ChainPart, WorkerCx};
 use config::{ProcessConfig, read_process, read_topology};
-use net::{Seat, TcpConnector};
+use net::{LocalSpawner, Seat, TcpConnector};
 use observe::{Catalog, ChainEntry, SourceEntry, WorkerMetrics};
 use sinks::CassandraSinkSingle;
 use sources::Rules;
@@ -78,11 +78,7 @@ pub(crate) fn plan(options: &Options, registry: &Registry) -> Result<Plan, Strin
 }
 
 fn passthrough(listen: &str, to: &str, observability_interface: Option<SocketAddr>) -> Plan {
-    let sink = CassandraSinkSingle {
-        remote_address: to.to_owned(),
-        connect_timeout: Duration::from_secs(3),
-        read_timeout: None,
-    };
+    let sink = CassandraSinkSingle::new(to.to_owned(), Duration::from_secs(3));
     let entry =
         Entry { kind: "CassandraSinkSingle".to_owned(), name: "sink".to_owned(), builder: Box::new(sink) };
     let source = SourcePlan {
@@ -177,7 +173,12 @@ impl Graph {
     pub(crate) fn worker(&self, seat: &Seat, with_metrics: bool) -> WorkerServe {
         let metrics = Rc::new(WorkerMetrics::new(&self.catalog()));
         let worker =
-            WorkerCx { pool: seat.pool.clone(), connector: Rc::new(TcpConnector), protocol: Protocol::Cql };
+            WorkerCx {
+                pool: seat.pool.clone(),
+                connector: Rc::new(TcpConnector),
+                spawner: Rc::new(LocalSpawner::new(seat.clock)),
+                protocol: Protocol::Cql,
+            };
         let part = |(index, source): (usize, &SourcePlan)| {
             let chain_metrics = metrics.chain(index).filter(|_| with_metrics).map(Rc::clone);
             let entries =

@@ -4,6 +4,7 @@
 //! the request they answer, and handed up. Needs decoded: headers.
 //! Must hold: a reply that answers no request ends both connections.
 
+mod shared;
 mod single;
 
-pub use single::{CassandraSinkSingle, SINGLE_KIND};
+pub use single::{CassandraSinkSingle, Connections, SINGLE_KIND};

@@ -1,4 +1,5 @@
-//! One server connection a client, opened at the client's first request: `CassandraSinkSingle`.
+//! `CassandraSinkSingle`, and one server connection a client, opened at the client's first request.
+//! Connections that clients share are in `shared`.
 //!
 //! ```text
 //! Unconnected --first request--> Connecting --ok--> Connected --end, error, bad reply--> fault
@@ -19,6 +20,8 @@ use chain::{
 use config::Fields;
 use wire::{Protocol, Side};
 
+use crate::shared::{AllPrepared, SharedPart, SharedWorkerPart};
+
 /// The name of this sink in a topology.
 pub const SINGLE_KIND: &str = "CassandraSinkSingle";
 
@@ -26,7 +29,7 @@ pub const SINGLE_KIND: &str = "CassandraSinkSingle";
 const TURN_BYTES: usize = 64 * 1024;
 
 /// The options of `CassandraSinkSingle`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct CassandraSinkSingle {
     /// `host:port` of the server. The name is resolved at each connect.
     pub remote_address: String,
@@ -34,25 +37,55 @@ pub struct CassandraSinkSingle {
     pub connect_timeout: Duration,
     /// How long the server may be silent while a reply is awaited.
     pub read_timeout: Option<Duration>,
+    /// Whose the connections are.
+    pub connections: Connections,
+    prepared: AllPrepared,
+}
+
+/// Whose the connections to the server are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Connections {
+    /// Each client has one of its own.
+    #[default]
+    PerClient,
+    /// Clients of the same user, keyspace and options share few.
+    Shared,
 }
 
 impl CassandraSinkSingle {
+    /// A sink for the server at `remote_address`, with a connection per client.
+    #[must_use]
+    pub fn new(remote_address: String, connect_timeout: Duration) -> Self {
+        Self {
+            remote_address,
+            connect_timeout,
+            read_timeout: None,
+            connections: Connections::PerClient,
+            prepared: AllPrepared::default(),
+        }
+    }
+
     /// Reads the options; what is wrong with them is recorded in the fields' errors.
     pub fn parse(fields: &mut Fields<'_>) -> Option<Self> {
         let remote_address = fields.required_string("remote_address");
         let connect_timeout_ms = fields.required_u64("connect_timeout_ms", 1..=u64::from(u32::MAX));
         let read_timeout = fields.optional_u64("read_timeout", 1..=u64::from(u32::MAX));
-        Some(Self {
-            remote_address: remote_address?,
-            connect_timeout: Duration::from_millis(connect_timeout_ms?),
-            read_timeout: read_timeout.map(Duration::from_secs),
-        })
+        let connections = match fields.optional_one_of("connections", &["PerClient", "Shared"]) {
+            Some("Shared") => Connections::Shared,
+            _ => Connections::PerClient,
+        };
+        let read_timeout = read_timeout.map(Duration::from_secs);
+        let plain = Self::new(remote_address?, Duration::from_millis(connect_timeout_ms?));
+        Some(Self { read_timeout, connections, ..plain })
     }
 }
 
 impl Builder for CassandraSinkSingle {
     fn worker(&self, worker: &WorkerCx) -> Box<dyn WorkerPart> {
-        Box::new(SinglePart(Rc::new(Shared {
+        if self.connections == Connections::Shared {
+            return Box::new(SharedWorkerPart(SharedPart::new(self, &self.prepared, worker)));
+        }
+        Box::new(SinglePart(Rc::new(Surroundings {
             options: self.clone(),
             pool: worker.pool.clone(),
             connector: Rc::clone(&worker.connector),
@@ -61,15 +94,15 @@ impl Builder for CassandraSinkSingle {
     }
 }
 
-/// What the clients of one worker share.
-struct Shared {
+/// What the clients of one worker have in common.
+struct Surroundings {
     options: CassandraSinkSingle,
     pool: Pool,
     connector: Rc<dyn Connector>,
     protocol: Protocol,
 }
 
-struct SinglePart(Rc<Shared>);
+struct SinglePart(Rc<Surroundings>);
 
 impl WorkerPart for SinglePart {
     fn client(&self) -> Link {
@@ -93,7 +126,7 @@ enum State {
 
 /// The server connection of one client.
 struct Single {
-    shared: Rc<Shared>,
+    shared: Rc<Surroundings>,
     state: State,
     inlet: Inlet,
     outlet: Outlet,
@@ -117,7 +150,7 @@ impl Sink for Single {
         }
         let sent = batch.outgoing(
             |message, ledger| {
-                mark_sent(message, ledger);
+                mark_sent(message.ticket(), ledger);
                 awaited.insert(stream_id(message.head().id), message.ticket());
             },
             |outgoing| match state {
@@ -306,7 +339,7 @@ impl Single {
     }
 }
 
-impl Shared {
+impl Surroundings {
     fn cannot_connect(&self, error: &io::Error) -> Fault {
         Fault::new(format!("Failed to connect to destination {}", self.options.remote_address))
             .caused_by(error)

@@ -1,7 +1,7 @@
 //! Cassandra's native protocol, versions 3 and 4.
 //!
 //! `header` frames, `request` and `response` are views of bodies, `statement` reads the first words of a statement,
-//! `encode` makes the few frames that are made here, `describe` shows a message to people.
+//! `session` says what may share a connection, `encode` makes the few frames that are made here, `describe` shows a message to people.
 
 mod describe;
 mod encode;
@@ -11,6 +11,7 @@ mod header;
 pub mod opcode;
 pub mod request;
 pub mod response;
+pub mod session;
 mod statement;
 #[cfg(test)]
 mod tests;

@@ -81,7 +81,7 @@ fn skip_blank(mut text: &[u8]) -> &[u8] {
 }
 
 /// The text of a QUERY or PREPARE, and whether it is all there.
-fn text<'f>(request: &Head, frame: &'f [u8]) -> Option<(&'f [u8], bool)> {
+pub(crate) fn text<'f>(request: &Head, frame: &'f [u8]) -> Option<(&'f [u8], bool)> {
     let mut body: Reader<'f> = body(Side::Request, request, frame).ok()?;
     let length = usize::try_from(body.i32().ok()?).ok()?;
     let here = body.left();

@@ -1,0 +1,368 @@
+//! The sink of one client: decides on which connection each of its requests goes, and gives it what comes back.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::rc::Rc;
+
+use chain::{
+    Batch, Chunk, Cx, Fault, Leaving, Message, Need, Outgoing, Piece, Progress, Sink, Tick, Ticket, Up,
+    mark_sent,
+};
+use wire::cql::opcode;
+use wire::cql::session::{self, Demand, Said, Work};
+use wire::{Head, Protocol};
+
+use super::connection::{Connection, Request};
+use super::identity::{Identity, Recorder};
+use super::inbox::{ConnectionId, Delivery, Inbox};
+use super::{ConnectionPool, SharedPart};
+
+/// A longer request goes on its client's own connection: others would wait behind it.
+const SHARED_REQUEST_BYTES_MAX: u32 = 64 * 1024;
+
+/// How far a client has come.
+enum Session {
+    /// Its handshake goes on, on its own connection.
+    Beginning(Recorder),
+    /// The server has accepted it, and would accept the same bytes again.
+    Accepted { identity: Identity, keyspace: Option<String> },
+    /// It can only be served on the connection it began on.
+    Alone,
+}
+
+/// A connection that nobody else uses.
+struct Own {
+    connection: Rc<Connection>,
+    /// It has what no other connection has: events, or a session that was not replayed.
+    is_bound: bool,
+}
+
+/// A request that waits for its turn.
+struct Waiting {
+    head: Head,
+    ticket: Ticket,
+    need: Need,
+    rest: u64,
+    piece: Piece,
+}
+
+/// Where a request goes.
+enum Place {
+    /// On a connection that others use too.
+    Shared { work: Work, prepares: bool },
+    /// On the client's own. `may_move`: it may change the keyspace, and what follows waits for its reply. `binds`:
+    /// it leaves something on the connection that no other has.
+    Own { work: Work, may_move: bool, binds: bool },
+}
+
+/// See the module's text.
+pub(super) struct SharedSink {
+    part: Rc<SharedPart>,
+    inbox: Rc<Inbox>,
+    session: Session,
+    own: Option<Own>,
+    pool: Option<Rc<ConnectionPool>>,
+    /// A request whose reply says in which keyspace the client is.
+    moving: Option<Ticket>,
+    waiting: VecDeque<Waiting>,
+    /// The connection whose large reply is half out.
+    reply_tail: Option<(ConnectionId, u64)>,
+}
+
+impl SharedSink {
+    pub(super) fn new(part: &Rc<SharedPart>) -> Self {
+        let surroundings = &part.surroundings;
+        Self {
+            part: Rc::clone(part),
+            inbox: Inbox::new(&surroundings.pool, &surroundings.spill),
+            session: Session::Beginning(Recorder::default()),
+            own: None,
+            pool: None,
+            moving: None,
+            waiting: VecDeque::new(),
+            reply_tail: None,
+        }
+    }
+
+    /// Decides where a request of an accepted client goes.
+    fn place(&self, leaving: &Leaving<'_>, version: u8) -> Place {
+        let own = |work, may_move, binds| Place::Own { work, may_move, binds };
+        let head = &leaving.head;
+        if head.version != version {
+            return own(Work::Write, false, true);
+        }
+        let is_small = leaving.rest == 0
+            && head.frame_bytes <= SHARED_REQUEST_BYTES_MAX
+            && !self.inbox.has_large_replies();
+        let plain = |work, prepares| {
+            if is_small { Place::Shared { work, prepares } } else { own(work, false, false) }
+        };
+        match session::demand(head, leaving.outgoing.bytes()) {
+            Demand::Plain(work) => plain(work, false),
+            Demand::Prepare(work) => plain(work, true),
+            Demand::Execute(id) => match self.part.surroundings.prepared.get(id) {
+                Some(work) if work != Work::Use => plain(work, false),
+                _ => own(Work::Write, true, false),
+            },
+            Demand::Use => own(Work::Use, true, false),
+            Demand::Register => own(Work::Read, false, true),
+            Demand::Own => {
+                let is_statement = matches!(head.opcode, opcode::QUERY | opcode::PREPARE) && head.flags & 1 == 0;
+                own(Work::Write, is_statement, !is_statement)
+            }
+        }
+    }
+
+    /// Sends a request where it goes; false when there is no room.
+    fn send(&mut self, now: Tick, leaving: Leaving<'_>, need: Need) -> bool {
+        let place = match &mut self.session {
+            Session::Beginning(recorder) => {
+                recorder.record(&leaving.head, leaving.outgoing.bytes());
+                Place::Own { work: Work::Write, may_move: false, binds: false }
+            }
+            Session::Alone => Place::Own { work: Work::Write, may_move: false, binds: true },
+            Session::Accepted { identity, .. } => {
+                let version = identity.version;
+                self.place(&leaving, version)
+            }
+        };
+        let (work, prepares) = match place {
+            Place::Shared { work, prepares } => (work, prepares),
+            Place::Own { work, .. } => (work, leaving.head.opcode == opcode::PREPARE),
+        };
+        let connection = match place {
+            Place::Shared { .. } => self.shared(now),
+            Place::Own { binds, .. } => self.own(now, binds),
+        };
+        let Some(connection) = connection else { return false };
+        if let Place::Own { may_move: true, .. } = place {
+            self.moving = Some(leaving.ticket);
+        }
+        connection.submit(now, &Request { leaving, work, prepares, need }, &self.inbox);
+        true
+    }
+
+    /// A connection of the client's pool with room for a request.
+    fn shared(&self, now: Tick) -> Option<Rc<Connection>> {
+        let (Some(pool), Session::Accepted { identity, keyspace }) = (&self.pool, &self.session) else {
+            return None;
+        };
+        pool.pick(now, || self.part.open(now, Some(identity.replay(keyspace.as_deref())), None))
+    }
+
+    /// The client's own connection, opened if it has none, with room for a request.
+    fn own(&mut self, now: Tick, binds: bool) -> Option<Rc<Connection>> {
+        let own = self.own.get_or_insert_with(|| {
+            let replay = match &self.session {
+                Session::Accepted { identity, keyspace } => Some(identity.replay(keyspace.as_deref())),
+                Session::Beginning(_) | Session::Alone => None,
+            };
+            let connection = self.part.open(now, replay, Some(Rc::clone(&self.inbox)));
+            Own { connection, is_bound: false }
+        });
+        own.is_bound |= binds;
+        own.connection.has_room().then(|| Rc::clone(&own.connection))
+    }
+
+    /// Sends what waits, as far as there is room. True when something went.
+    fn send_waiting(&mut self, cx: &Cx<'_, '_>, up: &mut Up<'_>) -> bool {
+        let mut has_sent = false;
+        while self.moving.is_none()
+            && let Some(Waiting { head, ticket, need, rest, piece }) = self.waiting.pop_front()
+        {
+            let leaving = Leaving { head, ticket, rest, outgoing: Outgoing::Made(&piece) };
+            if !self.send(cx.now, leaving, need) {
+                self.waiting.push_front(Waiting { head, ticket, need, rest, piece });
+                self.wait_for_room(cx);
+                break;
+            }
+            up.mark_sent(ticket);
+            has_sent = true;
+        }
+        has_sent
+    }
+
+    fn wait_for_room(&self, cx: &Cx<'_, '_>) {
+        let waker = cx.task.waker();
+        if let Some(own) = &self.own {
+            own.connection.wait_for_room(waker);
+        }
+        if let Some(pool) = &self.pool {
+            pool.each(|connection| connection.wait_for_room(waker));
+        }
+    }
+
+    /// The server has accepted the client: from here on it may share.
+    fn accepted(&mut self, version: u8) {
+        let Session::Beginning(recorder) = std::mem::replace(&mut self.session, Session::Alone) else { return };
+        if let Some(identity) = recorder.accepted(version) {
+            self.session = Session::Accepted { identity, keyspace: None };
+            self.join();
+        }
+    }
+
+    /// Goes to the pool of the client's session and keyspace, with its own connection if that has a place for it.
+    fn join(&mut self) {
+        let Session::Accepted { identity, keyspace } = &self.session else { return };
+        let pool = self.part.pool(&identity.key(keyspace.as_deref()));
+        if let Some(own) = self.own.take_if(|own| !own.is_bound) {
+            if pool.has_place() {
+                own.connection.share();
+                pool.add(own.connection);
+            } else {
+                own.connection.retire();
+            }
+        }
+        self.pool = Some(pool);
+    }
+
+    /// Hears what a reply says of the client's session.
+    fn hear(&mut self, head: &Head, ticket: Ticket, piece: &Piece, from: ConnectionId) {
+        if let Session::Beginning(_) = self.session {
+            if Protocol::Cql.establishes(head) {
+                self.accepted(head.version);
+            }
+            return;
+        }
+        let is_own = self.own.as_ref().is_some_and(|own| own.connection.id == from);
+        if is_own
+            && let Session::Accepted { keyspace, .. } = &mut self.session
+            && let Said::Keyspace(now_in) = session::said(head, piece.bytes())
+        {
+            *keyspace = Some(now_in.to_owned());
+            self.join();
+        }
+        if self.moving == Some(ticket) {
+            self.moving = None;
+        }
+    }
+
+    /// Gives what has come to the client, neighbours of one chunk in one run. True when there was something.
+    fn fetch(&mut self, cx: &mut Cx<'_, '_>, up: &mut Up<'_>) -> Result<bool, Fault> {
+        let mut has_moved = false;
+        let mut run: Option<Chunk> = None;
+        let mut messages = up.list();
+        while up.is_ready() {
+            let from = self.reply_tail.map(|(from, _)| from);
+            let Some(delivery) = self.inbox.fetch(from, cx.now) else { break };
+            has_moved = true;
+            if let Delivery::Reply { head, ticket, piece, rest, from } = delivery {
+                self.hear(&head, ticket, &piece, from);
+                let (chunk, range) = piece.place();
+                if let Some(before) = run.take_if(|before| !before.is_same(chunk)) {
+                    up.replies(cx, &before, std::mem::replace(&mut messages, up.list()))?;
+                }
+                messages.push(Message::reply(head, range.start, range.len(), ticket));
+                let chunk = run.get_or_insert_with(|| chunk.pin());
+                if rest > 0 {
+                    self.reply_tail = Some((from, rest));
+                    up.replies(cx, chunk, std::mem::replace(&mut messages, up.list()))?;
+                    run = None;
+                }
+                continue;
+            }
+            if let Some(before) = run.take() {
+                up.replies(cx, &before, std::mem::replace(&mut messages, up.list()))?;
+            }
+            self.receive(cx, up, delivery)?;
+        }
+        match run {
+            Some(chunk) => up.replies(cx, &chunk, messages)?,
+            None => up.give_back(messages),
+        }
+        Ok(has_moved)
+    }
+
+    /// Takes what is no whole reply.
+    fn receive(&mut self, cx: &mut Cx<'_, '_>, up: &mut Up<'_>, delivery: Delivery) -> Result<(), Fault> {
+        match delivery {
+            Delivery::Reply { .. } => Ok(()),
+            Delivery::Tail { piece, from } => {
+                let (chunk, range) = piece.place();
+                let rest = self.reply_tail.map_or(0, |(_, rest)| rest.saturating_sub(range.len() as u64));
+                self.reply_tail = (rest > 0).then_some((from, rest));
+                up.reply_tail(cx, chunk, range)
+            }
+            Delivery::Failed { ticket, kind, text } => {
+                if self.moving == Some(ticket) {
+                    self.moving = None;
+                }
+                up.answer_error(cx, ticket, kind, &text)
+            }
+            Delivery::Broken { fault, from } => self.broken(fault, from),
+        }
+    }
+
+    /// A connection is gone that only this client used, or that owes it the rest of a reply.
+    fn broken(&mut self, fault: Fault, from: ConnectionId) -> Result<(), Fault> {
+        let is_torn = self.reply_tail.is_some_and(|(torn, _)| torn == from);
+        let was_own = self.own.take_if(|own| own.connection.id == from);
+        let must_end = match &self.session {
+            Session::Accepted { .. } => is_torn || was_own.is_some_and(|own| own.is_bound),
+            Session::Beginning(_) | Session::Alone => was_own.is_some(),
+        };
+        if must_end { Err(fault) } else { Ok(()) }
+    }
+}
+
+impl Sink for SharedSink {
+    fn submit(&mut self, cx: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault> {
+        batch.leaving(|leaving, ledger| {
+            let Leaving { head, ticket, rest, .. } = leaving;
+            let need = ledger.get(ticket).map(|entry| entry.reply_need).unwrap_or_default();
+            let piece = if self.moving.is_some() || !self.waiting.is_empty() {
+                leaving.outgoing.keep(&self.part.surroundings.pool)
+            } else {
+                let kept = leaving.outgoing.pin_behind(0);
+                if self.send(cx.now, leaving, need) {
+                    mark_sent(ticket, ledger);
+                    return Ok(());
+                }
+                kept
+            };
+            self.waiting.push_back(Waiting { head, ticket, need, rest, piece });
+            Ok(())
+        })
+    }
+
+    fn submit_tail(&mut self, _: &mut Cx<'_, '_>, chunk: &Chunk, range: Range<usize>) -> Result<(), Fault> {
+        // The client is not read while something waits, so the request that this belongs to has been sent.
+        let own = self.own.as_ref().filter(|own| own.connection.is_usable());
+        let own = own.ok_or_else(|| Fault::new("The other side of this connection closed the connection"))?;
+        own.connection.submit_tail(chunk, range);
+        Ok(())
+    }
+
+    fn poll(&mut self, cx: &mut Cx<'_, '_>, up: &mut Up<'_>) -> Result<Progress, Fault> {
+        self.inbox.register(cx.task.waker());
+        if let Some(why) = self.inbox.cut_off_why() {
+            return Err(Fault::new(why));
+        }
+        let mut has_moved = self.fetch(cx, up)?;
+        if !self.waiting.is_empty() {
+            has_moved |= self.send_waiting(cx, up);
+        } else if self.own.as_ref().is_some_and(|own| !own.connection.has_room()) {
+            self.wait_for_room(cx);
+        }
+        Ok(if has_moved { Progress::Moved } else { Progress::Idle })
+    }
+
+    fn is_over_mark(&self) -> bool {
+        let own = self.own.as_ref();
+        self.moving.is_some()
+            || !self.waiting.is_empty()
+            || own.is_some_and(|own| own.connection.is_usable() && !own.connection.has_room())
+    }
+}
+
+impl Drop for SharedSink {
+    fn drop(&mut self) {
+        self.inbox.close();
+        if let Some(own) = &self.own {
+            own.connection.forget(&self.inbox);
+        }
+        if let Some(pool) = &self.pool {
+            pool.each(|connection| connection.forget(&self.inbox));
+        }
+    }
+}

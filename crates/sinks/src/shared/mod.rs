@@ -1,0 +1,146 @@
+//! Server connections that several clients share: `connections: Shared`.
+//!
+//! `client` decides where each request goes, `connection` is one server connection and its task, `slots` says which
+//! request a stream id stands for, `inbox` takes replies to clients, `gather` makes one write of many requests,
+//! `identity` says who may share, `prepared` what statements do.
+//!
+//! A client reaches a pool only after the server itself has accepted that client's own handshake, and only for
+//! requests that leave nothing behind on their connection; everything else goes on a connection of its own.
+
+mod client;
+mod connection;
+mod gather;
+mod identity;
+mod inbox;
+mod prepared;
+mod slots;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
+
+use chain::{Connector, Link, Spawner, Task, Tick, WorkerCx, WorkerPart};
+
+use self::connection::{Connection, ConnectionTask, Surroundings};
+use self::identity::{Key, Replay};
+use self::inbox::{Inbox, Spill};
+pub(crate) use self::prepared::AllPrepared;
+use self::prepared::Prepared;
+use crate::single::CassandraSinkSingle;
+
+/// Connections of one pool on one worker. The second and further ones are opened only when the others have no room or
+/// are stuck: the fewer there are, the more requests leave in one write.
+const CONNECTIONS_MAX: usize = 4;
+
+/// What the clients of one worker share.
+pub(crate) struct SharedPart {
+    surroundings: Rc<Surroundings>,
+    connector: Rc<dyn Connector>,
+    spawner: Rc<dyn Spawner>,
+    pools: RefCell<HashMap<Key, Weak<ConnectionPool>>>,
+    next_connection: Cell<u64>,
+}
+
+impl SharedPart {
+    pub(crate) fn new(options: &CassandraSinkSingle, all: &AllPrepared, worker: &WorkerCx) -> Rc<Self> {
+        Rc::new(Self {
+            surroundings: Rc::new(Surroundings {
+                pool: worker.pool.clone(),
+                prepared: Prepared::new(all),
+                spill: Rc::new(Spill::default()),
+                address: options.remote_address.clone(),
+                connect_timeout: options.connect_timeout,
+                read_timeout: options.read_timeout,
+            }),
+            connector: Rc::clone(&worker.connector),
+            spawner: Rc::clone(&worker.spawner),
+            pools: RefCell::default(),
+            next_connection: Cell::new(1),
+        })
+    }
+
+    /// The pool of these clients.
+    fn pool(&self, key: &Key) -> Rc<ConnectionPool> {
+        let mut pools = self.pools.borrow_mut();
+        if let Some(pool) = pools.get(key).and_then(Weak::upgrade) {
+            return pool;
+        }
+        pools.retain(|_, pool| pool.strong_count() > 0);
+        let pool = Rc::new(ConnectionPool::default());
+        pools.insert(key.clone(), Rc::downgrade(&pool));
+        pool
+    }
+
+    /// Opens a connection, and gives it a task.
+    fn open(&self, now: Tick, replay: Option<Replay>, owner: Option<Rc<Inbox>>) -> Rc<Connection> {
+        let id = self.next_connection.get();
+        self.next_connection.set(id + 1);
+        let attempt = self.connector.connect(&self.surroundings.address);
+        let connection = Connection::new(id, &self.surroundings, (attempt, now), replay, owner);
+        let task: Box<dyn Task> = Box::new(ConnectionTask(Rc::clone(&connection)));
+        self.spawner.spawn(task);
+        connection
+    }
+}
+
+/// Makes the clients' parts.
+pub(crate) struct SharedWorkerPart(pub(crate) Rc<SharedPart>);
+
+impl WorkerPart for SharedWorkerPart {
+    fn client(&self) -> Link {
+        Link::Sink(Box::new(client::SharedSink::new(&self.0)))
+    }
+}
+
+/// The connections of clients with the same key. It lives as long as one of these clients does.
+#[derive(Default)]
+struct ConnectionPool {
+    connections: RefCell<Vec<Rc<Connection>>>,
+}
+
+impl ConnectionPool {
+    /// True when a connection more is of use.
+    fn has_place(&self) -> bool {
+        let mut connections = self.connections.borrow_mut();
+        connections.retain(|connection| connection.is_usable());
+        connections.is_empty()
+    }
+
+    fn add(&self, connection: Rc<Connection>) {
+        self.connections.borrow_mut().push(connection);
+    }
+
+    /// The connection for the next request: the one with the fewest in flight, among those that can take it. Opens
+    /// one by `open` when none can and there may be another.
+    fn pick(&self, now: Tick, open: impl FnOnce() -> Rc<Connection>) -> Option<Rc<Connection>> {
+        let mut connections = self.connections.borrow_mut();
+        // Nearly always there is one, and it is well.
+        if let [only] = &**connections
+            && only.can_take(now)
+        {
+            return Some(Rc::clone(only));
+        }
+        connections.retain(|connection| connection.is_usable());
+        let able = connections.iter().filter(|connection| connection.can_take(now));
+        if let Some(best) = able.min_by_key(|connection| connection.load()) {
+            return Some(Rc::clone(best));
+        }
+        if connections.len() >= CONNECTIONS_MAX {
+            return None;
+        }
+        let opened = open();
+        connections.push(Rc::clone(&opened));
+        Some(opened)
+    }
+
+    /// Everything that a client may have requests on.
+    fn each(&self, look: impl FnMut(&Rc<Connection>)) {
+        self.connections.borrow().iter().for_each(look);
+    }
+}
+
+impl Drop for ConnectionPool {
+    fn drop(&mut self) {
+        self.each(|connection| connection.retire());
+    }
+}

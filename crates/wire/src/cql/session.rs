@@ -1,0 +1,161 @@
+//! What a client's session is made of, for whoever lets several clients share a server connection: which requests
+//! leave nothing behind on a connection, and how a session is begun again on another one.
+
+use crate::cql::header::{Flags, HEADER_BYTES, body};
+use crate::cql::response::{self, Outcome};
+use crate::cql::statement::{Statement, first_statement, text};
+use crate::cql::{opcode, request};
+use crate::protocol::{Head, Side};
+
+/// What a statement does, as far as sharing its connection goes.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// It changes nothing, so that it may be told that it timed out as a read.
+    Read,
+    /// It may change rows or the schema.
+    Write,
+    /// It changes the keyspace of its connection.
+    Use,
+}
+
+/// What a request asks of the connection it is sent on.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Demand<'f> {
+    /// Nothing: it may be sent on any connection of the same session.
+    Plain(Work),
+    /// It prepares a statement that does this.
+    Prepare(Work),
+    /// Whatever the statement prepared under this id does.
+    Execute(&'f [u8]),
+    /// It changes the keyspace of its connection.
+    Use,
+    /// It asks for events, which come on its connection from then on.
+    Register,
+    /// A connection of its client's own: it begins a session, or what it does cannot be told from its bytes.
+    Own,
+}
+
+/// The flags of requests that leave nothing behind (section 2.2).
+const HARMLESS: u8 = Flags::TRACING | Flags::CUSTOM_PAYLOAD;
+
+/// What a request asks of its connection. `frame` is all of it.
+#[must_use]
+pub fn demand<'f>(head: &Head, frame: &'f [u8]) -> Demand<'f> {
+    if head.flags & !HARMLESS != 0 {
+        return Demand::Own;
+    }
+    match head.opcode {
+        opcode::OPTIONS => Demand::Plain(Work::Read),
+        opcode::BATCH => Demand::Plain(Work::Write),
+        opcode::REGISTER => Demand::Register,
+        opcode::QUERY => match work(head, frame) {
+            Some(Work::Use) => Demand::Use,
+            Some(work) => Demand::Plain(work),
+            None => Demand::Own,
+        },
+        opcode::PREPARE => work(head, frame).map_or(Demand::Own, Demand::Prepare),
+        opcode::EXECUTE => body(Side::Request, head, frame)
+            .and_then(|mut body| body.short_bytes())
+            .map_or(Demand::Own, Demand::Execute),
+        _ => Demand::Own,
+    }
+}
+
+/// What the statement of a QUERY or a PREPARE does.
+fn work(head: &Head, frame: &[u8]) -> Option<Work> {
+    let (text, is_whole) = text(head, frame)?;
+    // A text that is cut off, or begins with a comment that does not end, is not one to be judged here.
+    let statement = first_statement(text, is_whole).filter(|_| is_whole)?;
+    Some(match statement {
+        Statement::Read => Work::Read,
+        Statement::Write | Statement::Schema | Statement::Apply => Work::Write,
+        Statement::Use => Work::Use,
+    })
+}
+
+/// Options of STARTUP that tell who a client is and change nothing for its requests.
+fn is_about_client(option: &str) -> bool {
+    option.starts_with("DRIVER_") || option.starts_with("APPLICATION_") || option == "CLIENT_ID"
+}
+
+/// The options of a STARTUP that make a session what it is, sorted, each with its value. `None` when its messages may
+/// be compressed, or its body is none.
+#[must_use]
+pub fn startup_options<'f>(head: &Head, frame: &'f [u8]) -> Option<Vec<(&'f str, &'f str)>> {
+    let mut options = Vec::new();
+    let reader = body(Side::Request, head, frame).ok()?;
+    request::startup(reader, |key, value| {
+        if !is_about_client(key) {
+            options.push((key, value));
+        }
+    })
+    .ok()?;
+    options.sort_unstable();
+    (!options.iter().any(|(key, _)| *key == "COMPRESSION")).then_some(options)
+}
+
+/// Puts another stream id into a frame.
+pub fn set_id(frame: &mut [u8], id: i16) {
+    if let Some(place) = frame.get_mut(2..4) {
+        place.copy_from_slice(&id.to_be_bytes());
+    }
+}
+
+/// The QUERY that changes to a keyspace.
+#[must_use]
+pub fn use_keyspace(version: u8, id: i16, keyspace: &str) -> Vec<u8> {
+    // Consistency ONE, no parameters.
+    const PARAMETERS: [u8; 3] = [0, 1, 0];
+    let text = format!("USE \"{}\"", keyspace.replace('"', "\"\""));
+    let text_bytes = u32::try_from(text.len()).unwrap_or(u32::MAX);
+    let body_bytes = text_bytes.saturating_add(4).saturating_add(3);
+    let [high, low] = id.to_be_bytes();
+    let mut frame = vec![version, 0, high, low, opcode::QUERY];
+    frame.extend_from_slice(&body_bytes.to_be_bytes());
+    frame.extend_from_slice(&text_bytes.to_be_bytes());
+    frame.extend_from_slice(text.as_bytes());
+    frame.extend_from_slice(&PARAMETERS);
+    frame
+}
+
+/// What a reply says of its connection or its statement.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Said<'f> {
+    /// Nothing that outlives the request.
+    Nothing,
+    /// The keyspace in use is now this one.
+    Keyspace(&'f str),
+    /// The statement is prepared under this id.
+    Prepared(&'f [u8]),
+    /// The connection is of no further use: the server takes it for broken (section 9, code 0x000A).
+    ProtocolError,
+}
+
+/// Reads as much of a reply as there is to tell what it says of its connection.
+#[inline]
+#[must_use]
+pub fn said<'f>(head: &Head, frame: &'f [u8]) -> Said<'f> {
+    /// The kinds of RESULT that say something: SetKeyspace and Prepared.
+    const TELLING: [u8; 2] = [3, 4];
+    match head.opcode {
+        opcode::RESULT if head.flags == 0 => {
+            let kind = frame.get(HEADER_BYTES as usize..).and_then(|body| body.get(3));
+            if kind.is_some_and(|kind| TELLING.contains(kind)) { result_said(head, frame) } else { Said::Nothing }
+        }
+        opcode::RESULT => result_said(head, frame),
+        opcode::ERROR => {
+            let error = body(Side::Response, head, frame).and_then(|mut body| body.i32());
+            if error == Ok(0x000A) { Said::ProtocolError } else { Said::Nothing }
+        }
+        _ => Said::Nothing,
+    }
+}
+
+#[cold]
+fn result_said<'f>(head: &Head, frame: &'f [u8]) -> Said<'f> {
+    match body(Side::Response, head, frame).and_then(response::result) {
+        Ok(Outcome::SetKeyspace(keyspace)) => Said::Keyspace(keyspace),
+        Ok(Outcome::Prepared { id }) => Said::Prepared(id),
+        _ => Said::Nothing,
+    }
+}
