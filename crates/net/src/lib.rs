@@ -9,6 +9,8 @@ mod connect;
 mod descriptors;
 mod listener;
 mod tcp;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 pub use clock::{Alarm, Clock};
