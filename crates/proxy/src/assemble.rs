@@ -10,7 +10,7 @@ use std::time::Duration;
 use chain::{Builder, ChainPart, WorkerCx};
 use config::{ProcessConfig, read_process, read_topology};
 use net::{Seat, TcpConnector};
-use observe::{Catalog, ChainEntry, SourceEntry, WorkerMetrics};
+use observe::{Catalog, ChainEntry, SourceEntry, WorkerMetrics, check_filter};
 use sinks::CassandraSinkSingle;
 use sources::Rules;
 use wire::Protocol;
@@ -109,7 +109,7 @@ fn push_problem(problems: &mut String, lead: &str, detail: &str) {
 fn load_process(file: &Path, problems: &mut String) -> Option<ProcessConfig> {
     let shown = file.display();
     match std::fs::read_to_string(file) {
-        Ok(text) => read_process(&shown.to_string(), &text)
+        Ok(text) => read_process(&shown.to_string(), &text, &check_filter)
             .map_err(|errors| {
                 let lead = format!("Failed to parse config file {shown}");
                 push_problem(problems, &lead, &errors.to_string());

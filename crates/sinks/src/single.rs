@@ -40,6 +40,9 @@ impl CassandraSinkSingle {
     /// Reads the options; what is wrong with them is recorded in the fields' errors.
     pub fn parse(fields: &mut Fields<'_>) -> Option<Self> {
         let remote_address = fields.required_string("remote_address");
+        if fields.optional_node("tls").is_some_and(|tls| !tls.is_null()) {
+            fields.fail_key("tls", "TLS is not supported by this version");
+        }
         let connect_timeout_ms = fields.required_u64("connect_timeout_ms", 1..=u64::from(u32::MAX));
         let read_timeout = fields.optional_u64("read_timeout", 1..=u64::from(u32::MAX));
         Some(Self {

@@ -160,8 +160,11 @@ impl<S: Stream> Client<S> {
 
     /// Ends the connection once every request in flight is answered, or at `deadline`.
     pub fn drain(&mut self, deadline: Tick) {
-        if let State::Open = self.state {
-            self.state = State::Ending { end: End::Drained, deadline };
+        match &mut self.state {
+            State::Open => self.state = State::Ending { end: End::Drained, deadline },
+            // A client that left with replies due may not hold up the end of the process for longer than others.
+            State::Ending { deadline: own, .. } => *own = deadline.min(*own),
+            State::Closing { .. } | State::Lingering { .. } | State::Done => {}
         }
     }
 
