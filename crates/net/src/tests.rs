@@ -112,3 +112,37 @@ fn a_panic_costs_one_client_and_accepted_sockets_keep_alive() {
     });
     assert_eq!(kept_alive.load(Ordering::Relaxed), 2);
 }
+
+/// Begins something slow off the worker for its client, as resolving a name is, and forgets it.
+struct Forgetful;
+
+impl Serve for Forgetful {
+    type Snapshot = ();
+    fn client(&self, _accepted: Accepted) -> Pin<Box<dyn Future<Output = ()>>> {
+        let (kept, silent) = std::sync::mpsc::channel::<()>();
+        drop(tokio::task::spawn_blocking(move || {
+            silent.recv_timeout(Duration::from_secs(60)).unwrap_or_default();
+            drop(kept);
+        }));
+        Box::pin(std::future::ready(()))
+    }
+    fn snapshot(&self) {}
+    fn housekeeping(&self) {}
+}
+
+#[test]
+fn a_worker_ends_though_a_name_is_still_being_resolved() {
+    let (workers, threads) = Workers::start(1, 1024 * 1024, |_| Forgetful).unwrap();
+    on_a_worker(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (socket, peer) = listener.accept().await.unwrap();
+        let socket = socket.into_std().unwrap();
+        let permit = Arc::new(tokio::sync::Semaphore::new(1)).acquire_owned().await.unwrap();
+        workers.hand_over(permit, |place| Accepted { source: 0, id: 1, peer, socket, place }).await;
+        workers.drain(Duration::from_secs(1)).await;
+        let ended =
+            tokio::task::spawn_blocking(move || threads.into_iter().all(|thread| thread.join().is_ok()));
+        assert!(tokio::time::timeout(Duration::from_secs(10), ended).await.expect("the end").unwrap());
+    });
+}

@@ -187,6 +187,8 @@ fn run<S: Serve + 'static>(mut orders: mpsc::Receiver<Order<S::Snapshot>>, make:
         }
         while clients.join_next().await.is_some() {}
     });
+    // Does not wait for names that are still being resolved for clients that are gone: a resolver may take minutes.
+    runtime.shutdown_background();
 }
 
 /// Tells the clients of one worker to end.
