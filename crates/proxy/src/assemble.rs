@@ -17,7 +17,11 @@ use wire::Protocol;
 
 use crate::cli::{Command, Options};
 use crate::registry::Registry;
+use crate::run::OWN_DESCRIPTORS;
 use crate::serve::{SourcePart, WorkerServe};
+
+/// Clients at once of a proxy that was started without files.
+const PASSTHROUGH_CLIENTS_MAX: usize = 10_000;
 
 /// Everything that was configured, checked.
 pub(crate) struct Plan {
@@ -88,7 +92,7 @@ fn passthrough(listen: &str, to: &str, observability_interface: Option<SocketAdd
     let source = SourcePlan {
         name: "cassandra".to_owned(),
         listen_addr: listen.to_owned(),
-        connection_limit: 10_000,
+        connection_limit: passthrough_limit(),
         hard_connection_limit: false,
         rules: Rules { frame_bytes_max: wire::limits::FRAME_BYTES_MAX_DEFAULT, idle_timeout: None },
         chain: vec![entry],
@@ -98,6 +102,13 @@ fn passthrough(listen: &str, to: &str, observability_interface: Option<SocketAdd
         observability_interface,
         graph: Arc::new(Graph { sources: vec![source] }),
     }
+}
+
+/// As many clients as there can be connections for, two each: nobody asked for a number that would not fit.
+fn passthrough_limit() -> usize {
+    let files = net::raise_descriptor_limit().unwrap_or(u64::MAX);
+    let clients = files.saturating_sub(OWN_DESCRIPTORS) / 2;
+    usize::try_from(clients).unwrap_or(usize::MAX).clamp(1, PASSTHROUGH_CLIENTS_MAX)
 }
 
 fn push_problem(problems: &mut String, lead: &str, detail: &str) {

@@ -19,7 +19,7 @@ use crate::registry::Registry;
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 
 /// What the workers have besides their clients' descriptors: epolls, listeners, admin connections, log.
-const OWN_DESCRIPTORS: u64 = 64;
+pub(crate) const OWN_DESCRIPTORS: u64 = 64;
 
 /// Runs until told to end.
 pub(crate) fn run(options: &Options) -> ExitCode {

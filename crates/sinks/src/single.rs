@@ -40,6 +40,9 @@ impl CassandraSinkSingle {
     /// Reads the options; what is wrong with them is recorded in the fields' errors.
     pub fn parse(fields: &mut Fields<'_>) -> Option<Self> {
         let remote_address = fields.required_string("remote_address");
+        if remote_address.as_deref().is_some_and(|address| !has_port(address)) {
+            fields.fail_key("remote_address", "expected an address with its port, like 10.0.0.1:9042");
+        }
         if fields.optional_node("tls").is_some_and(|tls| !tls.is_null()) {
             fields.fail_key("tls", "TLS is not supported by this version");
         }
@@ -322,6 +325,11 @@ impl Shared {
         ))
         .nothing_sent()
     }
+}
+
+/// Without a port every attempt to connect would fail. The name is only looked at when it is resolved.
+fn has_port(address: &str) -> bool {
+    address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
 }
 
 /// The 16 bits a stream id has on the wire.

@@ -42,6 +42,37 @@ fn every_mistake_of_both_files_is_reported_at_once() {
 }
 
 #[test]
+fn a_server_without_a_port_is_reported() {
+    let topology = "sources:\n- Cassandra:\n    name: c\n    listen_addr: '127.0.0.1:0'\n    chain:\n    - CassandraSinkSingle: {name: s, remote_address: cassandra, connect_timeout_ms: 3}\n";
+    let said = refused(topology, "main_log_level: info");
+    let expected = "topology.yaml:6:54: sources[0].Cassandra.chain[0].CassandraSinkSingle.remote_address: expected an address with its port";
+    assert!(said.contains(expected), "{said}");
+}
+
+#[test]
+fn a_connection_limit_that_does_not_fit_is_warned_about_if_somebody_asked_for_it() {
+    let folder = Scratch::new("few-files").unwrap();
+    let topology = "sources: [Cassandra: {name: c, listen_addr: '127.0.0.1:0', chain: [NullSink]}]";
+    folder.write("topology.yaml", topology).unwrap();
+    folder.write("config.yaml", "main_log_level: info").unwrap();
+    for (arguments, is_warned) in
+        [("-t topology.yaml -c config.yaml", true), ("passthrough cassandra --listen 127.0.0.1:0", false)]
+    {
+        let mut command = Command::new("sh");
+        command.current_dir(folder.path());
+        command.arg("-c").arg(format!("ulimit -n 200; exec {} {arguments}", Proxy::binary().display()));
+        let mut child = Child::start(&mut command);
+        child.wait_for_line("accepting inbound connections", Duration::from_secs(10)).unwrap();
+        let said = child.lines().join("\n");
+        let warning = "allow 512 clients, which may need 1088 open files; this process may have 200";
+        assert_eq!(said.contains(warning), is_warned, "{said}");
+        assert_eq!(said.contains("WARN"), is_warned, "{said}");
+        child.signal("INT");
+        assert!(child.wait(Duration::from_secs(10)).unwrap().success());
+    }
+}
+
+#[test]
 fn a_port_that_is_taken_is_reported() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
