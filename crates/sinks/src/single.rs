@@ -181,7 +181,8 @@ impl Sink for Single {
 
 impl Single {
     fn read_deadline(&self) -> Option<Tick> {
-        let timeout = self.shared.options.read_timeout.filter(|_| !self.awaited.is_empty())?;
+        let is_owed = !self.awaited.is_empty() || self.reply_rest > 0;
+        let timeout = self.shared.options.read_timeout.filter(|_| is_owed)?;
         Some(self.heard_at.after(timeout))
     }
 
