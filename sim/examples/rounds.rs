@@ -47,11 +47,19 @@ impl Looker {
 }
 
 impl chain::Transform for Looker {
-    fn requests(&mut self, _: &mut chain::Cx<'_, '_>, batch: &mut chain::Batch<'_>) -> Result<(), chain::Fault> {
+    fn requests(
+        &mut self,
+        _: &mut chain::Cx<'_, '_>,
+        batch: &mut chain::Batch<'_>,
+    ) -> Result<(), chain::Fault> {
         self.look(batch);
         Ok(())
     }
-    fn responses(&mut self, _: &mut chain::Cx<'_, '_>, batch: &mut chain::Batch<'_>) -> Result<(), chain::Fault> {
+    fn responses(
+        &mut self,
+        _: &mut chain::Cx<'_, '_>,
+        batch: &mut chain::Batch<'_>,
+    ) -> Result<(), chain::Fault> {
         self.look(batch);
         Ok(())
     }

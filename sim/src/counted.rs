@@ -6,9 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use chain::{
-    Builder, ChainPart, Connecting, Connector, Cx, Pool, Spawner, Stream, Task, Tick, WorkerCx,
-};
+use chain::{Builder, ChainPart, Connecting, Connector, Cx, Pool, Spawner, Stream, Task, Tick, WorkerCx};
 use sinks::CassandraSinkSingle;
 use sources::{Client, Rules};
 use wire::Protocol;
@@ -93,7 +91,7 @@ impl Connector for Once {
 }
 
 /// Spawns nothing: a sink per client has no task of its own.
-struct Nobody;
+pub struct Nobody;
 
 impl Spawner for Nobody {
     fn spawn(&self, _: Box<dyn Task>) {}

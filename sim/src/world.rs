@@ -358,6 +358,7 @@ fn chain_part(
     let worker = WorkerCx {
         pool: pool.clone(),
         connector: Rc::new(SimConnector(Rc::clone(servers))),
+        spawner: Rc::new(sim::counted::Nobody),
         protocol: Protocol::Cql,
     };
     let needs = [Need::None, Need::Head, Need::Whole];
@@ -367,11 +368,7 @@ fn chain_part(
     let holds = random.once_in(3);
     servers.borrow_mut().holds = holds;
     let filter = QueryTypeFilter::DenyList(vec![QueryType::Write]);
-    let sink = CassandraSinkSingle {
-        remote_address: "server:9042".to_owned(),
-        connect_timeout: Duration::from_secs(3),
-        read_timeout: None,
-    };
+    let sink = CassandraSinkSingle::new("server:9042".to_owned(), Duration::from_secs(3));
     let mut entries: Vec<(&str, &str, &dyn Builder)> = Vec::new();
     if random.once_in(2) {
         entries.push(("Looker", "above", &looker));

@@ -96,7 +96,8 @@ impl Ledger {
         });
         let stride = self.stride;
         if stride > 0
-            && let Some(tags) = self.tags.get_mut(index as usize * stride..(index as usize + 1) * stride) {
+            && let Some(tags) = self.tags.get_mut(index as usize * stride..(index as usize + 1) * stride)
+        {
             tags.fill(0);
         }
         match self.slots.get_mut(index as usize) {

@@ -373,7 +373,8 @@ impl Item<'_> {
         if self.side == Side::Response || message.verdict != Verdict::Pass || !message.is_whole() {
             return None;
         }
-        let kept = message.own.take().unwrap_or_else(|| Box::new(self.pool.keep(self.chunk, message.range())));
+        let kept =
+            message.own.take().unwrap_or_else(|| Box::new(self.pool.keep(self.chunk, message.range())));
         message.verdict = Verdict::Held;
         Some(Held(Message { own: Some(kept), ..Message::reply(message.head, 0, 0, message.ticket) }))
     }
@@ -396,7 +397,10 @@ pub(crate) fn reply_message(
 ) -> Option<Message> {
     let wire::Framed::Frame(head) = protocol.frame(&frame, Side::Response, u32::MAX) else { return None };
     let here = frame.len();
-    Some(Message { own: Some(Box::new(Piece::whole(pool.own(frame)))), ..Message::reply(head, 0, here, ticket) })
+    Some(Message {
+        own: Some(Box::new(Piece::whole(pool.own(frame)))),
+        ..Message::reply(head, 0, here, ticket)
+    })
 }
 
 /// The stage of a request whose bytes are given to a server connection.

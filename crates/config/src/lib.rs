@@ -20,6 +20,6 @@ pub use errors::Errors;
 pub use fields::Fields;
 #[cfg(any(test, fuzzing))]
 pub use fuzz::fuzz_topology;
-pub use process::{ProcessConfig, read_process};
+pub use process::{CheckLogLevel, ProcessConfig, read_process};
 pub use topology::{Source, Topology, read_topology};
 pub use tree::Node;

@@ -15,19 +15,30 @@ pub struct ProcessConfig {
     pub observability_interface: Option<SocketAddr>,
 }
 
+/// Says what is wrong with the directives of a log filter, if anything is.
+pub type CheckLogLevel<'c> = &'c dyn Fn(&str) -> Result<(), String>;
+
 /// Reads the text of config.yaml.
 ///
 /// # Errors
 /// Everything that is wrong with it.
-pub fn read_process(file: &str, text: &str) -> Result<ProcessConfig, Errors> {
+pub fn read_process(
+    file: &str,
+    text: &str,
+    check_log_level: CheckLogLevel<'_>,
+) -> Result<ProcessConfig, Errors> {
     let mut errors = Errors::new(file);
-    let config = Node::parse(text, &mut errors).and_then(|root| read(&root, &mut errors));
+    let root = Node::parse(text, &mut errors);
+    let config = root.and_then(|root| read(&root, check_log_level, &mut errors));
     config.filter(|_| errors.is_empty()).ok_or(errors)
 }
 
-fn read(root: &Node, errors: &mut Errors) -> Option<ProcessConfig> {
+fn read(root: &Node, check_log_level: CheckLogLevel<'_>, errors: &mut Errors) -> Option<ProcessConfig> {
     let mut fields = Fields::new(root, errors)?;
     let main_log_level = fields.required_string("main_log_level");
+    if let Some(Err(problem)) = main_log_level.as_deref().map(check_log_level) {
+        fields.fail_key("main_log_level", problem);
+    }
     let mut observability_interface = None;
     if let Some(text) = fields.optional_string("observability_interface") {
         observability_interface = text.parse().ok();

@@ -426,14 +426,18 @@ fn config_yaml_is_read() {
     let config = read_process(
         "c.yaml",
         "main_log_level: \"info, shotover=info\"\nobservability_interface: 127.0.0.1:9001",
+        &|_| Ok(()),
     );
     assert_eq!(config.unwrap().observability_interface.unwrap().port(), 9001);
-    assert!(read_process("c.yaml", "main_log_level: info").is_ok());
-    let said = read_process("c.yaml", "observability_interface: here\nlevel: 3").unwrap_err().to_string();
+    assert!(read_process("c.yaml", "main_log_level: info", &|_| Ok(())).is_ok());
+    let said = read_process("c.yaml", "observability_interface: here\nlevel: 3", &|_| Ok(()));
+    let said = said.unwrap_err().to_string();
     assert_eq!(
         said,
         "c.yaml:1:1: missing field `main_log_level`\n\
          c.yaml:1:26: observability_interface: expected an address like 127.0.0.1:9001, found `here`\n\
          c.yaml:2:1: unknown field `level`, expected one of `main_log_level`, `observability_interface`"
     );
+    let said = read_process("c.yaml", "main_log_level: loud", &|text| Err(format!("{text} is no level")));
+    assert_eq!(said.unwrap_err().to_string(), "c.yaml:1:17: main_log_level: loud is no level");
 }

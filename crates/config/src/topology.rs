@@ -44,7 +44,7 @@ pub struct Source {
     pub connection_limit: u64,
     /// At the limit the listening socket is closed.
     pub hard_connection_limit: bool,
-    /// A client that sent nothing for this long is closed.
+    /// A client that neither sent nor read anything for this long is closed.
     pub timeout_seconds: Option<u64>,
     /// The longest body of a request, bytes.
     pub max_frame_bytes: u64,

@@ -10,6 +10,8 @@ mod descriptors;
 mod listener;
 mod spawner;
 mod tcp;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 pub use clock::{Alarm, Clock};

@@ -7,11 +7,15 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{info, warn};
 
+use crate::tcp::socket_for;
 use crate::worker::{Accepted, Workers};
+
+/// The target of log lines: upstream's, since filters and tests of its users name it.
+const TARGET: &str = "shotover::source_task";
 
 /// Connections that wait in the kernel to be accepted. The kernel caps it at net.core.somaxconn.
 const BACKLOG: u32 = 4096;
@@ -62,7 +66,7 @@ impl Bound {
 pub fn bind(address: &str) -> io::Result<Bound> {
     let mut last_error = io::Error::new(io::ErrorKind::NotFound, "the name has no addresses");
     for socket_address in address.to_socket_addrs()? {
-        let socket = if socket_address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        let socket = socket_for(socket_address)?;
         socket.set_reuseaddr(true)?;
         match socket.bind(socket_address).and_then(|()| socket.listen(BACKLOG)) {
             Ok(listener) => return Ok(Bound { address: address.to_owned(), listener }),
@@ -137,7 +141,7 @@ impl Listening {
             match bind(address) {
                 Ok(bound) => {
                     if pause.failures > 0 {
-                        info!("[{}] Listening on [{address}] again", self.name);
+                        info!(target: TARGET, "[{}] Listening on [{address}] again", self.name);
                     }
                     return bound.listener;
                 }
@@ -145,6 +149,7 @@ impl Listening {
                     self.counts.create_failed();
                     let wait = pause.next();
                     warn!(
+                        target: TARGET,
                         "[{}] Failed to create listener on [{address}] with error: {error}, retrying with backoff of {wait:?}",
                         self.name
                     );
@@ -165,7 +170,7 @@ impl Listening {
             match listener.accept().await {
                 Ok(accepted) => {
                     if pause.failures > 0 {
-                        info!("[{}] Accepting on [{address}] again", self.name);
+                        info!(target: TARGET, "[{}] Accepting on [{address}] again", self.name);
                     }
                     return accepted;
                 }
@@ -173,6 +178,7 @@ impl Listening {
                     self.counts.accept_failed();
                     let wait = pause.next();
                     warn!(
+                        target: TARGET,
                         "[{}] Failed to accept incoming connection on listener [{address}] with error: {error}, retrying with backoff of {wait:?}",
                         self.name
                     );

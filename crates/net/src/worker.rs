@@ -171,7 +171,11 @@ fn run<S: Serve + 'static>(mut orders: mpsc::Receiver<Order<S::Snapshot>>, make:
         let mut clients = tokio::task::JoinSet::new();
         while let Some(order) = orders.recv().await {
             match order {
-                Order::Serve(accepted) => drop(clients.spawn_local(serve.client(accepted))),
+                Order::Serve(accepted) => {
+                    // Made inside its own task: a panic there must not end the worker and all its other clients.
+                    let serve = Rc::clone(&serve);
+                    drop(clients.spawn_local(async move { serve.client(accepted).await }));
+                }
                 Order::Snapshot(answer) => drop(answer.send(serve.snapshot())),
                 Order::Drain(limit) => {
                     seat.drain.begin(seat.clock.now().after(limit));
@@ -183,6 +187,8 @@ fn run<S: Serve + 'static>(mut orders: mpsc::Receiver<Order<S::Snapshot>>, make:
         }
         while clients.join_next().await.is_some() {}
     });
+    // Does not wait for names that are still being resolved for clients that are gone: a resolver may take minutes.
+    runtime.shutdown_background();
 }
 
 /// Tells the clients of one worker to end.

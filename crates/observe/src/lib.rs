@@ -12,7 +12,7 @@ mod render;
 mod tests;
 
 pub use connection_span::connection_span;
-pub use logs::{FilterHandle, LogFormat, Logs, start_logs};
+pub use logs::{FilterHandle, LogFormat, Logs, check_filter, start_logs};
 pub use metrics::{
     Catalog, ChainEntry, ChainMetrics, Counter, Process, Snapshot, SourceCounts, SourceEntry, SourceMetrics,
     Summary, TransformMetrics, WorkerMetrics,
@@ -25,6 +25,8 @@ pub mod target {
     pub const RUNNER: &str = "shotover::runner";
     /// Reading and building the topology.
     pub const TOPOLOGY: &str = "shotover::config::topology";
+    /// The admin endpoints.
+    pub const OBSERVABILITY: &str = "shotover::observability";
     /// The life of a client's connection.
     pub const SOURCE_TASK: &str = "shotover::source_task";
 }

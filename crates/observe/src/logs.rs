@@ -63,6 +63,14 @@ pub fn start_logs(format: LogFormat, level: &str, overrides: Option<&str>) -> Re
     Ok(Logs { filter: FilterHandle(handle), _guard: guard })
 }
 
+/// Reads the directives of a filter, without using them.
+///
+/// # Errors
+/// What is wrong with a directive.
+pub fn check_filter(directives: &str) -> Result<(), String> {
+    parse(directives, None).map(drop)
+}
+
 fn parse(level: &str, overrides: Option<&str>) -> Result<EnvFilter, String> {
     let mut filter = EnvFilter::default();
     for text in level.split(',').chain(overrides.unwrap_or_default().split(',')) {
@@ -70,8 +78,7 @@ fn parse(level: &str, overrides: Option<&str>) -> Result<EnvFilter, String> {
         if text.is_empty() {
             continue;
         }
-        let directive: Directive =
-            text.parse().map_err(|error| format!("error parsing level filter: {error}: {text}"))?;
+        let directive: Directive = text.parse().map_err(|error| format!("{error}: {text}"))?;
         filter = filter.add_directive(directive);
     }
     Ok(filter)

@@ -1,6 +1,6 @@
 //! The page as a whole, and what rolls out of it.
 
-use crate::{Catalog, ChainEntry, Process, SourceEntry, WorkerMetrics, render};
+use crate::{Catalog, ChainEntry, Process, SourceEntry, WorkerMetrics, check_filter, render};
 
 fn catalog() -> Catalog {
     Catalog {
@@ -68,4 +68,12 @@ fn quantiles_forget_and_sums_do_not() {
     assert_eq!(median(&worker), (false, true));
     worker.rotate();
     assert_eq!(median(&worker), (true, true));
+}
+
+#[test]
+fn a_bad_directive_is_named_in_the_words_users_know() {
+    assert_eq!(check_filter("info, shotover=info,,shotover::connection_span=debug"), Ok(()));
+    let said = check_filter("info,shotover=loud").unwrap_err();
+    assert!(said.starts_with("error parsing level filter: expected one of \"off\", "), "{said}");
+    assert!(said.ends_with(" or a number 0-5: shotover=loud"), "{said}");
 }

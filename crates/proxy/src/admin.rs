@@ -102,7 +102,7 @@ async fn answer(
 fn set_filter(directives: &str, filter: &FilterHandle) -> Response<Full<Bytes>> {
     match filter.set(directives) {
         Ok(()) => {
-            info!("filter set to: {directives}");
+            info!(target: target::OBSERVABILITY, "filter set to: {directives}");
             text(StatusCode::OK, "Filter set")
         }
         Err(problem) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("HTTP 500 error: {problem}")),

@@ -10,14 +10,18 @@ use std::time::Duration;
 use chain::{Builder, ChainPart, WorkerCx};
 use config::{ProcessConfig, read_process, read_topology};
 use net::{LocalSpawner, Seat, TcpConnector};
-use observe::{Catalog, ChainEntry, SourceEntry, WorkerMetrics};
+use observe::{Catalog, ChainEntry, SourceEntry, WorkerMetrics, check_filter};
 use sinks::CassandraSinkSingle;
 use sources::Rules;
 use wire::Protocol;
 
 use crate::cli::{Command, Options};
 use crate::registry::Registry;
+use crate::run::OWN_DESCRIPTORS;
 use crate::serve::{SourcePart, WorkerServe};
+
+/// Clients at once of a proxy that was started without files.
+const PASSTHROUGH_CLIENTS_MAX: usize = 10_000;
 
 /// Everything that was configured, checked.
 pub(crate) struct Plan {
@@ -84,7 +88,7 @@ fn passthrough(listen: &str, to: &str, observability_interface: Option<SocketAdd
     let source = SourcePlan {
         name: "cassandra".to_owned(),
         listen_addr: listen.to_owned(),
-        connection_limit: 10_000,
+        connection_limit: passthrough_limit(),
         hard_connection_limit: false,
         rules: Rules { frame_bytes_max: wire::limits::FRAME_BYTES_MAX_DEFAULT, idle_timeout: None },
         chain: vec![entry],
@@ -96,6 +100,13 @@ fn passthrough(listen: &str, to: &str, observability_interface: Option<SocketAdd
     }
 }
 
+/// As many clients as there can be connections for, two each: nobody asked for a number that would not fit.
+fn passthrough_limit() -> usize {
+    let files = net::raise_descriptor_limit().unwrap_or(u64::MAX);
+    let clients = files.saturating_sub(OWN_DESCRIPTORS) / 2;
+    usize::try_from(clients).unwrap_or(usize::MAX).clamp(1, PASSTHROUGH_CLIENTS_MAX)
+}
+
 fn push_problem(problems: &mut String, lead: &str, detail: &str) {
     let separator = if problems.is_empty() { "" } else { "\n\n" };
     // Writing to a string cannot fail.
@@ -105,7 +116,7 @@ fn push_problem(problems: &mut String, lead: &str, detail: &str) {
 fn load_process(file: &Path, problems: &mut String) -> Option<ProcessConfig> {
     let shown = file.display();
     match std::fs::read_to_string(file) {
-        Ok(text) => read_process(&shown.to_string(), &text)
+        Ok(text) => read_process(&shown.to_string(), &text, &check_filter)
             .map_err(|errors| {
                 let lead = format!("Failed to parse config file {shown}");
                 push_problem(problems, &lead, &errors.to_string());
@@ -172,13 +183,12 @@ impl Graph {
     /// The parts of one worker. `with_metrics`: somebody will ask for what it counts.
     pub(crate) fn worker(&self, seat: &Seat, with_metrics: bool) -> WorkerServe {
         let metrics = Rc::new(WorkerMetrics::new(&self.catalog()));
-        let worker =
-            WorkerCx {
-                pool: seat.pool.clone(),
-                connector: Rc::new(TcpConnector),
-                spawner: Rc::new(LocalSpawner::new(seat.clock)),
-                protocol: Protocol::Cql,
-            };
+        let worker = WorkerCx {
+            pool: seat.pool.clone(),
+            connector: Rc::new(TcpConnector),
+            spawner: Rc::new(LocalSpawner::new(seat.clock)),
+            protocol: Protocol::Cql,
+        };
         let part = |(index, source): (usize, &SourcePlan)| {
             let chain_metrics = metrics.chain(index).filter(|_| with_metrics).map(Rc::clone);
             let entries =

@@ -19,16 +19,19 @@ use crate::registry::Registry;
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 
 /// What the workers have besides their clients' descriptors: epolls, listeners, admin connections, log.
-const OWN_DESCRIPTORS: u64 = 64;
+pub(crate) const OWN_DESCRIPTORS: u64 = 64;
 
 /// Runs until told to end.
 pub(crate) fn run(options: &Options) -> ExitCode {
     let planned = plan(options, &Registry::built_in());
-    let level = planned.as_ref().map_or("info", |plan| &plan.main_log_level);
+    let level = planned.as_ref().map_or("info", |plan| &plan.main_log_level).to_owned();
     let overrides = std::env::var("RUST_LOG").ok();
-    let logs = match start_logs(options.log_format.into(), level, overrides.as_deref()) {
+    let logs = match start_logs(options.log_format.into(), &level, overrides.as_deref()) {
         Ok(logs) => logs,
-        Err(problem) => return fail_without_logs(options, &problem),
+        Err(problem) => {
+            let problems: Vec<String> = planned.err().into_iter().chain([problem]).collect();
+            return fail_without_logs(options, &problems.join("\n\n"));
+        }
     };
     match planned.and_then(|plan| serve(options, &plan, &logs)) {
         Ok(code) => code,
@@ -39,7 +42,7 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     }
 }
 
-/// A bad log level: the error is logged at the default one.
+/// A bad directive in RUST_LOG: what is wrong is logged at the default level.
 fn fail_without_logs(options: &Options, problem: &str) -> ExitCode {
     let logs = start_logs(options.log_format.into(), "info", None);
     error!(target: target::RUNNER, "Failed to start shotover\n\nCaused by:\n{problem}");
@@ -55,7 +58,7 @@ fn serve(options: &Options, plan: &Plan, logs: &Logs) -> Result<ExitCode, String
         .enable_time()
         .build()
         .map_err(|error| format!("the runtime of the control thread: {error}"))?;
-    runtime.block_on(async {
+    let code = runtime.block_on(async {
         // Before anybody is told that the process runs, so that no signal is missed.
         let mut signals = Signals::new()?;
         let bound = bind_all(&plan.graph)?;
@@ -93,10 +96,13 @@ fn serve(options: &Options, plan: &Plan, logs: &Logs) -> Result<ExitCode, String
             }
             (name, number) = signals.next() => {
                 warn!(target: target::RUNNER, "received {name} again: ending at once");
-                std::process::exit(128 + number);
+                Ok(ExitCode::from(128 + number))
             }
         }
-    })
+    });
+    // Waits for no worker: they end with the process, once what was logged is written.
+    runtime.shutdown_background();
+    code
 }
 
 fn cores() -> usize {
@@ -127,7 +133,7 @@ fn bind_all(graph: &Graph) -> Result<Vec<Bound>, String> {
             }
         }
     }
-    if problems.is_empty() { Ok(bound) } else { Err(problems.join("\n")) }
+    if problems.is_empty() { Ok(bound) } else { Err(format!("Topology errors\n{}", problems.join("\n"))) }
 }
 
 fn listen_all(
@@ -215,7 +221,7 @@ impl Signals {
     }
 
     /// The next signal's name and number.
-    async fn next(&mut self) -> (&'static str, i32) {
+    async fn next(&mut self) -> (&'static str, u8) {
         tokio::select! {
             _ = self.terminate.recv() => ("SIGTERM", 15),
             _ = self.interrupt.recv() => ("SIGINT", 2),

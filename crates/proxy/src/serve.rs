@@ -32,11 +32,10 @@ impl Serve for WorkerServe {
     fn client(&self, accepted: Accepted) -> Pin<Box<dyn Future<Output = ()>>> {
         let source = self.sources.get(accepted.source);
         let task = source.and_then(|source| ClientTask::new(source, &self.seat, accepted));
-        Box::pin(async move {
-            if let Some(task) = task {
-                task.await;
-            }
-        })
+        match task {
+            Some(task) => Box::pin(task),
+            None => Box::pin(std::future::ready(())),
+        }
     }
 
     fn snapshot(&self) -> Snapshot {

@@ -68,6 +68,12 @@ impl CassandraSinkSingle {
     /// Reads the options; what is wrong with them is recorded in the fields' errors.
     pub fn parse(fields: &mut Fields<'_>) -> Option<Self> {
         let remote_address = fields.required_string("remote_address");
+        if remote_address.as_deref().is_some_and(|address| !has_port(address)) {
+            fields.fail_key("remote_address", "expected an address with its port, like 10.0.0.1:9042");
+        }
+        if fields.optional_node("tls").is_some_and(|tls| !tls.is_null()) {
+            fields.fail_key("tls", "TLS is not supported by this version");
+        }
         let connect_timeout_ms = fields.required_u64("connect_timeout_ms", 1..=u64::from(u32::MAX));
         let read_timeout = fields.optional_u64("read_timeout", 1..=u64::from(u32::MAX));
         let connections = match fields.optional_one_of("connections", &["PerClient", "Shared"]) {
@@ -208,7 +214,8 @@ impl Sink for Single {
 
 impl Single {
     fn read_deadline(&self) -> Option<Tick> {
-        let timeout = self.shared.options.read_timeout.filter(|_| !self.awaited.is_empty())?;
+        let is_owed = !self.awaited.is_empty() || self.reply_rest > 0;
+        let timeout = self.shared.options.read_timeout.filter(|_| is_owed)?;
         Some(self.heard_at.after(timeout))
     }
 
@@ -353,6 +360,11 @@ impl Surroundings {
         ))
         .nothing_sent()
     }
+}
+
+/// Without a port every attempt to connect would fail. The name is only looked at when it is resolved.
+fn has_port(address: &str) -> bool {
+    address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
 }
 
 /// The 16 bits a stream id has on the wire.

@@ -46,7 +46,7 @@ const LINGER_MAX: Duration = Duration::from_secs(1);
 pub struct Rules {
     /// The longest body of a request, bytes.
     pub frame_bytes_max: u32,
-    /// A client that sent nothing for this long, while no reply is due, is closed.
+    /// A client is closed when nothing was sent or read by it for this long, and nothing but it is waited for.
     pub idle_timeout: Option<Duration>,
 }
 
@@ -59,7 +59,7 @@ pub enum End {
     ClientFailed(io::Error),
     /// It was told to end, and the client has all its replies.
     Drained,
-    /// The client sent nothing for longer than the source allows.
+    /// The client sent and read nothing for longer than the source allows.
     Idle,
     /// A deadline of an ending connection passed with replies due.
     TimedOut,
@@ -111,8 +111,8 @@ pub struct Client<S> {
     /// Whole frames may wait in the inlet, uncut because the chain was over its mark.
     has_uncut: bool,
     replies: ReplyProgress,
-    /// When the client last sent something.
-    heard_at: Tick,
+    /// When bytes last moved, either way.
+    moved_at: Tick,
     quiet: Quiet,
 }
 
@@ -148,7 +148,7 @@ impl<S: Stream> Client<S> {
             drops_rest: false,
             has_uncut: false,
             replies: ReplyProgress::default(),
-            heard_at: now,
+            moved_at: now,
             quiet: Quiet::default(),
         }
     }
@@ -173,8 +173,11 @@ impl<S: Stream> Client<S> {
 
     /// Ends the connection once every request in flight is answered, or at `deadline`.
     pub fn drain(&mut self, deadline: Tick) {
-        if let State::Open = self.state {
-            self.state = State::Ending { end: End::Drained, deadline };
+        match &mut self.state {
+            State::Open => self.state = State::Ending { end: End::Drained, deadline },
+            // A client that left with replies due may not hold up the end of the process for longer than others.
+            State::Ending { deadline: own, .. } => *own = deadline.min(*own),
+            State::Closing { .. } | State::Lingering { .. } | State::Done => {}
         }
     }
 
@@ -192,8 +195,10 @@ impl<S: Stream> Client<S> {
     }
 
     fn idle_deadline(&self) -> Option<Tick> {
-        let timeout = self.rules.idle_timeout.filter(|_| self.chain.ledger().is_empty())?;
-        Some(self.heard_at.after(timeout))
+        // What the server still owes is not the client's fault, unless the client does not take what is here.
+        let is_owed = !self.chain.ledger().is_empty() || self.replies.rest > 0;
+        let timeout = self.rules.idle_timeout.filter(|_| !is_owed || !self.outlet.is_empty())?;
+        Some(self.moved_at.after(timeout))
     }
 
     fn turn(&mut self, cx: &mut Cx<'_, '_>) -> Turn {
@@ -215,7 +220,10 @@ impl<S: Stream> Client<S> {
         let replies = self.take_replies(cx)?;
         match (requests, replies) {
             (Turn::Idle, Progress::Idle) => {}
-            _ => return Ok(Turn::Moved),
+            _ => {
+                self.moved_at = cx.now;
+                return Ok(Turn::Moved);
+            }
         }
         if self.idle_deadline().is_some_and(|deadline| deadline <= cx.now) {
             return Ok(Turn::Ended(End::Idle));
@@ -237,7 +245,7 @@ impl<S: Stream> Client<S> {
                     self.quiet.requests = true;
                     return Ok(Turn::Idle);
                 }
-                Poll::Ready(Ok(Filled::Bytes(_))) => self.heard_at = cx.now,
+                Poll::Ready(Ok(Filled::Bytes(_))) => {}
                 Poll::Ready(Ok(Filled::End)) => {
                     self.state = State::Ending { end: End::ClientLeft, deadline: cx.now.after(ENDING_MAX) };
                     return Ok(Turn::Moved);
@@ -368,7 +376,12 @@ impl<S: Stream> Client<S> {
 
     /// True when nothing waits any more.
     fn flush(&mut self, cx: &mut Cx<'_, '_>) -> Result<bool, Fault> {
-        match self.outlet.poll_flush(cx, &mut self.stream) {
+        let waiting = self.outlet.queued_bytes();
+        let flushed = self.outlet.poll_flush(cx, &mut self.stream);
+        if self.outlet.queued_bytes() < waiting {
+            self.moved_at = cx.now;
+        }
+        match flushed {
             Poll::Ready(Ok(())) => Ok(true),
             Poll::Pending => Ok(false),
             Poll::Ready(Err(error)) => {

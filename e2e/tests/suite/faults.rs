@@ -1,6 +1,6 @@
 //! Peers that misbehave: each costs its own connection and nobody else's.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::sync::mpsc;
 
@@ -80,6 +80,62 @@ fn a_client_that_sends_nothing_is_closed_when_it_is_idle_for_too_long() {
         assert_eq!(busy.receive().unwrap().id, 5);
     }
     assert_eq!(idle.0.read(&mut [0]).unwrap(), 0);
+    proxy.stop().unwrap();
+}
+
+#[test]
+fn the_idle_timeout_spares_who_reads_slowly_and_ends_who_does_not_read() {
+    const BODY_BYTES: usize = 32 << 20;
+    let server = Server::start(|mut peer| {
+        accept_session(&mut peer);
+        let Ok(request) = peer.receive() else { return };
+        drop(peer.0.write_all(&encode(0x84, request.id, opcode::RESULT, &vec![7; BODY_BYTES])));
+        // The second request is never answered.
+        while peer.receive().is_ok() {}
+    });
+    let chain = format!(
+        "[CassandraSinkSingle: {{name: s, remote_address: '127.0.0.1:{}', connect_timeout_ms: 3000}}]",
+        server.port
+    );
+    let proxy = Proxy::with_chain(&chain, "timeout: 1,");
+    let [mut slow, mut stuck] = [(); 2].map(|()| {
+        let mut client = Peer::session(proxy.port);
+        client.send(&encode(4, 1, opcode::QUERY, b"x"));
+        client
+    });
+    stuck.send(&encode(4, 2, opcode::QUERY, b"x"));
+    let mut part = vec![0; 1 << 20];
+    slow.0.read_exact(&mut part[..9]).unwrap();
+    for _ in 0..BODY_BYTES / part.len() {
+        slow.0.read_exact(&mut part).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    let mut got = 0;
+    while let Ok(count @ 1..) = stuck.0.read(&mut part) {
+        got += count;
+    }
+    assert!(got < BODY_BYTES, "{got}");
+    proxy.stop().unwrap();
+}
+
+#[test]
+fn a_server_that_stalls_inside_a_large_reply_times_out() {
+    let server = Server::start(|mut peer| {
+        accept_session(&mut peer);
+        let Ok(request) = peer.receive() else { return };
+        peer.send(&encode(0x84, request.id, opcode::RESULT, &vec![7; 1 << 20])[..1 << 19]);
+        drop(peer.receive());
+    });
+    let options =
+        format!("remote_address: '127.0.0.1:{}', connect_timeout_ms: 3000, read_timeout: 1", server.port);
+    let proxy = Proxy::with_chain(&format!("[CassandraSinkSingle: {{name: s, {options}}}]"), "");
+    let mut client = Peer::session(proxy.port);
+    client.0.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+    client.send(&encode(4, 1, opcode::QUERY, b"x"));
+    let mut got = Vec::new();
+    // Ended by the proxy, and not by this end's patience.
+    client.0.read_to_end(&mut got).unwrap();
+    assert_eq!(got.len(), 1 << 19);
     proxy.stop().unwrap();
 }
 

@@ -25,17 +25,50 @@ fn refused(topology: &str, config: &str) -> String {
 
 #[test]
 fn every_mistake_of_both_files_is_reported_at_once() {
-    let topology = "sources:\n- Cassandra:\n    name: c\n    listen_addr: here\n    chain:\n    - QueryTypeFilter: {name: f, AllowList: [Reed]}\n    - CassandraSinkSingle: {name: s, remote_address: 'x:1', conect_timeout_ms: 3}\n";
-    let said = refused(topology, "main_log_level: info\ncolour: red\n");
+    let topology = "sources:\n- Cassandra:\n    name: c\n    listen_addr: here\n    chain:\n    - QueryTypeFilter: {name: f, AllowList: [Reed]}\n    - CassandraSinkSingle: {name: s, remote_address: 'x:1', conect_timeout_ms: 3, tls: {}}\n";
+    let said = refused(topology, "main_log_level: shotover=loud\ncolour: red\n");
     for expected in [
         "Failed to start shotover",
         "topology.yaml:4:18: sources[0].Cassandra.listen_addr: Invalid listening address",
         "topology.yaml:6:46: sources[0].Cassandra.chain[0].QueryTypeFilter.AllowList[0]: unknown variant `Reed`",
         "topology.yaml:7:28: sources[0].Cassandra.chain[1].CassandraSinkSingle: missing field `connect_timeout_ms`",
-        "unknown field `conect_timeout_ms`, expected one of `name`, `remote_address`, `connect_timeout_ms`",
+        "unknown field `conect_timeout_ms`, expected one of `name`, `remote_address`, `tls`, `connect_timeout_ms`",
+        "CassandraSinkSingle.tls: TLS is not supported by this version",
+        "config.yaml:1:17: main_log_level: error parsing level filter: expected one of",
         "config.yaml:2:1: unknown field `colour`",
     ] {
         assert!(said.contains(expected), "{expected}\nis not in\n{said}");
+    }
+}
+
+#[test]
+fn a_server_without_a_port_is_reported() {
+    let topology = "sources:\n- Cassandra:\n    name: c\n    listen_addr: '127.0.0.1:0'\n    chain:\n    - CassandraSinkSingle: {name: s, remote_address: cassandra, connect_timeout_ms: 3}\n";
+    let said = refused(topology, "main_log_level: info");
+    let expected = "topology.yaml:6:54: sources[0].Cassandra.chain[0].CassandraSinkSingle.remote_address: expected an address with its port";
+    assert!(said.contains(expected), "{said}");
+}
+
+#[test]
+fn a_connection_limit_that_does_not_fit_is_warned_about_if_somebody_asked_for_it() {
+    let folder = Scratch::new("few-files").unwrap();
+    let topology = "sources: [Cassandra: {name: c, listen_addr: '127.0.0.1:0', chain: [NullSink]}]";
+    folder.write("topology.yaml", topology).unwrap();
+    folder.write("config.yaml", "main_log_level: info").unwrap();
+    for (arguments, is_warned) in
+        [("-t topology.yaml -c config.yaml", true), ("passthrough cassandra --listen 127.0.0.1:0", false)]
+    {
+        let mut command = Command::new("sh");
+        command.current_dir(folder.path());
+        command.arg("-c").arg(format!("ulimit -n 200; exec {} {arguments}", Proxy::binary().display()));
+        let mut child = Child::start(&mut command);
+        child.wait_for_line("accepting inbound connections", Duration::from_secs(10)).unwrap();
+        let said = child.lines().join("\n");
+        let warning = "allow 512 clients, which may need 1088 open files; this process may have 200";
+        assert_eq!(said.contains(warning), is_warned, "{said}");
+        assert_eq!(said.contains("WARN"), is_warned, "{said}");
+        child.signal("INT");
+        assert!(child.wait(Duration::from_secs(10)).unwrap().success());
     }
 }
 
@@ -45,7 +78,9 @@ fn a_port_that_is_taken_is_reported() {
     let address = taken.local_addr().unwrap();
     let topology = format!("sources:\n- Cassandra: {{name: c, listen_addr: '{address}', chain: [NullSink]}}");
     let said = refused(&topology, "main_log_level: info");
-    assert!(said.contains(&format!("Address already in use (os error 98) address={address}")), "{said}");
+    let expected =
+        format!("Topology errors\nc source:\n  Address already in use (os error 98) address={address}");
+    assert!(said.contains(&expected), "{said}");
 }
 
 #[test]
@@ -81,6 +116,10 @@ fn a_drain_waits_for_replies_and_a_second_signal_does_not() {
         if is_impatient {
             proxy.child.signal("TERM");
             assert_eq!(proxy.child.wait(Duration::from_secs(2)).unwrap().code(), Some(143));
+            // What was said last is not lost.
+            std::thread::sleep(Duration::from_millis(100));
+            let said = proxy.child.lines().join("\n");
+            assert!(said.contains("received SIGTERM again: ending at once"), "{said}");
             release.send(()).unwrap();
         } else {
             release.send(()).unwrap();
@@ -88,6 +127,26 @@ fn a_drain_waits_for_replies_and_a_second_signal_does_not() {
             assert!(proxy.child.wait(Duration::from_secs(5)).unwrap().success());
         }
     }
+}
+
+#[test]
+fn a_drain_does_not_wait_longer_for_a_client_that_has_ended_its_side() {
+    let (arrived, arrivals) = mpsc::channel();
+    let server = Server::start(move |mut peer| {
+        accept_session(&mut peer);
+        drop(peer.receive());
+        arrived.send(()).unwrap();
+        // Never answers.
+        drop(peer.receive());
+    });
+    let proxy = Proxy::passthrough(server.port);
+    let mut client = Peer::session(proxy.port);
+    client.send(&encode(4, 1, opcode::QUERY, b"x"));
+    client.0.shutdown(std::net::Shutdown::Write).unwrap();
+    arrivals.recv().unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    // Waits for at most 15 s.
+    proxy.stop().unwrap();
 }
 
 #[test]

@@ -103,7 +103,8 @@ impl Node {
     }
 
     /// Nothing, written as nothing, `~` or `null`.
-    pub(crate) fn is_null(&self) -> bool {
+    #[must_use]
+    pub fn is_null(&self) -> bool {
         matches!(&self.tree.value, Value::Scalar { text, is_plain: true } if matches!(&**text, "" | "~" | "null" | "Null" | "NULL"))
     }
 

@@ -107,7 +107,8 @@ impl SharedSink {
             Demand::Use => own(Work::Use, true, false),
             Demand::Register => own(Work::Read, false, true),
             Demand::Own => {
-                let is_statement = matches!(head.opcode, opcode::QUERY | opcode::PREPARE) && head.flags & 1 == 0;
+                let is_statement =
+                    matches!(head.opcode, opcode::QUERY | opcode::PREPARE) && head.flags & 1 == 0;
                 own(Work::Write, is_statement, !is_statement)
             }
         }
@@ -194,7 +195,9 @@ impl SharedSink {
 
     /// The server has accepted the client: from here on it may share.
     fn accepted(&mut self, version: u8) {
-        let Session::Beginning(recorder) = std::mem::replace(&mut self.session, Session::Alone) else { return };
+        let Session::Beginning(recorder) = std::mem::replace(&mut self.session, Session::Alone) else {
+            return;
+        };
         if let Some(identity) = recorder.accepted(version) {
             self.session = Session::Accepted { identity, keyspace: None };
             self.join();

@@ -57,9 +57,17 @@ pub(super) struct Surroundings {
 }
 
 enum State {
-    Connecting { attempt: Connecting, deadline: Tick },
+    Connecting {
+        attempt: Connecting,
+        deadline: Tick,
+    },
     /// The session of a client that is known is begun again.
-    Beginning { stream: Box<dyn Stream>, replay: Replay, frames: Outlet, deadline: Tick },
+    Beginning {
+        stream: Box<dyn Stream>,
+        replay: Replay,
+        frames: Outlet,
+        deadline: Tick,
+    },
     Open(Box<dyn Stream>),
     Dead,
 }
@@ -278,7 +286,8 @@ impl Inner {
     fn append(&mut self, pool: &Pool, outgoing: &Outgoing<'_>, index: u16) {
         let bytes = outgoing.bytes();
         self.appended_bytes += bytes.len() as u64;
-        let copied = if bytes.len() <= COPIED_BYTES_MAX { bytes.len() } else { wire::cql::HEADER_BYTES as usize };
+        let copied =
+            if bytes.len() <= COPIED_BYTES_MAX { bytes.len() } else { wire::cql::HEADER_BYTES as usize };
         let (head, _) = bytes.split_at_checked(copied).unwrap_or((bytes, &[]));
         if let Some(frame) = self.gather.append(pool, &mut self.outlet, head) {
             session::set_id(frame, i16::try_from(index).unwrap_or_default());
@@ -503,7 +512,8 @@ impl Turn<'_> {
             self.pass_tail(now);
             let mut messages = self.surroundings.pool.take_list();
             let Inner { inlet, slots, .. } = &mut *self.inner;
-            let framing = Framing { protocol: Protocol::Cql, side: Side::Response, frame_bytes_max: u32::MAX };
+            let framing =
+                Framing { protocol: Protocol::Cql, side: Side::Response, frame_bytes_max: u32::MAX };
             let need = |head: &Head| slots.get(head.id).map(|pending| pending.need).unwrap_or_default();
             let (bytes, after) = framing.cut(inlet, need, &mut messages);
             let unknown = self.answer(&messages, now);
@@ -633,7 +643,8 @@ impl Turn<'_> {
 
     /// A reply too large to be assembled for a transform that wants it whole.
     fn refuse_large(&mut self, head: Head, now: Tick) {
-        let inbox = self.inner.slots.answer(head.id).and_then(|pending| Some((pending.inbox?, pending.ticket)));
+        let inbox =
+            self.inner.slots.answer(head.id).and_then(|pending| Some((pending.inbox?, pending.ticket)));
         if let Some((inbox, ticket)) = inbox {
             let text = format!(
                 "the reply is larger than the {} bytes a transform can be given",

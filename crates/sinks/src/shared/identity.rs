@@ -41,9 +41,11 @@ impl Recorder {
     /// requests cannot be read.
     pub(super) fn accepted(self, version: u8) -> Option<Identity> {
         let startup = self.startup.filter(|_| self.rounds <= 1)?;
-        let wire::Framed::Frame(head) =
-            wire::Protocol::Cql.frame(&startup, wire::Side::Request, wire::limits::FRAME_BYTES_MAX_BEFORE_HANDSHAKE)
-        else {
+        let wire::Framed::Frame(head) = wire::Protocol::Cql.frame(
+            &startup,
+            wire::Side::Request,
+            wire::limits::FRAME_BYTES_MAX_BEFORE_HANDSHAKE,
+        ) else {
             return None;
         };
         let options = session::startup_options(&head, &startup)?;
@@ -118,7 +120,9 @@ impl Replay {
     pub(super) fn answered(&mut self, reply: &Head, frame: &[u8]) -> Next {
         let is_in_order = match reply.opcode {
             // The server asks for what was sent to it before, or it does not ask though it did then.
-            opcode::AUTHENTICATE => self.steps.last().is_some_and(|next| next.get(4) == Some(&opcode::AUTH_RESPONSE)),
+            opcode::AUTHENTICATE => {
+                self.steps.last().is_some_and(|next| next.get(4) == Some(&opcode::AUTH_RESPONSE))
+            }
             opcode::READY | opcode::AUTH_SUCCESS => {
                 self.steps.last().is_none_or(|next| next.get(4) == Some(&opcode::QUERY))
             }

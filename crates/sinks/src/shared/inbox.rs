@@ -136,7 +136,9 @@ impl Inbox {
         let deliveries = self.deliveries.borrow();
         let holds_chunk = match deliveries.back() {
             None => true,
-            Some(Delivery::Reply { piece, .. } | Delivery::Tail { piece, .. }) => piece.place().0.is_same(chunk),
+            Some(Delivery::Reply { piece, .. } | Delivery::Tail { piece, .. }) => {
+                piece.place().0.is_same(chunk)
+            }
             Some(_) => false,
         };
         if holds_chunk { Piece::new(chunk.pin(), range) } else { self.pool.keep(chunk, range) }

@@ -140,7 +140,11 @@ pub fn said<'f>(head: &Head, frame: &'f [u8]) -> Said<'f> {
     match head.opcode {
         opcode::RESULT if head.flags == 0 => {
             let kind = frame.get(HEADER_BYTES as usize..).and_then(|body| body.get(3));
-            if kind.is_some_and(|kind| TELLING.contains(kind)) { result_said(head, frame) } else { Said::Nothing }
+            if kind.is_some_and(|kind| TELLING.contains(kind)) {
+                result_said(head, frame)
+            } else {
+                Said::Nothing
+            }
         }
         opcode::RESULT => result_said(head, frame),
         opcode::ERROR => {
