@@ -22,11 +22,23 @@ struct Ends {
     to_client: Cell<usize>,
 }
 
-/// One end: gives `block` each time it is asked, and takes whatever is written.
+/// One end: gives its part of the handshake and then `block` each time it is asked, and takes whatever is written.
 struct End {
     ends: Rc<Ends>,
     is_client: bool,
     block: Vec<u8>,
+    then: Vec<u8>,
+}
+
+impl End {
+    fn new(ends: &Rc<Ends>, is_client: bool, depth: usize) -> Self {
+        let (handshake, then) = if is_client {
+            (vec![4, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0], block(4, 7, depth))
+        } else {
+            (vec![0x84, 0, 0, 0, 2, 0, 0, 0, 0], block(0x84, 8, depth))
+        };
+        Self { ends: Rc::clone(ends), is_client, block: handshake, then }
+    }
 }
 
 /// `depth` frames with the stream ids 0, 1, ..
@@ -42,7 +54,7 @@ fn block(version: u8, opcode: u8, depth: usize) -> Vec<u8> {
 
 impl End {
     fn is_due(&self) -> bool {
-        if self.is_client { self.ends.is_asked.get() } else { self.ends.to_server.get() >= self.block.len() }
+        if self.is_client { self.ends.is_asked.get() } else { self.ends.to_server.get() >= self.block.len().max(9) }
     }
 }
 
@@ -59,8 +71,12 @@ impl Stream for End {
         } else {
             self.ends.to_server.set(0);
         }
-        into[..self.block.len()].copy_from_slice(&self.block);
-        Poll::Ready(Ok(self.block.len()))
+        let count = self.block.len();
+        into[..count].copy_from_slice(&self.block);
+        if !self.then.is_empty() {
+            self.block = std::mem::take(&mut self.then);
+        }
+        Poll::Ready(Ok(count))
     }
     fn poll_write(&mut self, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let to = if self.is_client { &self.ends.to_client } else { &self.ends.to_server };
@@ -111,7 +127,7 @@ impl OneClient {
     #[must_use]
     pub fn new(depth: usize, transforms: &[&dyn Builder]) -> Self {
         let ends = Rc::new(Ends::default());
-        let server = End { ends: Rc::clone(&ends), is_client: false, block: block(0x84, 8, depth) };
+        let server = End::new(&ends, false, depth);
         let pool = Pool::new();
         let connector = Rc::new(Once(RefCell::new(Some(server))));
         let spawner = Rc::new(Nobody);
@@ -121,21 +137,26 @@ impl OneClient {
         let entries = entries.chain([("CassandraSinkSingle", "sink", &sink as &dyn Builder)]);
         let part = ChainPart::new("chain", &worker, entries, None);
         let rules = Rc::new(Rules { frame_bytes_max: 1 << 28, idle_timeout: None });
-        let client = End { ends: Rc::clone(&ends), is_client: true, block: block(4, 7, depth) };
+        let client = End::new(&ends, true, depth);
         let chain = part.client().expect("a chain");
         let client = Client::new(client, chain, rules, None, Tick(0));
         let mut one = Self { ends, client, depth, pool };
-        // The first round connects, and what it sends waits, pinned; the second makes what is kept.
-        one.round();
+        // The handshake, which waits for the connection; then what is kept is made.
+        one.exchange();
         one.round();
         one
     }
 
     /// Every request in flight is asked and answered once.
     pub fn round(&mut self) {
+        assert_eq!(self.exchange(), self.depth * FRAME_BYTES);
+    }
+
+    /// Asks, and says how many bytes came back.
+    fn exchange(&mut self) -> usize {
         self.ends.is_asked.set(true);
         let mut task = Context::from_waker(Waker::noop());
         assert!(self.client.poll(&mut Cx { task: &mut task, now: Tick(1) }).is_pending());
-        assert_eq!(self.ends.to_client.replace(0), self.depth * FRAME_BYTES);
+        self.ends.to_client.replace(0)
     }
 }

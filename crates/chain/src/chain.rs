@@ -7,7 +7,9 @@ use observe::ChainMetrics;
 use wire::{Protocol, Side};
 
 use crate::chunk::{Chunk, Pool};
-use crate::ledger::{IN_FLIGHT_MAX, Ledger, Stage, Ticket};
+use crate::framing::Framing;
+use crate::inlet::Inlet;
+use crate::ledger::{IN_FLIGHT_MAX, IdTable, Ledger, Stage, Ticket};
 use crate::message::{Answer, Batch, Message, Verdict, reply_message};
 use crate::stream::{Cx, Tick};
 use crate::transform::{Builder, Fault, Link, Need, Progress, Sink, Transform, Why, WorkerCx, WorkerPart};
@@ -118,8 +120,8 @@ impl ChainPart {
             return;
         };
         for message in batch.messages.iter() {
-            if let Some(entry) = batch.ledger.get(message.ticket) {
-                transform.latency.record_n(now.micros_since(entry.read_at), 1);
+            if let Some(age) = batch.ledger.age(message.ticket, now) {
+                transform.latency.record_n(age, 1);
             }
             if self.protocol.is_error(&message.head) {
                 transform.failed_requests.add(1);
@@ -173,11 +175,13 @@ pub trait Exit {
     /// # Errors
     /// A fault ends this client.
     fn deliver(&mut self, cx: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault>;
-    /// Takes more bytes of the large reply that ended the last batch.
+    /// True while it looks at each reply by itself.
+    fn looks(&self) -> bool;
+    /// Takes bytes that it does not look at: more of the large reply that ended the last batch, or whole replies.
     ///
     /// # Errors
     /// A fault ends this client.
-    fn deliver_tail(&mut self, cx: &mut Cx<'_, '_>, chunk: &Chunk, range: Range<usize>) -> Result<(), Fault>;
+    fn deliver_bytes(&mut self, cx: &mut Cx<'_, '_>, chunk: &Chunk, range: Range<usize>) -> Result<(), Fault>;
 }
 
 /// The chain of one client.
@@ -198,16 +202,16 @@ impl Chain {
         &self.part
     }
 
-    /// The requests in flight.
+    /// Requests in flight.
     #[must_use]
-    pub fn ledger(&self) -> &Ledger {
-        &self.ledger
+    pub fn in_flight(&self) -> usize {
+        self.ledger.len() + self.sink.plain_in_flight()
     }
 
     /// True when no more should be submitted for now.
     #[must_use]
     pub fn is_over_mark(&self) -> bool {
-        !self.answers.is_empty() || self.sink.is_over_mark() || self.ledger.len() >= IN_FLIGHT_MAX
+        !self.answers.is_empty() || self.sink.is_over_mark() || self.in_flight() >= IN_FLIGHT_MAX
     }
 
     /// How much of a request with this opcode somebody wants to see.
@@ -272,6 +276,37 @@ impl Chain {
         let layer = batch.layer;
         self.part.count_run(layer);
         self.sink.submit(cx, &mut batch).map_err(|fault| self.part.fault_at(layer, fault))
+    }
+
+    /// Sends the whole requests at the front of what was read, if nobody in this chain looks at any: they stand in no
+    /// ledger and make no list, only their ids are noted. Says how many bytes went.
+    ///
+    /// # Errors
+    /// What the sink said.
+    pub fn submit_plain(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        inlet: &Inlet,
+        frame_bytes_max: u32,
+    ) -> Result<usize, Fault> {
+        let Some((chunk, place)) = inlet.place().filter(|_| self.transforms.is_empty()) else { return Ok(0) };
+        let Some(awaited) = self.sink.plain(cx.now) else { return Ok(0) };
+        let ticket = Ticket::plain(cx.now);
+        let framing = Framing { protocol: self.part.protocol, side: Side::Request, frame_bytes_max };
+        let (bytes, count) = framing.whole(inlet.bytes(), |head| {
+            awaited.insert(head.id, ticket);
+            true
+        });
+        if count == 0 {
+            return Ok(0);
+        }
+        if let Some(metrics) = &self.part.metrics {
+            metrics.total.add(1);
+            metrics.requests_batch_size.record_n(count, 1);
+        }
+        self.part.count_run(0);
+        let sent = self.sink.submit_plain(cx, chunk, place.start..place.start + bytes);
+        sent.map_err(|fault| self.part.fault_at(0, fault)).map(|()| bytes)
     }
 
     /// Answers a request that no transform will see with an error. The caller discards its bytes.
@@ -391,6 +426,29 @@ impl Chain {
     }
 }
 
+/// Values of which neighbours are often the same.
+#[derive(Default)]
+struct Repeated {
+    value: u64,
+    times: u64,
+}
+
+impl Repeated {
+    fn note(&mut self, value: u64, each: impl FnOnce(u64, u64)) {
+        if value != self.value {
+            std::mem::take(self).end(each);
+            self.value = value;
+        }
+        self.times += 1;
+    }
+
+    fn end(self, each: impl FnOnce(u64, u64)) {
+        if self.times > 0 {
+            each(self.value, self.times);
+        }
+    }
+}
+
 /// The way up from a sink: the hooks above it, then the exit.
 pub struct Up<'u> {
     part: &'u ChainPart,
@@ -465,7 +523,52 @@ impl Up<'_> {
         if !self.tail.passes(range.len()) {
             return Ok(());
         }
-        self.exit.deliver_tail(cx, chunk, range)
+        self.exit.deliver_bytes(cx, chunk, range)
+    }
+
+    /// Sends up the whole replies at the front of what was read, if nobody looks at any. Stops in front of one that
+    /// answers nothing. Says how many bytes went.
+    ///
+    /// # Errors
+    /// What the exit said.
+    pub fn plain_replies(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        inlet: &Inlet,
+        awaited: &mut IdTable,
+    ) -> Result<usize, Fault> {
+        if !self.transforms.is_empty() || self.exit.looks() {
+            return Ok(0);
+        }
+        let Some((chunk, place)) = inlet.place() else { return Ok(0) };
+        let protocol = self.part.protocol;
+        let metrics = self.part.metrics.as_deref();
+        let framing = Framing { protocol, side: Side::Response, frame_bytes_max: u32::MAX };
+        let mut latencies = Repeated::default();
+        let (bytes, count) = framing.whole(inlet.bytes(), |head| {
+            if protocol.is_unsolicited(head) {
+                return true;
+            }
+            let Some(ticket) = awaited.take(head.id) else { return false };
+            if let Some(metrics) = metrics {
+                if let Some(age) = self.ledger.age(ticket, cx.now) {
+                    latencies.note(age, |age, times| metrics.record_plain(age, times));
+                }
+                if protocol.is_error(head) {
+                    metrics.count_plain_error();
+                }
+            }
+            self.ledger.close(ticket);
+            true
+        });
+        if let Some(metrics) = metrics.filter(|_| count > 0) {
+            latencies.end(|age, times| metrics.record_plain(age, times));
+            metrics.responses_batch_size.record_n(count, 1);
+        }
+        if bytes > 0 {
+            self.exit.deliver_bytes(cx, chunk, place.start..place.start + bytes)?;
+        }
+        Ok(bytes)
     }
 
     /// Answers a request with an error, in its server's stead. It waits while a large reply is half out.
@@ -548,10 +651,12 @@ impl Up<'_> {
             *self.tail = Tail::of(last);
         }
         for message in batch.messages.iter().filter(|message| message.verdict == Verdict::Pass) {
-            let ended = batch.ledger.close(message.ticket);
-            if let (Some(metrics), Some(entry)) = (&self.part.metrics, ended) {
-                metrics.latency.record_n(cx.now.micros_since(entry.read_at), 1);
+            if let Some(metrics) = &self.part.metrics
+                && let Some(age) = batch.ledger.age(message.ticket, cx.now)
+            {
+                metrics.latency.record_n(age, 1);
             }
+            batch.ledger.close(message.ticket);
         }
         Ok(())
     }

@@ -45,6 +45,23 @@ pub struct Framing {
 }
 
 impl Framing {
+    /// Walks the whole frames at the front of `bytes` until `each` says no. Says how many bytes and frames they are.
+    /// For messages that nobody looks at: nothing is remembered but what `each` remembers.
+    #[inline]
+    pub fn whole(&self, bytes: &[u8], mut each: impl FnMut(&Head) -> bool) -> (usize, u64) {
+        let (mut at, mut count) = (0, 0);
+        while let Some(left) = bytes.get(at..).filter(|left| !left.is_empty()) {
+            match self.protocol.frame(left, self.side, self.frame_bytes_max) {
+                Framed::Frame(head) if left.len() >= head.frame_bytes as usize && each(&head) => {
+                    at += head.frame_bytes as usize;
+                    count += 1;
+                }
+                _ => break,
+            }
+        }
+        (at, count)
+    }
+
     /// Cuts the inlet's bytes into `messages`, and says how many bytes those are and what follows.
     /// `need` is asked only about a frame larger than a chunk.
     pub fn cut(

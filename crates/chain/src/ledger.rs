@@ -23,6 +23,23 @@ pub struct Ticket {
 impl Ticket {
     /// The ticket of a message that answers no request.
     pub const NONE: Self = Self { index: u32::MAX, generation: 0 };
+
+    /// What the ledgers of requests that nobody looks at have in common: see [`Ticket::plain`].
+    const PLAIN: u32 = u32::MAX - 1;
+
+    /// The ticket of a request that nobody looks at: it stands in no ledger, and knows when it was read.
+    #[must_use]
+    pub fn plain(read_at: Tick) -> Self {
+        let [a, b, c, d, ..] = read_at.0.to_le_bytes();
+        Self { index: Self::PLAIN, generation: u32::from_le_bytes([a, b, c, d]) }
+    }
+
+    /// For the ticket of a request that nobody looked at: the microseconds since it was read.
+    fn plain_age(self, now: Tick) -> Option<u64> {
+        let [a, b, c, d, ..] = now.0.to_le_bytes();
+        let age = u32::from_le_bytes([a, b, c, d]).wrapping_sub(self.generation);
+        (self.index == Self::PLAIN).then_some(u64::from(age))
+    }
 }
 
 /// Where a request is.
@@ -116,6 +133,12 @@ impl Ledger {
         slot.entry.as_ref().filter(|_| slot.generation == ticket.generation)
     }
 
+    /// Microseconds since the request of a ticket was read, if it has not ended.
+    #[must_use]
+    pub fn age(&self, ticket: Ticket, now: Tick) -> Option<u64> {
+        ticket.plain_age(now).or_else(|| Some(now.micros_since(self.get(ticket)?.read_at)))
+    }
+
     /// As [`Ledger::get`], to change.
     pub fn get_mut(&mut self, ticket: Ticket) -> Option<&mut Entry> {
         let slot = self.slots.get_mut(ticket.index as usize)?;
@@ -179,6 +202,8 @@ pub struct IdTable {
     /// Requests whose id was already in flight, oldest first. Cassandra answers both, so both must be awaited.
     repeated: Vec<(u16, Ticket)>,
     len: usize,
+    /// Those among them that stand in no ledger.
+    plain: usize,
 }
 
 impl IdTable {
@@ -194,9 +219,18 @@ impl IdTable {
         self.len == 0
     }
 
+    /// Ids that await a reply to a request that nobody looked at.
+    #[must_use]
+    pub fn plain(&self) -> usize {
+        self.plain
+    }
+
     /// Awaits a reply with this id.
-    pub fn insert(&mut self, id: u16, ticket: Ticket) {
+    #[inline]
+    pub fn insert(&mut self, id: i32, ticket: Ticket) {
+        let id = on_wire(id);
         self.len += 1;
+        self.plain += usize::from(ticket.index == Ticket::PLAIN);
         let (page, place) = (id as usize / PAGE_IDS, id as usize % PAGE_IDS);
         if page >= self.pages.len() {
             self.pages.resize_with(page + 1, || None);
@@ -211,22 +245,34 @@ impl IdTable {
 
     /// The oldest request that awaits a reply with this id.
     #[must_use]
-    pub fn peek(&self, id: u16) -> Option<Ticket> {
+    pub fn peek(&self, id: i32) -> Option<Ticket> {
+        let id = on_wire(id);
         let page = self.pages.get(id as usize / PAGE_IDS)?.as_ref()?;
         page.get(id as usize % PAGE_IDS).copied().filter(|ticket| *ticket != Ticket::NONE)
     }
 
     /// The oldest request that awaits a reply with this id; it awaits it no longer.
-    pub fn take(&mut self, id: u16) -> Option<Ticket> {
+    #[inline]
+    pub fn take(&mut self, id: i32) -> Option<Ticket> {
+        let id = on_wire(id);
         let slot = self.pages.get_mut(id as usize / PAGE_IDS)?.as_mut()?.get_mut(id as usize % PAGE_IDS)?;
         if *slot == Ticket::NONE {
             return None;
         }
         self.len -= 1;
         let ticket = std::mem::replace(slot, Ticket::NONE);
-        if let Some(next) = self.repeated.iter().position(|(repeated, _)| *repeated == id) {
+        self.plain -= usize::from(ticket.index == Ticket::PLAIN);
+        if !self.repeated.is_empty()
+            && let Some(next) = self.repeated.iter().position(|(repeated, _)| *repeated == id)
+        {
             *slot = self.repeated.remove(next).1;
         }
         Some(ticket)
     }
+}
+
+/// The 16 bits a stream id has on the wire.
+fn on_wire(id: i32) -> u16 {
+    let [low, high, ..] = id.to_le_bytes();
+    u16::from_le_bytes([low, high])
 }

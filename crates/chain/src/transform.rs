@@ -22,6 +22,7 @@ use wire::Protocol;
 
 use crate::chain::Up;
 use crate::chunk::{Chunk, Pool};
+use crate::ledger::IdTable;
 use crate::message::Batch;
 use crate::stream::{Connector, Cx, Spawner, Tick};
 
@@ -126,6 +127,29 @@ pub trait Sink {
         _range: Range<usize>,
     ) -> Result<(), Fault> {
         Ok(())
+    }
+
+    /// What this sink awaits, by the clients' own ids, if it sends requests as they are and could send some now.
+    fn plain(&mut self, _now: Tick) -> Option<&mut IdTable> {
+        None
+    }
+
+    /// Takes whole requests that nobody looked at, which stand in [`Sink::plain`]'s table already.
+    ///
+    /// # Errors
+    /// A fault ends this client.
+    fn submit_plain(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        chunk: &Chunk,
+        range: Range<usize>,
+    ) -> Result<(), Fault> {
+        self.submit_tail(cx, chunk, range)
+    }
+
+    /// Requests that nobody looked at and whose replies are due.
+    fn plain_in_flight(&self) -> usize {
+        0
     }
 
     /// Moves what can be moved, and hands replies to `up`. A sink that talks to no server has nothing to move.

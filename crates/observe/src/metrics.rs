@@ -150,6 +150,23 @@ pub struct ChainMetrics {
     pub transforms: Vec<TransformMetrics>,
 }
 
+impl ChainMetrics {
+    /// Records replies of a chain that is nothing but a sink, all with this latency in microseconds.
+    pub fn record_plain(&self, latency: u64, times: u64) {
+        self.latency.record_n(latency, times);
+        if let Some(sink) = self.transforms.last() {
+            sink.latency.record_n(latency, times);
+        }
+    }
+
+    /// Counts an error reply of such a chain.
+    pub fn count_plain_error(&self) {
+        if let Some(sink) = self.transforms.last() {
+            sink.failed_requests.add(1);
+        }
+    }
+}
+
 /// What one worker counts for a transform.
 #[derive(Default)]
 pub struct TransformMetrics {

@@ -157,7 +157,7 @@ impl Sink for Single {
         let sent = batch.outgoing(
             |message, ledger| {
                 mark_sent(message.ticket(), ledger);
-                awaited.insert(stream_id(message.head().id), message.ticket());
+                awaited.insert(message.head().id, message.ticket());
             },
             |outgoing| match state {
                 State::Connected(stream) => outlet.send_outgoing(cx, stream, outgoing),
@@ -179,6 +179,20 @@ impl Sink for Single {
                 Ok(())
             }
         }
+    }
+
+    fn plain(&mut self, now: Tick) -> Option<&mut IdTable> {
+        if !matches!(self.state, State::Connected(_)) {
+            return None;
+        }
+        if self.awaited.is_empty() {
+            self.heard_at = now;
+        }
+        Some(&mut self.awaited)
+    }
+
+    fn plain_in_flight(&self) -> usize {
+        self.awaited.plain()
     }
 
     fn poll(&mut self, cx: &mut Cx<'_, '_>, up: &mut Up<'_>) -> Result<Progress, Fault> {
@@ -285,12 +299,17 @@ impl Single {
                 self.reply_rest -= here as u64;
                 self.inlet.consume(here);
             }
+            let bytes = up.plain_replies(cx, &self.inlet, &mut self.awaited)?;
+            self.inlet.consume(bytes);
+            if self.inlet.is_empty() {
+                return Ok(());
+            }
             let framing =
                 Framing { protocol: self.shared.protocol, side: Side::Response, frame_bytes_max: u32::MAX };
             let mut messages = up.list();
             let awaited = &self.awaited;
             let need = |head: &wire::Head| {
-                let ticket = awaited.peek(stream_id(head.id));
+                let ticket = awaited.peek(head.id);
                 ticket.map(|ticket| up.reply_need(ticket)).unwrap_or_default()
             };
             let (bytes, after) = framing.cut(&self.inlet, need, &mut messages);
@@ -315,7 +334,7 @@ impl Single {
                     return Ok(());
                 }
                 After::TooLarge(head) => {
-                    let ticket = self.awaited.take(stream_id(head.id)).unwrap_or(Ticket::NONE);
+                    let ticket = self.awaited.take(head.id).unwrap_or(Ticket::NONE);
                     up.refuse_large_reply(cx, ticket)?;
                     self.reply_rest = u64::from(head.frame_bytes);
                 }
@@ -334,7 +353,7 @@ impl Single {
                 continue;
             }
             let id = message.head().id;
-            match self.awaited.take(stream_id(id)) {
+            match self.awaited.take(id) {
                 Some(ticket) => message.set_ticket(ticket),
                 None => {
                     messages.truncate(index);
@@ -365,10 +384,4 @@ impl Surroundings {
 /// Without a port every attempt to connect would fail. The name is only looked at when it is resolved.
 fn has_port(address: &str) -> bool {
     address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
-}
-
-/// The 16 bits a stream id has on the wire.
-fn stream_id(id: i32) -> u16 {
-    let [low, high, ..] = id.to_le_bytes();
-    u16::from_le_bytes([low, high])
 }

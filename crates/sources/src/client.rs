@@ -196,7 +196,7 @@ impl<S: Stream> Client<S> {
 
     fn idle_deadline(&self) -> Option<Tick> {
         // What the server still owes is not the client's fault, unless the client does not take what is here.
-        let is_owed = !self.chain.ledger().is_empty() || self.replies.rest > 0;
+        let is_owed = self.chain.in_flight() > 0 || self.replies.rest > 0;
         let timeout = self.rules.idle_timeout.filter(|_| !is_owed || !self.outlet.is_empty())?;
         Some(self.moved_at.after(timeout))
     }
@@ -275,6 +275,13 @@ impl<S: Stream> Client<S> {
             if self.is_over_mark() {
                 self.has_uncut = true;
                 return Ok(None);
+            }
+            if self.replies.is_established {
+                let bytes = self.chain.submit_plain(cx, &self.inlet, self.rules.frame_bytes_max)?;
+                self.inlet.consume(bytes);
+                if self.inlet.is_empty() {
+                    return Ok(None);
+                }
             }
             let framing = Framing {
                 protocol: self.chain.part().protocol(),
@@ -405,7 +412,7 @@ impl<S: Stream> Client<S> {
         }
         // A request whose rest will never come needs no reply.
         let torn = usize::from(self.request_rest > 0 && !self.drops_rest);
-        let is_answered = self.chain.ledger().len() <= torn && self.replies.rest == 0 && !self.has_uncut;
+        let is_answered = self.chain.in_flight() <= torn && self.replies.rest == 0 && !self.has_uncut;
         let State::Ending { end, deadline } = &mut self.state else { return Ok(Turn::Moved) };
         if *deadline <= cx.now {
             return Ok(Turn::Ended(End::TimedOut));
@@ -451,7 +458,7 @@ impl<S: Stream> Client<S> {
         if let Some(error) = self.replies.gone.take() {
             return Turn::Ended(End::ClientFailed(error));
         }
-        let was_busy = !self.chain.ledger().is_empty() || self.replies.rest > 0;
+        let was_busy = self.chain.in_flight() > 0 || self.replies.rest > 0;
         let fault =
             fault.within("Failed to send and/or receive messages, the connection will now be closed.");
         let text = format!(
