@@ -17,6 +17,7 @@ const USAGE: &str = "cargo xtask <chore>
   tidy                     the rules of the house that no compiler checks
   fuzz TARGET SECONDS      one fuzz target; `fuzz all SECONDS` for each
   sim --seeds N | SEED     the simulator: many seeds, or one again
+  bench [--quick]          what the proxy costs beside HAProxy, Envoy and upstream, into docs/benchmarks
 ";
 
 fn main() -> ExitCode {
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::run(),
         ["fuzz", target, seconds] => fuzz::command(target, seconds),
         ["sim", options @ ..] => run::sim(options),
+        ["bench", options @ ..] => run::bench(options),
         _ => Err(USAGE.to_owned()),
     };
     match result {

@@ -1,0 +1,123 @@
+//! What the proxy promises to cost, and what the measured blocks say about it.
+
+use serde::Serialize;
+
+use crate::judge::{Goal, Interval, Verdict, geometric_mean, interval, verdict};
+use crate::results::{Figures, Measured};
+use crate::server::Kind;
+
+/// A promise, and whether it is kept.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Claim {
+    pub(crate) text: String,
+    pub(crate) goal: Goal,
+    pub(crate) unit: &'static str,
+    pub(crate) found: Interval,
+    pub(crate) verdict: Verdict,
+    pub(crate) blocks: usize,
+    /// Blocks at whose beginning the machine did other things.
+    pub(crate) not_quiet: usize,
+}
+
+fn claim(text: String, goal: Goal, values: &[f64], measured: &Measured) -> Option<Claim> {
+    let found = interval(values)?;
+    let (blocks, not_quiet) = (values.len(), measured.not_quiet());
+    Some(Claim { text, goal, unit: "", found, verdict: verdict(found, goal, blocks), blocks, not_quiet })
+}
+
+/// Every promise that these loads and arms say something about.
+pub(crate) fn claims(loads: &[Measured]) -> Vec<Claim> {
+    let mut claims = Vec::new();
+    claims.extend(mean_cpu(loads));
+    for load in loads.iter().filter(|load| load.load.server == Kind::Cheap) {
+        claims.extend(cpu(load));
+        claims.extend(throughput_of_haproxy(load));
+        claims.extend(added_latency(load));
+    }
+    for load in loads.iter().filter(|load| load.load.server == Kind::PerConnection) {
+        claims.extend(throughput_of_direct(load));
+    }
+    claims
+}
+
+fn cpu_ratios(load: &Measured, arm: &str) -> Option<Vec<f64>> {
+    let ratios = load.ratios(arm, &load.baseline()?, Figures::proxy_us);
+    (!ratios.is_empty()).then_some(ratios)
+}
+
+fn mean_cpu(loads: &[Measured]) -> Option<Claim> {
+    let cheap = loads.iter().filter(|load| load.load.server == Kind::Cheap);
+    let (loads, ratios): (Vec<&Measured>, Vec<Vec<f64>>) =
+        cheap.filter_map(|load| Some((load, cpu_ratios(load, "ours")?))).unzip();
+    let (goal, found) = (Goal::AtMost(0.90), geometric_mean(&ratios)?);
+    // A mean over a few loads is not the mean over the grid, but its text says over how many it is.
+    let blocks = ratios.iter().map(Vec::len).min().unwrap_or_default();
+    Some(Claim {
+        text: format!("ours: CPU a request / HAProxy, geometric mean over {} loads", ratios.len()),
+        goal,
+        unit: "",
+        found,
+        verdict: verdict(found, goal, blocks),
+        blocks,
+        not_quiet: loads.iter().map(|load| load.not_quiet()).sum(),
+    })
+}
+
+fn cpu(load: &Measured) -> Vec<Claim> {
+    let name = load.load.name;
+    let of = |arm: &str, goal: f64| {
+        let text = format!("{arm}: CPU a request / HAProxy, {name}");
+        claim(text, Goal::AtMost(goal), &cpu_ratios(load, arm)?, load)
+    };
+    let shared = (name == "64x1").then(|| of("ours-shared", 0.50)).flatten();
+    of("ours", 1.00).into_iter().chain(shared).collect()
+}
+
+fn throughput_of_haproxy(load: &Measured) -> Option<Claim> {
+    if load.load.rate.is_some() {
+        return None;
+    }
+    let ratios = load.ratios("ours", &load.baseline()?, Figures::throughput);
+    claim(format!("ours: throughput / HAProxy, {}", load.load.name), Goal::AtLeast(0.97), &ratios, load)
+}
+
+fn throughput_of_direct(load: &Measured) -> Option<Claim> {
+    let goal = if load.load.clients >= 400 { 1.00 } else { 0.90 };
+    let ratios = load.ratios("ours-shared", "direct", Figures::throughput);
+    claim(format!("ours-shared: throughput / direct, {}", load.load.name), Goal::AtLeast(goal), &ratios, load)
+}
+
+fn added_latency(load: &Measured) -> Option<Claim> {
+    load.load.rate?;
+    let added = load.pairs("ours", "direct", |figures| figures.p50_us, |ours, direct| ours - direct);
+    let found =
+        claim(format!("ours: added median latency, {}", load.load.name), Goal::AtMost(50.0), &added, load);
+    found.map(|claim| Claim { unit: " us", ..claim })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::claims;
+    use crate::judge::Verdict;
+    use crate::results::Load;
+    use crate::results::tests::{LOAD, measured};
+    use crate::server::Kind;
+
+    #[test]
+    fn every_promise_is_judged_where_its_arms_were_measured() {
+        let arms = [("direct", 0), ("haproxy-1", 10_000), ("ours", 8000), ("ours-shared", 6000)];
+        let loads = [
+            measured(LOAD, 9, &arms),
+            measured(Load { name: "4000/s", rate: Some(4000), ..LOAD }, 9, &arms),
+            measured(Load { name: "64x1 per connection", server: Kind::PerConnection, ..LOAD }, 9, &arms),
+        ];
+        let found = claims(&loads);
+        let verdict = |text: &str| found.iter().find(|claim| claim.text.contains(text)).unwrap().verdict;
+        assert_eq!(verdict("mean over 2 loads"), Verdict::Holds);
+        assert_eq!(verdict("ours: CPU a request / HAProxy, 64x1"), Verdict::Holds);
+        assert_eq!(verdict("ours-shared: CPU"), Verdict::Fails);
+        assert_eq!(verdict("throughput / direct"), Verdict::Holds);
+        assert_eq!(verdict("added median"), Verdict::Holds);
+        assert_eq!(claims(&[measured(LOAD, 9, &arms[..1])]).len(), 0);
+    }
+}
