@@ -12,6 +12,8 @@ mod load;
 mod measure;
 mod open_loop;
 mod options;
+mod page;
+mod page_report;
 mod peers;
 mod plot;
 mod report;
@@ -27,6 +29,8 @@ use options::Options;
 const USAGE: &str = "bench <part>
   run [--quick] [--only-loads L,..] [--arms A,..] [--blocks N] [--seconds S] [--warm-up S] [--out DIR]
                                     every arm under every load, and docs/benchmarks/grid.*
+  page [--rounds N] [--ops N] [--arms A,..] [--out DIR]
+                                    the original page again: cassandra-stress and Cassandra, docs/benchmarks/page.*
   server cheap|per-connection --port P
                                     an echo server
   load --port P --clients N [--deep D | --rate R] [--request-bytes B] [--reply-bytes B]
@@ -39,6 +43,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match &*words {
         ["run", options @ ..] => run::command(&Options::new(options)),
+        ["page", options @ ..] => page::command(&Options::new(options)),
         ["server", kind, options @ ..] => server::command(kind, &Options::new(options)),
         ["load", options @ ..] => load::command(&Options::new(options)),
         _ => Err(USAGE.to_owned()),

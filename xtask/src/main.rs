@@ -5,7 +5,6 @@
 mod demo;
 mod fuzz;
 mod run;
-mod stress;
 mod test;
 mod tidy;
 
