@@ -152,7 +152,9 @@ fn wait_until_it_listens(child: &mut Child, port: u16) -> Result<(), String> {
         let has_ended = !Path::new(&format!("/proc/{}/exe", child.id())).exists()
             || child.wait(Duration::from_millis(1)).is_ok();
         if has_ended || Instant::now() > deadline {
-            return Err(format!("it does not start: {}", child.lines().join(" / ")));
+            let lines = child.lines();
+            let last = lines.iter().rev().find(|line| !line.trim().is_empty());
+            return Err(format!("it does not start: {}", last.map_or("it says nothing", |line| line.trim())));
         }
         std::thread::sleep(Duration::from_millis(20));
     }

@@ -127,7 +127,7 @@ fn added_latency(load: &Measured, limit: f64) -> Option<Claim> {
 
 #[cfg(test)]
 mod tests {
-    use super::claims;
+    use super::{claims, page_claims};
     use crate::judge::Verdict;
     use crate::results::Load;
     use crate::results::tests::{LOAD, measured};
@@ -149,5 +149,18 @@ mod tests {
         assert_eq!(verdict("throughput / direct"), Verdict::Holds);
         assert_eq!(verdict("added median"), Verdict::Holds);
         assert_eq!(claims(&[measured(LOAD, 9, &arms[..1])]).len(), 0);
+    }
+
+    #[test]
+    fn the_page_has_promises_of_its_own() {
+        let arms = [("direct", 0), ("haproxy-1", 10_000), ("ours", 8000), ("ours-shared", 6000)];
+        let full = Load { name: "full speed", server: Kind::Cassandra, ..LOAD };
+        let third = Load { name: "a third", rate: Some(1000), ..full };
+        let found = page_claims(&[measured(full, 9, &arms), measured(third, 9, &arms)]);
+        let verdict = |text: &str| found.iter().find(|claim| claim.text.contains(text)).unwrap().verdict;
+        assert_eq!(verdict("ours: op/s / HAProxy"), Verdict::Holds);
+        assert_eq!(verdict("ours-shared: op/s / direct"), Verdict::Holds);
+        assert_eq!(verdict("added median latency, a third"), Verdict::Holds);
+        assert_eq!(page_claims(&[measured(full, 9, &arms[..1])]).len(), 0);
     }
 }

@@ -31,15 +31,16 @@ const STYLE: &str = "<style>\
     .one{stroke:#9198a1}.other{stroke:#9ea7b0;fill:#9ea7b0}.ours{stroke:#4493f8;fill:#4493f8}.page{fill:#0d1117}}\
     </style>";
 
-/// The picture. A dashed line stands at 1.
+/// The picture, on an axis of powers of two. A dashed line stands at 1.
 pub(crate) fn draw(title: &str, axis: &str, groups: &[Group]) -> String {
     let groups: Vec<&Group> = groups.iter().filter(|group| !group.dots.is_empty()).collect();
     let rows: usize = groups.iter().map(|group| group.dots.len()).sum();
     let height = TOP + rows as f64 * ROW + groups.len() as f64 * GROUP_GAP + BOTTOM;
-    let highest = groups.iter().flat_map(|group| &group.dots).map(|dot| dot.at.high).fold(1.0, f64::max);
-    let step = step_of(highest);
-    let end = (highest / step).ceil() * step;
-    let x = |value: f64| LEFT + value / end * (WIDTH - LEFT - RIGHT);
+    let (first, last) = powers(&groups);
+    let x = |value: f64| {
+        let part = (value.max(f64::MIN_POSITIVE).log2() - f64::from(first)) / f64::from(last - first);
+        LEFT + part.clamp(0.0, 1.0) * (WIDTH - LEFT - RIGHT)
+    };
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.0}\" role=\"img\" \
          aria-label=\"{0}\">{STYLE}<rect class=\"page\" width=\"100%\" height=\"100%\"/>\n\
@@ -47,10 +48,10 @@ pub(crate) fn draw(title: &str, axis: &str, groups: &[Group]) -> String {
         escape(title),
         escape(axis)
     );
-    for mark in 0..=(end / step).round() as u32 {
-        let value = f64::from(mark) * step;
+    for power in first..=last {
+        let value = f64::from(power).exp2();
         svg += &line("grid", x(value), (TOP, height - BOTTOM));
-        svg += &text("quiet", (x(value), height - BOTTOM + 18.0), "middle", &format!("{value:.2}"));
+        svg += &text("quiet", (x(value), height - BOTTOM + 18.0), "middle", &tick(value));
     }
     svg += &line("one", x(1.0), (TOP, height - BOTTOM));
     let mut y = TOP;
@@ -89,10 +90,18 @@ fn text(class: &str, (x, y): (f64, f64), anchor: &str, text: &str) -> String {
     format!("<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{text}</text>\n")
 }
 
-/// Between two marks of the axis: at most ten of them.
-fn step_of(highest: f64) -> f64 {
-    let steps = [0.1, 0.2, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0];
-    steps.into_iter().find(|step| highest / step <= 10.0).unwrap_or(100.0)
+/// The powers of two between which everything lies, 1/2 and 2 at least. Ratios need such an axis: twice as much and
+/// half as much are as far from 1, and what costs ten times as much does not press all others into one place.
+fn powers(groups: &[&Group]) -> (i32, i32) {
+    let dots = || groups.iter().flat_map(|group| &group.dots);
+    let is_shown = |value: &f64| *value > 0.0 && value.is_finite();
+    let lowest = dots().map(|dot| dot.at.low).filter(is_shown).fold(0.5, f64::min);
+    let highest = dots().map(|dot| dot.at.high).filter(is_shown).fold(2.0, f64::max);
+    (lowest.log2().floor() as i32, highest.log2().ceil() as i32)
+}
+
+fn tick(value: f64) -> String {
+    if value < 1.0 { format!("1/{:.0}", 1.0 / value) } else { format!("{value:.0}") }
 }
 
 fn escape(text: &str) -> String {
@@ -101,7 +110,7 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Dot, Group, draw, step_of};
+    use super::{Dot, Group, draw, powers, tick};
     use crate::judge::Interval;
 
     #[test]
@@ -119,8 +128,14 @@ mod tests {
     }
 
     #[test]
-    fn an_axis_has_few_marks() {
-        assert!((step_of(1.0) - 0.1).abs() < 1e-9);
-        assert!((step_of(3.3) - 0.5).abs() < 1e-9);
+    fn an_axis_goes_in_powers_of_two_around_1() {
+        let at = |low, high| {
+            let dots = vec![Dot { label: String::new(), at: Interval { median: 1.0, low, high } }];
+            powers(&[&Group { label: String::new(), dots }])
+        };
+        assert_eq!(at(0.9, 1.1), (-1, 1));
+        assert_eq!(at(0.03, 24.0), (-6, 5));
+        assert_eq!(at(0.0, f64::INFINITY), (-1, 1));
+        assert_eq!((tick(0.25), tick(8.0)), ("1/4".to_owned(), "8".to_owned()));
     }
 }
