@@ -3,10 +3,9 @@
 
 use std::time::Instant;
 
-use testkit::{Authenticator, Cassandra, Proxy};
+use testkit::{Authenticator, COUNTED_THREADS, Cassandra, Proxy, Stress, Summary, UNCOUNTED_THREADS};
 
 use crate::run::build_proxy;
-use crate::stress::{self, COUNTED_THREADS, Summary, UNCOUNTED_THREADS};
 
 /// Rows of one counted run.
 const ROWS: u64 = 100_000;
@@ -20,7 +19,7 @@ pub(crate) fn run() -> Result<(), String> {
     let cassandra = Cassandra::start(Authenticator::AllowAll).map_err(|missing| missing.to_string())?;
     let proxy = Proxy::passthrough(cassandra.port);
     say(&format!("warming up: {ROWS} writes that do not count"));
-    stress::run("write", (10 * ROWS + 1, 11 * ROWS), UNCOUNTED_THREADS, cassandra.port)?;
+    Stress::new("write", (10 * ROWS + 1, 11 * ROWS), UNCOUNTED_THREADS, cassandra.port).run()?;
 
     // Rows 1 to 200,000 are written direct, 200,001 to 400,000 through the proxy.
     let mut direct = Vec::new();
@@ -32,7 +31,7 @@ pub(crate) fn run() -> Result<(), String> {
             if is_proxied { ("through the proxy", proxy.port) } else { ("direct", cassandra.port) };
         say(&format!("writing rows {} to {} {name}", keys.0, keys.1));
         let before = proxy.cpu_ns();
-        let summary = stress::run("write", keys, COUNTED_THREADS, port)?;
+        let summary = Stress::new("write", keys, COUNTED_THREADS, port).run()?;
         if is_proxied {
             cpu_ns += proxy.cpu_ns() - before;
             proxied.push(summary);
@@ -42,13 +41,13 @@ pub(crate) fn run() -> Result<(), String> {
     }
     let memory = (proxy.memory("VmRSS"), proxy.memory("RssAnon"));
     say("reading every row that was written direct through the proxy");
-    stress::run("read", (1, 2 * ROWS), UNCOUNTED_THREADS, proxy.port)?;
+    Stress::new("read", (1, 2 * ROWS), UNCOUNTED_THREADS, proxy.port).run()?;
     say("reading every row that was written through the proxy direct");
-    stress::run("read", (2 * ROWS + 1, 4 * ROWS), UNCOUNTED_THREADS, cassandra.port)?;
+    Stress::new("read", (2 * ROWS + 1, 4 * ROWS), UNCOUNTED_THREADS, cassandra.port).run()?;
     proxy.stop()?;
     drop(cassandra);
     say("done: no errors, every row is there");
-    print_table(&stress::mean(&direct), &stress::mean(&proxied));
+    print_table(&testkit::mean(&direct), &testkit::mean(&proxied));
     println!(
         "\nproxy: {:.1} MiB resident ({:.1} MiB anonymous), {:.1} us of CPU an operation",
         memory.0 as f64 / 1_048_576.0,

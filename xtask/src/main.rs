@@ -5,7 +5,6 @@
 mod demo;
 mod fuzz;
 mod run;
-mod stress;
 mod test;
 mod tidy;
 
@@ -17,6 +16,7 @@ const USAGE: &str = "cargo xtask <chore>
   tidy                     the rules of the house that no compiler checks
   fuzz TARGET SECONDS      one fuzz target; `fuzz all SECONDS` for each
   sim --seeds N | SEED     the simulator: many seeds, or one again
+  bench [--quick]          what the proxy costs beside HAProxy, Envoy and upstream, into docs/benchmarks
 ";
 
 fn main() -> ExitCode {
@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::run(),
         ["fuzz", target, seconds] => fuzz::command(target, seconds),
         ["sim", options @ ..] => run::sim(options),
+        ["bench", options @ ..] => run::bench(options),
         _ => Err(USAGE.to_owned()),
     };
     match result {

@@ -36,3 +36,11 @@ pub(crate) fn build_proxy() -> Result<(), String> {
 pub(crate) fn sim(options: &[&str]) -> Result<(), String> {
     run("cargo", &[&["run", "--quiet", "--profile", "sim", "--package", "sim", "--"], options].concat())
 }
+
+/// Runs a benchmark of the proxy as it ships: the grid, unless `page` is asked for.
+pub(crate) fn bench(options: &[&str]) -> Result<(), String> {
+    build_proxy()?;
+    let part: &[&str] = if options.first() == Some(&"page") { &[] } else { &["run"] };
+    let bench = ["run", "--quiet", "--release", "--package", "bench", "--"];
+    run("cargo", &[&bench, part, options].concat())
+}

@@ -126,11 +126,15 @@ fn write_configuration(folder: &Path, port: u16, authenticator: Authenticator) -
     fs::write(conf.join("logback.xml"), logback)
 }
 
+/// The jar whose name begins so.
+fn jar(jars: &Path, beginning: &str) -> Option<PathBuf> {
+    let mut files = fs::read_dir(jars).into_iter().flatten().flatten().map(|entry| entry.path());
+    files.find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(beginning)))
+}
+
 fn launch(jars: &Path, folder: &Path) -> Child {
     let mut command = Command::new("java");
-    let jamm = fs::read_dir(jars).into_iter().flatten().flatten().map(|entry| entry.path());
-    let jamm = jamm.into_iter().find(|path| path.to_string_lossy().contains("jamm-"));
-    if let Some(jamm) = jamm {
+    if let Some(jamm) = jar(jars, "jamm-") {
         command.arg(format!("-javaagent:{}", jamm.display()));
     }
     command.args(["-Xms1G", "-Xmx1G", "-XX:+UseG1GC", "-Xss512k", "-XX:+PerfDisableSharedMem"]);
@@ -156,9 +160,13 @@ fn launch(jars: &Path, folder: &Path) -> Child {
 /// # Errors
 /// What is missing on this machine.
 pub fn stress(arguments: &[&str], port: u16) -> Result<Command, Missing> {
-    let (_, folder) = cassandra()?;
+    let (jars, folder) = cassandra()?;
     // As its own script does, but without a shell in between: who kills the command must kill what it started.
-    let classes = ["conf", "lib/*", "tools/lib/*"].map(|part| folder.join(part).display().to_string());
+    let parts = ["conf", "lib/*", "tools/lib/*"].map(|part| folder.join(part));
+    // Its own HdrHistogram needs a class that a JDK 17 has no more; Cassandra brings a newer one.
+    let newer = jar(&jars, "HdrHistogram-");
+    let classes: Vec<String> =
+        newer.into_iter().chain(parts).map(|part| part.display().to_string()).collect();
     let mut command = Command::new("java");
     command.args([
         "-server",

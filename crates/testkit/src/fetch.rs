@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The version of Cassandra that is tested against.
-pub(crate) const CASSANDRA: &str = "5.0.6";
+pub const CASSANDRA: &str = "5.0.6";
 
 /// The version whose cassandra-stress is used.
 const STRESS: &str = "3.11.4";

@@ -11,9 +11,11 @@ mod guard;
 mod process;
 mod proxy;
 pub mod scripted;
+mod stress;
 
 pub use cassandra::{Authenticator, Cassandra, stress};
-pub use fetch::{Missing, servers_folder, workspace};
+pub use fetch::{CASSANDRA, Missing, servers_folder, workspace};
 pub use guard::Scratch;
 pub use process::{Child, free_port};
 pub use proxy::Proxy;
+pub use stress::{COUNTED_THREADS, Stress, Summary, UNCOUNTED_THREADS, mean};

@@ -1,0 +1,156 @@
+//! What the kernel says of a process and of the machine, and whether the machine is quiet.
+
+use std::fs;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use crate::flights::scramble;
+
+/// Counters at one moment; two of them make a figure.
+#[derive(Copy, Clone, Debug, Default)]
+pub(crate) struct Sample {
+    /// Time on the CPU of all threads of the process, from schedstat: exact, where ticks are not.
+    pub(crate) process_ns: u64,
+    pub(crate) process_switches: u64,
+    /// Time that the whole machine was not idle.
+    pub(crate) machine_ns: u64,
+    pub(crate) machine_switches: u64,
+}
+
+impl Sample {
+    /// Reads them; a process of none has used nothing.
+    pub(crate) fn take(process: Option<u32>) -> Self {
+        let (machine_ns, machine_switches) = machine();
+        let (process_ns, process_switches) = process.map_or((0, 0), threads);
+        Self { process_ns, process_switches, machine_ns, machine_switches }
+    }
+
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self {
+            process_ns: self.process_ns.saturating_sub(before.process_ns),
+            process_switches: self.process_switches.saturating_sub(before.process_switches),
+            machine_ns: self.machine_ns.saturating_sub(before.machine_ns),
+            machine_switches: self.machine_switches.saturating_sub(before.machine_switches),
+        }
+    }
+}
+
+fn number(text: &str) -> Option<u64> {
+    text.split_whitespace().next()?.parse().ok()
+}
+
+/// The number in the line of a file that begins so.
+fn line_number(text: &str, label: &str) -> Option<u64> {
+    number(text.lines().find_map(|line| line.strip_prefix(label))?)
+}
+
+fn threads(process: u32) -> (u64, u64) {
+    let tasks = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    tasks.fold((0, 0), |(time, switches), task| {
+        let read = |name: &str| fs::read_to_string(task.path().join(name)).unwrap_or_default();
+        let status = read("status");
+        let of = |label| line_number(&status, label).unwrap_or_default();
+        let switched = of("voluntary_ctxt_switches:") + of("nonvoluntary_ctxt_switches:");
+        (time + number(&read("schedstat")).unwrap_or_default(), switches + switched)
+    })
+}
+
+/// Of `/proc/stat`: user, nice, system, interrupts and stolen time (the kernel shows ticks of 10 ms), and switches.
+fn machine() -> (u64, u64) {
+    const TICK_NS: u64 = 10_000_000;
+    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let first = text.lines().next().unwrap_or_default();
+    let ticks: Vec<u64> = first.split_whitespace().skip(1).filter_map(|word| word.parse().ok()).collect();
+    let busy: u64 = [0, 1, 2, 5, 6, 7].iter().filter_map(|place| ticks.get(*place)).sum();
+    (busy * TICK_NS, line_number(&text, "ctxt").unwrap_or_default())
+}
+
+/// Memory of a process, bytes: anonymous, and all that is resident.
+pub(crate) fn memory(process: u32) -> (u64, u64) {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let of = |label| line_number(&status, label).unwrap_or_default() * 1024;
+    (of("RssAnon:"), of("VmRSS:"))
+}
+
+/// How far the calibrator may be from its best.
+const SLOWER_MAX: f64 = 0.03;
+
+/// How much of the idle gap before a block some task may have waited for a CPU.
+const PRESSURE_MAX: f64 = 0.05;
+
+/// The idle gap. The kernel's own average of the last 10 s would still be full of our block before.
+const GAP: Duration = Duration::from_millis(300);
+
+/// The calibrator spins for so long.
+const SPIN: Duration = Duration::from_millis(50);
+
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(700);
+
+/// Watches over the machine's quiet.
+#[derive(Default)]
+pub(crate) struct Quiet {
+    /// The most that the calibrator ever did in its time.
+    best: u64,
+}
+
+impl Quiet {
+    /// Waits until the machine is quiet. False when it was not in as many tries.
+    pub(crate) fn wait(&mut self, tries: u32) -> bool {
+        for attempt in 0..tries {
+            if attempt > 0 {
+                std::thread::sleep(PAUSE);
+            }
+            let before = waited();
+            std::thread::sleep(GAP);
+            let pressure = waited().saturating_sub(before) as f64 / GAP.as_micros() as f64;
+            let done = spin();
+            self.best = self.best.max(done);
+            if pressure < PRESSURE_MAX && done as f64 >= self.best as f64 * (1.0 - SLOWER_MAX) {
+                return true;
+            }
+        }
+        println!("machine not quiet");
+        false
+    }
+}
+
+/// Microseconds since the start of the machine in which some task waited for a CPU.
+fn waited() -> u64 {
+    let text = fs::read_to_string("/proc/pressure/cpu").unwrap_or_default();
+    let some = text.lines().find(|line| line.starts_with("some")).unwrap_or_default();
+    some.rsplit_once("total=").and_then(|(_, total)| total.parse().ok()).unwrap_or_default()
+}
+
+fn spin() -> u64 {
+    const STEPS: u64 = 1000;
+    let started = Instant::now();
+    let mut done = 0;
+    while started.elapsed() < SPIN {
+        for step in 0..STEPS {
+            black_box(scramble(black_box(step)));
+        }
+        done += 1;
+    }
+    done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Sample, line_number, memory};
+
+    #[test]
+    fn counters_of_this_process_grow() {
+        let before = Sample::take(Some(std::process::id()));
+        super::spin();
+        let used = Sample::take(Some(std::process::id())).since(before);
+        assert!(used.process_ns > 1_000_000, "{used:?}");
+        assert!(memory(std::process::id()).0 > 0);
+    }
+
+    #[test]
+    fn a_line_is_found_by_its_label() {
+        assert_eq!(line_number("a: 1\nVmRSS:   2345 kB\n", "VmRSS:"), Some(2345));
+        assert_eq!(line_number("a: 1\n", "VmRSS:"), None);
+    }
+}
