@@ -52,6 +52,21 @@ pub fn result_nonce(body: &[u8]) -> Option<u64> {
     (result(nonce, body.len() - 8) == body).then_some(nonce)
 }
 
+/// The body of a RESULT without rows, whose other bytes are those of `result`.
+pub fn void(nonce: u64, padding: usize) -> Vec<u8> {
+    [&[0, 0, 0, 1], &*result(nonce, padding)].concat()
+}
+
+/// The nonce of such a RESULT.
+pub fn void_nonce(body: &[u8]) -> Option<u64> {
+    result_nonce(body.strip_prefix(&[0, 0, 0, 1])?)
+}
+
+/// The body of an ERROR.
+pub fn error(code: i32, text: &str) -> Vec<u8> {
+    [&code.to_be_bytes()[..], &(text.len() as u16).to_be_bytes(), text.as_bytes()].concat()
+}
+
 /// The text of an ERROR.
 pub fn error_text(body: &[u8]) -> String {
     String::from_utf8_lossy(body.get(6..).unwrap_or_default()).into_owned()

@@ -6,14 +6,22 @@ mod frames;
 mod peers;
 mod pipe;
 mod random;
+mod sharing;
 mod world;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use peers::{Book, Fault};
+use peers::FAULTS;
+use sharing::EVENTS;
 use world::World;
+
+/// Seeds after which everything that can happen must have happened.
+const ENOUGH_SEEDS: u64 = 10_000;
+
+/// How often something happened, by its name.
+type Counts = BTreeMap<String, u64>;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -30,29 +38,33 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let Some((replies, faults)) = run_all(from, count) else { return ExitCode::FAILURE };
-    println!("{count} seeds clean, {replies} replies checked");
-    for (fault, times) in faults {
-        println!("  {fault:?}: {times}");
+    let Some(counts) = run_all(from, count) else { return ExitCode::FAILURE };
+    println!("{count} seeds clean");
+    for (name, times) in &counts {
+        println!("  {name}: {times}");
+    }
+    let names = FAULTS.iter().map(|fault| format!("{fault:?}"));
+    let names = names.chain(EVENTS.iter().map(|event| format!("Shared{event:?}")));
+    let never: Vec<String> = names.filter(|name| !counts.contains_key(name)).collect();
+    if count >= ENOUGH_SEEDS && !never.is_empty() {
+        println!("never happened: {}", never.join(", "));
+        return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
 }
 
-/// Runs the seeds on all cores. Returns the replies and the faults of all of them, or `None` when one was not clean.
-fn run_all(from: u64, count: u64) -> Option<(u64, BTreeMap<Fault, u64>)> {
+/// Runs the seeds on all cores. Returns what happened in all of them, or `None` when one was not clean.
+fn run_all(from: u64, count: u64) -> Option<Counts> {
     let (next, has_failed) = (AtomicU64::new(0), AtomicBool::new(false));
     let run_some = || {
-        let (mut replies, mut faults) = (0, BTreeMap::new());
+        let mut counts = Counts::new();
         while !has_failed.load(Ordering::Relaxed) {
             let number = next.fetch_add(1, Ordering::Relaxed);
             if number >= count {
                 break;
             }
             match run_seed(from + number) {
-                Ok(book) => {
-                    replies += book.replies;
-                    add(&mut faults, book.faults);
-                }
+                Ok(more) => add(&mut counts, more),
                 Err(problem) => {
                     has_failed.store(true, Ordering::Relaxed);
                     let seed = from + number;
@@ -63,27 +75,35 @@ fn run_all(from: u64, count: u64) -> Option<(u64, BTreeMap<Fault, u64>)> {
                 println!("{number} seeds");
             }
         }
-        (replies, faults)
+        counts
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let outcomes: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..threads).map(|_| scope.spawn(run_some)).collect();
         threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
     });
-    let (mut replies, mut faults) = (0, BTreeMap::new());
-    for (some_replies, some_faults) in outcomes {
-        replies += some_replies;
-        add(&mut faults, some_faults);
-    }
-    (!has_failed.into_inner()).then_some((replies, faults))
+    let mut counts = Counts::new();
+    outcomes.into_iter().for_each(|more| add(&mut counts, more));
+    (!has_failed.into_inner()).then_some(counts)
 }
 
-fn run_seed(seed: u64) -> Result<Book, String> {
-    std::panic::catch_unwind(|| World::new(seed).run()).unwrap_or_else(|_| Err("panicked".to_owned()))
+/// Even seeds: a connection per client. Odd ones: connections that clients share.
+fn run_seed(seed: u64) -> Result<Counts, String> {
+    let run = || {
+        if seed.is_multiple_of(2) {
+            let book = World::new(seed).run()?;
+            let faults = book.faults.into_iter().map(|(fault, times)| (format!("{fault:?}"), times));
+            Ok(faults.chain([("Replies".to_owned(), book.replies)]).collect())
+        } else {
+            let book = sharing::World::new(seed).run()?;
+            Ok(book.events.into_iter().map(|(event, times)| (format!("Shared{event:?}"), times)).collect())
+        }
+    };
+    std::panic::catch_unwind(run).unwrap_or_else(|_| Err("panicked".to_owned()))
 }
 
-fn add(faults: &mut BTreeMap<Fault, u64>, more: BTreeMap<Fault, u64>) {
-    for (fault, times) in more {
-        *faults.entry(fault).or_insert(0) += times;
+fn add(counts: &mut Counts, more: Counts) {
+    for (name, times) in more {
+        *counts.entry(name).or_insert(0) += times;
     }
 }

@@ -25,6 +25,22 @@ pub enum Fault {
     Drained,
 }
 
+/// All of them.
+pub const FAULTS: [Fault; 12] = [
+    Fault::ConnectRefused,
+    Fault::ConnectHangs,
+    Fault::ServerResets,
+    Fault::ServerEnds,
+    Fault::ServerTearsReply,
+    Fault::ServerAnswersUnknownId,
+    Fault::ServerSendsGarbage,
+    Fault::ClientResets,
+    Fault::ClientEndsItsSide,
+    Fault::ClientTearsRequest,
+    Fault::ClientSendsGarbage,
+    Fault::Drained,
+];
+
 /// What everybody knows of one run: what was asked, and what has become of it.
 #[derive(Default)]
 pub struct Book {

@@ -66,6 +66,13 @@ impl Inlet {
         self.chunk.as_ref().and_then(|chunk| chunk.bytes().get(self.start..self.end)).unwrap_or_default()
     }
 
+    /// Sees to it that nobody else holds the chunk. Copies what is in it if somebody does.
+    pub fn make_own(&mut self) {
+        if let Some(chunk) = self.chunk.as_ref().filter(|chunk| chunk.is_pinned()) {
+            self.move_to_front(chunk.bytes().len());
+        }
+    }
+
     /// Bytes of the chunk, to write into; `None` while somebody holds a pin on it.
     pub fn bytes_mut(&mut self, range: Range<usize>) -> Option<&mut [u8]> {
         self.chunk.as_mut()?.bytes_mut()?.get_mut(range)

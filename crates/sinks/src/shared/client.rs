@@ -65,6 +65,8 @@ pub(super) struct SharedSink {
     /// A request whose reply says in which keyspace the client is.
     moving: Option<Ticket>,
     waiting: VecDeque<Waiting>,
+    /// Bytes of a large request that are still to come. Until then the client must be read, whatever waits.
+    request_rest: u64,
     /// The connection whose large reply is half out.
     reply_tail: Option<(ConnectionId, u64)>,
 }
@@ -80,6 +82,7 @@ impl SharedSink {
             pool: None,
             moving: None,
             waiting: VecDeque::new(),
+            request_rest: 0,
             reply_tail: None,
         }
     }
@@ -121,7 +124,13 @@ impl SharedSink {
                 recorder.record(&leaving.head, leaving.outgoing.bytes());
                 Place::Own { work: Work::Write, may_move: false, binds: false }
             }
-            Session::Alone => Place::Own { work: Work::Write, may_move: false, binds: true },
+            Session::Alone => {
+                let work = match session::demand(&leaving.head, leaving.outgoing.bytes()) {
+                    Demand::Plain(work) | Demand::Prepare(work) => work,
+                    _ => Work::Write,
+                };
+                Place::Own { work, may_move: false, binds: true }
+            }
             Session::Accepted { identity, .. } => {
                 let version = identity.version;
                 self.place(&leaving, version)
@@ -139,6 +148,7 @@ impl SharedSink {
         if let Place::Own { may_move: true, .. } = place {
             self.moving = Some(leaving.ticket);
         }
+        self.request_rest = leaving.rest;
         connection.submit(now, &Request { leaving, work, prepares, need }, &self.inbox);
         true
     }
@@ -153,6 +163,9 @@ impl SharedSink {
 
     /// The client's own connection, opened if it has none, with room for a request.
     fn own(&mut self, now: Tick, binds: bool) -> Option<Rc<Connection>> {
+        let is_accepted = matches!(self.session, Session::Accepted { .. });
+        // One that is gone is replaced; unless it cannot be: then word of its end, which ends the client, is under way.
+        self.own.take_if(|own| is_accepted && !own.is_bound && !own.connection.is_usable());
         let own = self.own.get_or_insert_with(|| {
             let replay = match &self.session {
                 Session::Accepted { identity, keyspace } => Some(identity.replay(keyspace.as_deref())),
@@ -162,7 +175,7 @@ impl SharedSink {
             Own { connection, is_bound: false }
         });
         own.is_bound |= binds;
-        own.connection.has_room().then(|| Rc::clone(&own.connection))
+        (own.connection.is_usable() && own.connection.has_room()).then(|| Rc::clone(&own.connection))
     }
 
     /// Sends what waits, as far as there is room. True when something went.
@@ -288,7 +301,7 @@ impl SharedSink {
             }
             Delivery::Failed { ticket, kind, text } => {
                 if self.moving == Some(ticket) {
-                    self.moving = None;
+                    self.moving_failed(&text)?;
                 }
                 up.answer_error(cx, ticket, kind, &text)
             }
@@ -296,12 +309,32 @@ impl SharedSink {
         }
     }
 
+    /// Nobody knows in which keyspace the own connection is, or will be when a late reply comes: it is given up.
+    fn moving_failed(&mut self, text: &str) -> Result<(), Fault> {
+        self.moving = None;
+        match self.own.take() {
+            Some(own) if own.is_bound => {
+                self.own = Some(own);
+                Err(Fault::new(text))
+            }
+            Some(own) => {
+                own.connection.retire();
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
     /// A connection is gone that only this client used, or that owes it the rest of a reply.
-    fn broken(&mut self, fault: Fault, from: ConnectionId) -> Result<(), Fault> {
+    fn broken(&mut self, mut fault: Fault, from: ConnectionId) -> Result<(), Fault> {
         let is_torn = self.reply_tail.is_some_and(|(torn, _)| torn == from);
         let was_own = self.own.take_if(|own| own.connection.id == from);
         let must_end = match &self.session {
-            Session::Accepted { .. } => is_torn || was_own.is_some_and(|own| own.is_bound),
+            Session::Accepted { .. } => {
+                // Nothing was sent on this connection; on the shared ones there may be more of the client's.
+                fault.nothing_sent = false;
+                is_torn || was_own.is_some_and(|own| own.is_bound)
+            }
             Session::Beginning(_) | Session::Alone => was_own.is_some(),
         };
         if must_end { Err(fault) } else { Ok(()) }
@@ -332,6 +365,7 @@ impl Sink for SharedSink {
         // The client is not read while something waits, so the request that this belongs to has been sent.
         let own = self.own.as_ref().filter(|own| own.connection.is_usable());
         let own = own.ok_or_else(|| Fault::new("The other side of this connection closed the connection"))?;
+        self.request_rest = self.request_rest.saturating_sub(range.len() as u64);
         own.connection.submit_tail(chunk, range);
         Ok(())
     }
@@ -352,7 +386,7 @@ impl Sink for SharedSink {
 
     fn is_over_mark(&self) -> bool {
         let own = self.own.as_ref();
-        self.moving.is_some()
+        (self.moving.is_some() && self.request_rest == 0)
             || !self.waiting.is_empty()
             || own.is_some_and(|own| own.connection.is_usable() && !own.connection.has_room())
     }

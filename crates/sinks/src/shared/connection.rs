@@ -80,6 +80,14 @@ pub(super) struct Request<'r> {
     pub(super) need: Need,
 }
 
+/// A reply, or more of a large one, that goes to a client.
+struct Ready {
+    inbox: Rc<Inbox>,
+    range: Range<usize>,
+    /// With its client's id, its ticket, and the bytes still to come; `None` for the rest of a large one.
+    reply: Option<(Head, Ticket, u64)>,
+}
+
 /// A large reply that is half here.
 struct ReplyTail {
     rest: u64,
@@ -110,8 +118,8 @@ struct Inner {
     /// All bytes of requests that were ever appended.
     appended_bytes: u64,
     reply_tail: ReplyTail,
-    /// What the replies of one cut answer; its memory is kept.
-    answered: Vec<Option<Pending>>,
+    /// Replies of the chunk that is being cut; its memory is kept.
+    ready: Vec<Ready>,
     /// The only client that may use it, who also gets its events.
     owner: Option<Rc<Inbox>>,
     /// Takes no new requests; ends when the last reply is here, or at the deadline.
@@ -150,7 +158,7 @@ impl Connection {
                 next_sequence: 0,
                 appended_bytes: 0,
                 reply_tail: ReplyTail { rest: 0, to: None },
-                answered: Vec::new(),
+                ready: Vec::new(),
                 owner,
                 retires: false,
                 retire_deadline: None,
@@ -275,6 +283,11 @@ fn client_id(head: &Head) -> i16 {
 }
 
 impl Inner {
+    /// True while some client waits for a reply, or for the rest of one.
+    fn is_awaited(&self) -> bool {
+        self.reply_tail.to.as_ref().is_some_and(|to| !to.is_closed()) || self.slots.is_awaited()
+    }
+
     fn has_room(&self) -> bool {
         self.slots.has_room() && self.queued_bytes() <= QUEUED_BYTES_MAX
     }
@@ -303,9 +316,9 @@ impl Inner {
         self.appended_bytes - self.queued_bytes() as u64
     }
 
-    /// Says to each of these clients that its request will not be answered.
-    fn fail(&self, orphaned: Vec<Orphaned>, text: &str, now: Tick) {
-        let unsent_from = self.unsent_from();
+    /// Says to each of these clients that its request will not be answered. No byte from `unsent_from` on has left,
+    /// or ever will.
+    fn fail(orphaned: Vec<Orphaned>, unsent_from: u64, text: &str, now: Tick) {
         let unsent: Rc<str> = format!("{text}; the request was not sent").into();
         let unknown: Rc<str> = format!("{text}; the request may have been executed").into();
         for Orphaned { inbox, ticket, work, first_byte, .. } in orphaned {
@@ -340,7 +353,7 @@ impl Task for ConnectionTask {
             turn.die(&fault, cx.now);
         }
         surroundings.spill.cut_off(cx.now);
-        let is_over = matches!(inner.state, State::Dead) || (inner.retires && inner.slots.used() == 0);
+        let is_over = matches!(inner.state, State::Dead) || (inner.retires && !inner.is_awaited());
         if is_over {
             inner.state = State::Dead;
             inner.outlet = Outlet::default();
@@ -506,18 +519,27 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Cuts what was read into replies, and gives each to who waits for it.
+    /// Cuts what was read into replies, and gives each to who waits for it: after all of them have their clients' ids,
+    /// since from the first pin on nobody may write into the chunk.
     fn cut(&mut self, now: Tick) -> Result<(), Fault> {
         loop {
-            self.pass_tail(now);
+            self.inner.inlet.make_own();
+            if self.pass_tail(now) {
+                return Ok(());
+            }
             let mut messages = self.surroundings.pool.take_list();
             let Inner { inlet, slots, .. } = &mut *self.inner;
             let framing =
                 Framing { protocol: Protocol::Cql, side: Side::Response, frame_bytes_max: u32::MAX };
             let need = |head: &Head| slots.get(head.id).map(|pending| pending.need).unwrap_or_default();
             let (bytes, after) = framing.cut(inlet, need, &mut messages);
-            let unknown = self.answer(&messages, now);
+            let unknown = messages.iter().find_map(|message| self.answer(message, now));
             self.surroundings.pool.give_list(messages);
+            if unknown.is_none() && after == After::More {
+                self.inner.inlet.consume(bytes);
+                continue;
+            }
+            self.deliver(now);
             self.inner.inlet.consume(bytes);
             if let Some(id) = unknown {
                 return Err(Fault::new(format!("the server answered stream id {id}, which awaits no reply")));
@@ -541,47 +563,61 @@ impl Turn<'_> {
         }
     }
 
-    /// Gives on what has come of the rest of a large reply.
-    fn pass_tail(&mut self, now: Tick) {
-        let Inner { inlet, reply_tail, .. } = &mut *self.inner;
-        let Some((chunk, place)) = inlet.place().filter(|_| reply_tail.rest > 0) else { return };
+    /// Gives on what has come of the rest of a large reply. True when that was all.
+    fn pass_tail(&mut self, now: Tick) -> bool {
+        let Inner { inlet, reply_tail, ready, .. } = &mut *self.inner;
+        let Some((_, place)) = inlet.place() else { return true };
         let here = place.len().min(usize::try_from(reply_tail.rest).unwrap_or(usize::MAX));
+        if here == 0 {
+            return false;
+        }
         reply_tail.rest -= here as u64;
-        if let Some(to) = &reply_tail.to {
-            let piece = to.piece(chunk, place.start..place.start + here);
-            to.put(Delivery::Tail { piece, from: self.id }, now);
+        let to =
+            if reply_tail.rest == 0 { reply_tail.to.take() } else { reply_tail.to.as_ref().map(Rc::clone) };
+        if let Some(inbox) = to.filter(|to| !to.is_closed()) {
+            ready.push(Ready { inbox, range: place.start..place.start + here, reply: None });
         }
-        if reply_tail.rest == 0 {
-            reply_tail.to = None;
+        let is_all = here == place.len();
+        if is_all {
+            self.deliver(now);
         }
-        inlet.consume(here);
+        self.inner.inlet.consume(here);
+        is_all
     }
 
-    /// Gives replies to who waits for them. The id of the first that answers nothing is the answer; it and what
-    /// follows it go nowhere.
-    fn answer(&mut self, messages: &[Message], now: Tick) -> Option<i32> {
-        let mut answered = std::mem::take(&mut self.inner.answered);
-        // First all are given their clients' ids, while nobody else holds the chunk.
-        let unknown = messages.iter().find_map(|message| {
-            if Protocol::Cql.is_unsolicited(message.head()) {
-                answered.push(None);
-                return None;
-            }
-            match self.recognise(message, now) {
-                Some(pending) => answered.push(Some(pending)),
-                None => return Some(message.head().id),
-            }
-            None
-        });
-        for (message, pending) in messages.iter().zip(answered.drain(..)) {
-            let (inbox, ticket, id) = match pending {
-                Some(pending) => (pending.inbox, pending.ticket, i32::from(pending.client_id)),
-                None => (self.inner.owner.as_ref().map(Rc::clone), Ticket::NONE, message.head().id),
-            };
-            self.deliver(inbox, ticket, message, id, now);
+    /// Finds who waits for a reply. The id of one that answers nothing is the answer.
+    fn answer(&mut self, message: &Message, now: Tick) -> Option<i32> {
+        let head = message.head();
+        let (inbox, ticket, id) = if Protocol::Cql.is_unsolicited(head) {
+            (self.inner.owner.as_ref().map(Rc::clone), Ticket::NONE, head.id)
+        } else {
+            let Some(pending) = self.recognise(message, now) else { return Some(head.id) };
+            (pending.inbox, pending.ticket, i32::from(pending.client_id))
+        };
+        let inbox = inbox.filter(|inbox| !inbox.is_closed());
+        if message.rest() > 0 {
+            self.inner.reply_tail.to = inbox.as_ref().map(Rc::clone);
         }
-        self.inner.answered = answered;
-        unknown
+        let reply = Some((Head { id, ..*head }, ticket, message.rest()));
+        if let Some(inbox) = inbox {
+            self.inner.ready.push(Ready { inbox, range: message.range(), reply });
+        }
+        None
+    }
+
+    /// Puts what is ready into the inboxes.
+    fn deliver(&mut self, now: Tick) {
+        let Inner { inlet, ready, .. } = &mut *self.inner;
+        let Some((chunk, _)) = inlet.place() else { return };
+        let from = self.id;
+        for Ready { inbox, range, reply } in ready.drain(..) {
+            let piece = inbox.piece(chunk, range);
+            let delivery = match reply {
+                Some((head, ticket, rest)) => Delivery::Reply { head, ticket, piece, rest, from },
+                None => Delivery::Tail { piece, from },
+            };
+            inbox.put(delivery, now);
+        }
     }
 
     /// Finds what a reply answers, gives it its client's id, and hears what it says of the connection.
@@ -605,23 +641,6 @@ impl Turn<'_> {
         Some(pending)
     }
 
-    fn deliver(
-        &mut self,
-        inbox: Option<Rc<Inbox>>,
-        ticket: Ticket,
-        message: &Message,
-        client_id: i32,
-        now: Tick,
-    ) {
-        let inbox = inbox.filter(|inbox| !inbox.is_closed());
-        if let (Some(inbox), Some((chunk, _))) = (&inbox, self.inner.inlet.place()) {
-            let piece = inbox.piece(chunk, message.range());
-            let head = Head { id: client_id, ..*message.head() };
-            inbox.put(Delivery::Reply { head, ticket, piece, rest: message.rest(), from: self.id }, now);
-        }
-        self.inner.reply_tail.to = inbox.filter(|_| message.rest() > 0);
-    }
-
     /// A shared connection must never have another keyspace than its clients think. If it has, it is of no more use,
     /// and what was sent after that request may have run in the wrong one.
     fn keyspace_changed(&mut self, sequence: u64, now: Tick) {
@@ -630,7 +649,8 @@ impl Turn<'_> {
         }
         self.inner.retires = true;
         let late = self.inner.slots.orphan_after(Some(sequence));
-        self.inner.fail(late, "the keyspace of the connection changed", now);
+        // What is queued still leaves: what it does there nobody is told.
+        Inner::fail(late, u64::MAX, "the keyspace of the connection changed", now);
     }
 
     /// The server answers nothing but this error from here on.
@@ -684,7 +704,7 @@ impl Turn<'_> {
         let owner = self.inner.owner.take();
         if owner.is_none() || self.inner.is_replayed {
             let pending = self.inner.slots.orphan_after(None);
-            self.inner.fail(pending, &fault.to_string(), now);
+            Inner::fail(pending, self.inner.unsent_from(), &fault.to_string(), now);
         }
         if let Some(owner) = owner {
             owner.put(broken(), now);

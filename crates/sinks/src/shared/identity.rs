@@ -16,6 +16,10 @@ pub(super) struct Key {
     pub(super) keyspace: Option<String>,
 }
 
+/// The stream id of replayed handshakes: none that a request could have, so that nothing of a handshake can be taken
+/// for a request's reply.
+const REPLAY_ID: i16 = i16::MAX;
+
 /// The handshake of a client while it goes on.
 #[derive(Default)]
 pub(super) struct Recorder {
@@ -85,7 +89,7 @@ impl Identity {
             keyspace.map(|keyspace| Zeroizing::new(session::use_keyspace(self.version, 0, keyspace))),
         ];
         let steps = steps.into_iter().flatten().map(|mut frame| {
-            session::set_id(&mut frame, 0);
+            session::set_id(&mut frame, REPLAY_ID);
             frame
         });
         let mut steps: Vec<_> = steps.collect();

@@ -7,6 +7,7 @@
 //!
 //! An orphan keeps its id: the server may still answer it, and that answer must not reach who has the id next.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use chain::{Need, Ticket};
@@ -16,6 +17,9 @@ use super::inbox::Inbox;
 
 /// Slots of a page; pages are made when first used.
 const PAGE_SLOTS: usize = 64;
+
+/// Ids that rest at least, as long as there may be another page.
+const FREE_MIN: usize = 256;
 
 /// Requests in flight on one shared connection. Drivers use up to 2,048 on one of theirs.
 pub(super) const SLOTS_MAX: usize = 2048;
@@ -76,7 +80,9 @@ struct Slot {
 #[derive(Default)]
 pub(super) struct Slots {
     pages: Vec<Vec<Slot>>,
-    free: Vec<u16>,
+    /// The id that was free longest is used next: a second reply to an id, which no server should send, is then met
+    /// while nobody has that id.
+    free: VecDeque<u16>,
     used: usize,
     orphans: usize,
 }
@@ -92,6 +98,12 @@ impl Slots {
         self.used
     }
 
+    /// True while some client still waits for a reply.
+    pub(super) fn is_awaited(&self) -> bool {
+        let mut pending = self.pages.iter().flatten().filter_map(|slot| slot.pending.as_ref());
+        pending.any(|pending| pending.inbox.as_ref().is_some_and(|inbox| !inbox.is_closed()))
+    }
+
     /// Those among them whose client waits no longer.
     pub(super) fn orphans(&self) -> usize {
         self.orphans
@@ -99,10 +111,10 @@ impl Slots {
 
     /// Gives a request a stream id. Ask [`Slots::has_room`] first.
     pub(super) fn take(&mut self, pending: Pending) -> SlotName {
-        if self.free.is_empty() {
+        while self.free.len() < FREE_MIN && self.pages.len() * PAGE_SLOTS < SLOTS_MAX {
             self.add_page();
         }
-        let index = self.free.pop().unwrap_or_default();
+        let index = self.free.pop_front().unwrap_or_default();
         self.used += 1;
         let Some(slot) = self.slot_mut(index) else { return SlotName { index, generation: 0 } };
         slot.pending = Some(pending);
@@ -112,8 +124,7 @@ impl Slots {
     fn add_page(&mut self) {
         let first = self.pages.len() * PAGE_SLOTS;
         self.pages.push((0..PAGE_SLOTS).map(|_| Slot::default()).collect());
-        // The lowest id is used first.
-        self.free.extend((first..first + PAGE_SLOTS).rev().filter_map(|index| u16::try_from(index).ok()));
+        self.free.extend((first..first + PAGE_SLOTS).filter_map(|index| u16::try_from(index).ok()));
     }
 
     fn slot_mut(&mut self, index: u16) -> Option<&mut Slot> {
@@ -134,7 +145,7 @@ impl Slots {
         slot.generation = slot.generation.wrapping_add(1);
         self.used -= 1;
         self.orphans -= usize::from(pending.inbox.is_none());
-        self.free.push(index);
+        self.free.push_back(index);
         Some(pending)
     }
 

@@ -38,7 +38,7 @@ pub enum Demand<'f> {
 /// The flags of requests that leave nothing behind (section 2.2).
 const HARMLESS: u8 = Flags::TRACING | Flags::CUSTOM_PAYLOAD;
 
-/// What a request asks of its connection. `frame` is all of it.
+/// What a request asks of its connection. `frame` may be cut short: the first word of a statement is enough.
 #[must_use]
 pub fn demand<'f>(head: &Head, frame: &'f [u8]) -> Demand<'f> {
     if head.flags & !HARMLESS != 0 {
@@ -64,9 +64,7 @@ pub fn demand<'f>(head: &Head, frame: &'f [u8]) -> Demand<'f> {
 /// What the statement of a QUERY or a PREPARE does.
 fn work(head: &Head, frame: &[u8]) -> Option<Work> {
     let (text, is_whole) = text(head, frame)?;
-    // A text that is cut off, or begins with a comment that does not end, is not one to be judged here.
-    let statement = first_statement(text, is_whole).filter(|_| is_whole)?;
-    Some(match statement {
+    Some(match first_statement(text, is_whole)? {
         Statement::Read => Work::Read,
         Statement::Write | Statement::Schema | Statement::Apply => Work::Write,
         Statement::Use => Work::Use,

@@ -1,0 +1,325 @@
+//! A simulated server: sessions, keyspaces and prepared statements, and the faults it commits.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bytes::{Buf as _, BytesMut};
+use chain::Tick;
+
+use super::{Book, Event, Nonce, opcode};
+use crate::frames::{self, Frame};
+use crate::pipe::Pipe;
+use crate::random::Random;
+
+/// How long a late reply takes: longer than the read timeout of the runs that have one.
+const LATE: Duration = Duration::from_millis(1500);
+
+/// Faults of one reply.
+const REPLY_FAULTS: [Event; 8] = [
+    Event::ReplyIsLate,
+    Event::ReplyIsMissing,
+    Event::ReplyComesTwice,
+    Event::ReplyToUnknownId,
+    Event::ReplyIsGarbage,
+    Event::ReplyIsProtocolError,
+    Event::KeyspaceChangesUnasked,
+    Event::ServerTearsReply,
+];
+
+/// Faults of a connection.
+const LINK_FAULTS: [Event; 3] = [Event::ServerResets, Event::ServerEnds, Event::ServerStopsReading];
+
+/// A keyspace that no client ever asks for.
+const UNASKED: u8 = 200;
+
+/// What all connections of the server have in common.
+pub struct Database {
+    pub prepared: BTreeSet<u8>,
+    pub has_auth: bool,
+    pub has_timeout: bool,
+    /// Once in so many replies or rounds something goes wrong; 0: never.
+    pub fault_every: usize,
+    pub padding_max: usize,
+}
+
+struct Pending {
+    due: Tick,
+    bytes: Vec<u8>,
+}
+
+/// The server's end of one connection.
+pub struct Link {
+    pub pipe: Pipe,
+    random: Random,
+    received: BytesMut,
+    unsent: BytesMut,
+    pending: Vec<Pending>,
+    user: Option<u8>,
+    keyspace: u8,
+    clients: BTreeSet<u8>,
+    is_registered: bool,
+    is_broken: bool,
+    has_moved_unasked: bool,
+    reads_again_at: Tick,
+    is_gone: bool,
+}
+
+impl Link {
+    pub fn new(pipe: Pipe, random: Random) -> Self {
+        Self {
+            pipe,
+            random,
+            received: BytesMut::new(),
+            unsent: BytesMut::new(),
+            pending: Vec::new(),
+            user: None,
+            keyspace: 0,
+            clients: BTreeSet::new(),
+            is_registered: false,
+            is_broken: false,
+            has_moved_unasked: false,
+            reads_again_at: Tick(0),
+            is_gone: false,
+        }
+    }
+
+    pub fn describe(&self) -> String {
+        format!(
+            "link of {:?} in {}: {} pending, {} B unsent, {} B of a request, gone {}, over {}",
+            self.user,
+            self.keyspace,
+            self.pending.len(),
+            self.unsent.len(),
+            self.received.len(),
+            self.is_gone,
+            self.pipe.is_over()
+        )
+    }
+
+    /// When it will do something by itself.
+    pub fn due(&self, now: Tick) -> Option<Tick> {
+        let dues = self.pending.iter().map(|pending| pending.due).chain([self.reads_again_at]);
+        dues.filter(|due| *due > now && !self.is_gone && !self.pipe.is_over()).min()
+    }
+
+    /// The process died: everything under way is lost.
+    pub fn crash(&mut self) {
+        if !self.is_gone {
+            self.pipe.peer_reset();
+            self.is_gone = true;
+        }
+    }
+
+    pub fn act(&mut self, now: Tick, database: &mut Database, book: &mut Book) -> Result<(), String> {
+        if self.is_gone || self.pipe.is_over() {
+            return Ok(());
+        }
+        if now >= self.reads_again_at {
+            self.pipe.peer_receive(&mut self.received);
+        }
+        while let Some(frame) = frames::take(&mut self.received) {
+            self.receive(now, &frame, database, book)?;
+        }
+        self.answer(now);
+        let count = self.pipe.peer_send(&self.unsent);
+        self.unsent.advance(count);
+        let misbehaves = database.fault_every > 0 && self.random.once_in(database.fault_every * 8);
+        if misbehaves && self.user.is_some() {
+            let fault = LINK_FAULTS[self.random.below(LINK_FAULTS.len())];
+            book.note_server_fault(fault);
+            match fault {
+                Event::ServerResets => self.crash(),
+                Event::ServerEnds => {
+                    self.pipe.peer_end();
+                    self.is_gone = true;
+                }
+                _ => self.reads_again_at = now.after(Duration::from_secs(3)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what is due, in any order.
+    fn answer(&mut self, now: Tick) {
+        while self.unsent.len() < 1 << 16 && !self.random.once_in(4) {
+            let due: Vec<usize> = (0..self.pending.len()).filter(|at| self.pending[*at].due <= now).collect();
+            let Some(at) = due.get(self.random.below(due.len())) else { return };
+            let pending = self.pending.swap_remove(*at);
+            self.unsent.extend(pending.bytes);
+            if self.is_registered && self.random.once_in(8) {
+                let event = frames::result(7, self.random.size(1000));
+                self.unsent.extend(frames::encode(0x84, -1, opcode::EVENT, &event));
+            }
+        }
+    }
+
+    fn reply(&mut self, due: Tick, id: i16, opcode: u8, body: &[u8]) {
+        self.pending.push(Pending { due, bytes: frames::encode(0x84, id, opcode, body) });
+    }
+
+    fn receive(
+        &mut self,
+        now: Tick,
+        frame: &Frame,
+        database: &mut Database,
+        book: &mut Book,
+    ) -> Result<(), String> {
+        if self.is_broken {
+            self.reply(now, frame.id, opcode::ERROR, &frames::error(0x000A, "still broken"));
+            return Ok(());
+        }
+        match frame.opcode {
+            opcode::STARTUP if self.user.is_none() => {
+                if database.has_auth {
+                    self.reply(now, frame.id, opcode::AUTHENTICATE, b"\0\x01x");
+                } else {
+                    self.user = Some(u8::MAX);
+                    self.reply(now, frame.id, opcode::READY, &[]);
+                }
+            }
+            opcode::AUTH_RESPONSE => {
+                self.user = frame.body.get(4).copied();
+                self.reply(now, frame.id, opcode::AUTH_SUCCESS, &[0xff; 4]);
+            }
+            _ if self.user.is_none() => return Err("a request before the handshake was done".to_owned()),
+            opcode::REGISTER => {
+                self.is_registered = true;
+                self.reply(now, frame.id, opcode::READY, &[]);
+            }
+            opcode::PREPARE => {
+                let statement = statement(&frame.body).ok_or("a torn PREPARE")?;
+                database.prepared.insert(statement);
+                let body = [&[0, 0, 0, 4, 0, 2, b'p', statement][..], &[0; 8]].concat();
+                self.reply_or_fail(now, frame.id, &body, database, book);
+            }
+            opcode::EXECUTE => self.execute(now, frame, database, book)?,
+            opcode::QUERY => self.query(now, frame, database, book)?,
+            other => return Err(format!("the server got opcode {other}")),
+        }
+        Ok(())
+    }
+
+    fn query(
+        &mut self,
+        now: Tick,
+        frame: &Frame,
+        database: &Database,
+        book: &mut Book,
+    ) -> Result<(), String> {
+        if let Some(keyspace) = used_keyspace(&frame.body) {
+            self.keyspace = keyspace;
+            book.note(Event::KeyspaceChanged);
+            self.reply_or_fail(now, frame.id, &set_keyspace(keyspace), database, book);
+            return Ok(());
+        }
+        let (nonce, _) = frames::query_nonce(&frame.body).ok_or("the server got a torn request")?;
+        self.run(nonce, database, book)?;
+        let body = frames::void(nonce, self.random.size(database.padding_max));
+        self.reply_or_fail(now, frame.id, &body, database, book);
+        Ok(())
+    }
+
+    fn execute(
+        &mut self,
+        now: Tick,
+        frame: &Frame,
+        database: &Database,
+        book: &mut Book,
+    ) -> Result<(), String> {
+        let [0, 2, b'p', statement, 0, 1, 0, nonce @ ..] = &*frame.body else {
+            return Err("the server got a torn EXECUTE".to_owned());
+        };
+        let nonce = u64::from_be_bytes(nonce.try_into().map_err(|_| "the server got a torn EXECUTE")?);
+        if !database.prepared.contains(statement) {
+            let error = [&*frames::error(0x2500, "prepare it again"), &[0, 2, b'p', *statement]].concat();
+            self.reply(now, frame.id, opcode::ERROR, &error);
+            return Ok(());
+        }
+        self.run(nonce, database, book)?;
+        self.reply_or_fail(now, frame.id, &frames::void(nonce, 10), database, book);
+        Ok(())
+    }
+
+    /// Everything that must be true of a request that runs here.
+    fn run(&mut self, packed: u64, database: &Database, book: &mut Book) -> Result<(), String> {
+        let nonce = Nonce::unpack(packed);
+        if database.has_auth && self.user != Some(nonce.user()) {
+            return Err(format!("{nonce:?} ran with the rights of user {:?}", self.user));
+        }
+        // Who was told of a keyspace that nobody asked for goes on in it.
+        let is_excused = self.has_moved_unasked || self.keyspace == UNASKED;
+        if nonce.keyspace != self.keyspace && !is_excused {
+            return Err(format!("{nonce:?} ran in keyspace {}", self.keyspace));
+        }
+        if !book.ran.insert(packed) {
+            return Err(format!("{nonce:?} ran twice"));
+        }
+        if self.clients.insert(nonce.client) && self.clients.len() == 2 {
+            book.note(Event::ConnectionShared);
+        }
+        Ok(())
+    }
+
+    /// Answers, or does what no server should.
+    fn reply_or_fail(&mut self, now: Tick, id: i16, body: &[u8], database: &Database, book: &mut Book) {
+        if database.fault_every == 0 || !self.random.once_in(database.fault_every) {
+            self.reply(now, id, opcode::RESULT, body);
+            return;
+        }
+        let fault = REPLY_FAULTS[self.random.below(REPLY_FAULTS.len())];
+        let is_move = body.starts_with(&[0, 0, 0, 3]);
+        let needs_timeout = matches!(fault, Event::ReplyIsLate | Event::ReplyIsMissing);
+        if needs_timeout && !database.has_timeout || fault == Event::KeyspaceChangesUnasked && is_move {
+            self.reply(now, id, opcode::RESULT, body);
+            return;
+        }
+        book.note_server_fault(fault);
+        match fault {
+            Event::ReplyIsLate => self.reply(now.after(LATE), id, opcode::RESULT, body),
+            Event::ReplyIsMissing => {}
+            Event::ReplyComesTwice => {
+                let frame = frames::encode(0x84, id, opcode::RESULT, body);
+                self.pending.push(Pending { due: now, bytes: [&*frame, &frame].concat() });
+            }
+            Event::ReplyToUnknownId => self.reply(now, 31_999, opcode::RESULT, body),
+            Event::ReplyIsGarbage => self.unsent.extend([0x13; 20]),
+            Event::ReplyIsProtocolError => {
+                self.is_broken = true;
+                self.reply(now, id, opcode::ERROR, &frames::error(0x000A, "broken"));
+            }
+            Event::KeyspaceChangesUnasked => {
+                self.has_moved_unasked = true;
+                self.keyspace = UNASKED;
+                self.reply(now, id, opcode::RESULT, &set_keyspace(UNASKED));
+            }
+            _ => {
+                let frame = frames::encode(0x84, id, opcode::RESULT, body);
+                self.unsent.extend(&frame[..1 + self.random.below(frame.len() - 1)]);
+                let sent = self.pipe.peer_send(&self.unsent);
+                self.unsent.advance(sent);
+                self.pipe.peer_end();
+                self.is_gone = true;
+            }
+        }
+    }
+}
+
+/// The keyspace `k7` is number 7.
+fn used_keyspace(body: &[u8]) -> Option<u8> {
+    let text = String::from_utf8_lossy(body.get(4..body.len().checked_sub(3)?)?).to_uppercase();
+    let at = text.find("USE ")?;
+    let is_leading = text.starts_with("USE ") || text.starts_with("/*") || text.starts_with(' ');
+    let name = text.get(at + 4..).filter(|_| is_leading)?.trim_matches('"');
+    name.strip_prefix('K')?.parse().ok()
+}
+
+fn set_keyspace(keyspace: u8) -> Vec<u8> {
+    let name = format!("k{keyspace}");
+    [&[0, 0, 0, 3], &(name.len() as u16).to_be_bytes()[..], name.as_bytes()].concat()
+}
+
+/// The number of the statement that a PREPARE prepares: `SELECT p7` or `INSERT p7`.
+fn statement(body: &[u8]) -> Option<u8> {
+    let text = std::str::from_utf8(body.get(4..)?).ok()?;
+    text.split_once(" p")?.1.parse().ok()
+}
