@@ -17,8 +17,9 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod transform;
+mod up;
 
-pub use chain::{Chain, ChainPart, Exit, Named, Up};
+pub use chain::{Chain, ChainPart, Exit, Named};
 pub use chunk::{CHUNK_BYTES, Chunk, Piece, Pool};
 pub use framing::{After, Framing};
 pub use inlet::{Filled, Inlet};
@@ -29,3 +30,4 @@ pub use stream::{Connecting, Connector, Cx, Spawner, Stream, Task, Tick};
 pub use transform::{
     Builder, Fault, Link, Need, Progress, Sink, Transform, WHOLE_BYTES_MAX, Why, WorkerCx, WorkerPart,
 };
+pub use up::Up;

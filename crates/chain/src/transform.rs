@@ -20,11 +20,11 @@ use std::rc::Rc;
 
 use wire::Protocol;
 
-use crate::chain::Up;
 use crate::chunk::{Chunk, Pool};
 use crate::ledger::IdTable;
 use crate::message::Batch;
 use crate::stream::{Connector, Cx, Spawner, Tick};
+use crate::up::Up;
 
 /// How much of a message a transform looks at.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]

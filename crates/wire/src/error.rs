@@ -11,6 +11,8 @@ pub struct Malformed {
     pub at: u32,
     /// The stream id, as far as it is known; else 0.
     pub id: i32,
+    /// The protocol version of the sender, if it is known and spoken here.
+    pub version: Option<u8>,
 }
 
 /// What can be wrong.

@@ -26,7 +26,7 @@ impl<'b> Reader<'b> {
     /// An error at the current place.
     #[must_use]
     pub fn malformed(&self, reason: Reason) -> Malformed {
-        Malformed { reason, at: self.at, id: 0 }
+        Malformed { reason, at: self.at, id: 0, version: None }
     }
 
     /// The next `count` bytes.

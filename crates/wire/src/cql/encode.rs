@@ -4,7 +4,7 @@ use crate::cql::opcode;
 use crate::error::{Malformed, Reason};
 use crate::protocol::{ErrorKind, Head};
 
-/// The version of replies to clients whose own version is not spoken.
+/// The version of replies to clients whose own version is not known, or not spoken here.
 const FALLBACK_VERSION: u8 = 4;
 
 /// Consistency ONE (section 3), for the timeouts that are made here.
@@ -20,16 +20,14 @@ pub fn error_reply(request: &Head, kind: ErrorKind, text: &str) -> Vec<u8> {
 /// The ERROR for bytes that were no lawful frame. Drivers step down to an older version on its text.
 #[must_use]
 pub fn refusal(malformed: &Malformed) -> Vec<u8> {
+    let version = malformed.version.unwrap_or(FALLBACK_VERSION);
     match malformed.reason {
-        Reason::UnsupportedVersion { .. } => error_frame(
-            FALLBACK_VERSION,
-            [0, 0],
-            ErrorKind::Protocol,
-            "Invalid or unsupported protocol version",
-        ),
+        Reason::UnsupportedVersion { .. } => {
+            error_frame(version, [0, 0], ErrorKind::Protocol, "Invalid or unsupported protocol version")
+        }
         reason => {
             let [_, _, high, low] = malformed.id.to_be_bytes();
-            error_frame(FALLBACK_VERSION, [high, low], ErrorKind::Protocol, &reason.to_string())
+            error_frame(version, [high, low], ErrorKind::Protocol, &reason.to_string())
         }
     }
 }

@@ -39,16 +39,16 @@ pub fn frame(bytes: &[u8], side: Side, body_bytes_max: u32) -> Framed {
     if spoken != 3 && spoken != 4 {
         return version_refused(version, side);
     }
+    let malformed = |reason, at| Framed::Malformed(Malformed { reason, at, id, version: Some(spoken) });
     if !opcode::travels(opcode, side) {
-        return Framed::Malformed(Malformed { reason: Reason::UnknownOpcode { opcode }, at: 4, id });
+        return malformed(Reason::UnknownOpcode { opcode }, 4);
     }
     let length = i32::from_be_bytes([l0, l1, l2, l3]);
     let Ok(body_bytes) = u32::try_from(length) else {
-        return Framed::Malformed(Malformed { reason: Reason::NegativeLength { length }, at: 5, id });
+        return malformed(Reason::NegativeLength { length }, 5);
     };
     if body_bytes > body_bytes_max {
-        let reason = Reason::TooLong { length: body_bytes, max: body_bytes_max };
-        return Framed::Malformed(Malformed { reason, at: 5, id });
+        return malformed(Reason::TooLong { length: body_bytes, max: body_bytes_max }, 5);
     }
     Framed::Frame(Head {
         frame_bytes: body_bytes.saturating_add(HEADER_BYTES),
@@ -74,12 +74,12 @@ fn short(bytes: &[u8], side: Side) -> Framed {
 fn version_refused(version: u8, side: Side) -> Framed {
     let is_response = version & RESPONSE_BIT != 0;
     let number = version & !RESPONSE_BIT;
-    let reason = if is_response != (side == Side::Response) && matches!(number, 3 | 4) {
-        Reason::WrongDirection
+    let (reason, version) = if is_response != (side == Side::Response) && matches!(number, 3 | 4) {
+        (Reason::WrongDirection, Some(number))
     } else {
-        Reason::UnsupportedVersion { version: number }
+        (Reason::UnsupportedVersion { version: number }, None)
     };
-    Framed::Malformed(Malformed { reason, at: 0, id: 0 })
+    Framed::Malformed(Malformed { reason, at: 0, id: 0, version })
 }
 
 /// The body of a frame, behind what flags put in front of it. `frame` may be cut short.

@@ -208,12 +208,30 @@ fn malformed_headers_say_what_and_where() {
 
 #[test]
 fn drivers_step_down_on_the_refusal_of_a_version() {
-    let malformed = Malformed { reason: Reason::UnsupportedVersion { version: 5 }, at: 0, id: 0 };
+    let malformed =
+        Malformed { reason: Reason::UnsupportedVersion { version: 5 }, at: 0, id: 0, version: None };
     let refusal = Protocol::Cql.refusal(&malformed);
     let Framed::Frame(head) = Protocol::Cql.frame(&refusal, Side::Response, 1000) else { panic!() };
     assert_eq!((head.version, head.id, head.opcode), (4, 0, opcode::ERROR));
     let error = response::error(body(Side::Response, &head, &refusal).unwrap()).unwrap();
     assert_eq!((error.code, error.message), (0x000A, "Invalid or unsupported protocol version"));
+}
+
+#[test]
+fn a_refusal_is_of_the_version_that_its_client_speaks() {
+    let refused = |bytes: &[u8]| {
+        let framed = Protocol::Cql.frame(bytes, Side::Request, 100);
+        let Framed::Malformed(malformed) = framed else { panic!("{framed:?}") };
+        Protocol::Cql.refusal(&malformed)[0]
+    };
+    for version in [3, 4] {
+        let reply = version | 0x80;
+        assert_eq!(refused(&[version, 0, 0, 9, 0x63, 0, 0, 0, 0]), reply, "unknown opcode");
+        assert_eq!(refused(&[version, 0, 0, 9, opcode::QUERY, 0xff, 0, 0, 0]), reply, "negative length");
+        assert_eq!(refused(&[version, 0, 0, 9, opcode::QUERY, 0, 1, 0, 0]), reply, "too long");
+        assert_eq!(refused(&[reply, 0, 0, 9, opcode::QUERY, 0, 0, 0, 0]), reply, "wrong direction");
+    }
+    assert_eq!(refused(&[5, 0, 0, 9, opcode::QUERY, 0, 0, 0, 0]), 0x84, "a version that is not spoken");
 }
 
 #[test]
