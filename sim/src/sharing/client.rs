@@ -12,6 +12,9 @@ use crate::random::Random;
 /// Keyspaces there are.
 const KEYSPACES: usize = 3;
 
+/// The id of a request that is torn: no other has it.
+const TORN_ID: i16 = 32_000;
+
 /// How a client behaves.
 pub struct Plan {
     pub requests: usize,
@@ -233,7 +236,7 @@ impl Application {
             Event::ClientResets => self.pipe.peer_reset(),
             Event::ClientTearsRequest => {
                 let nonce = Nonce { client: self.index, keyspace: self.keyspace, number: u32::MAX }.pack();
-                let torn = frames::encode(4, 1, opcode::QUERY, &frames::query(nonce, false, 50_000));
+                let torn = frames::encode(4, TORN_ID, opcode::QUERY, &frames::query(nonce, false, 50_000));
                 let cut = 1 + self.random.below(torn.len() - 1);
                 self.unsent.extend(&torn[..cut]);
                 let sent = self.pipe.peer_send(&self.unsent);
@@ -270,7 +273,7 @@ impl Application {
     fn check(&mut self, frame: &Frame, book: &mut Book) -> Result<(), String> {
         match frame.opcode {
             opcode::EVENT if frame.id == -1 && self.is_registered => {
-                book.note(Event::OwnersEvent);
+                book.note(Event::OwnerHears);
                 return frames::result_nonce(&frame.body).map(drop).ok_or_else(|| "a torn event".to_owned());
             }
             opcode::EVENT => return Err("an event that nobody asked for".to_owned()),

@@ -42,7 +42,7 @@ pub enum Event {
     ExecutedElsewhere,
     SessionReplayed,
     ConnectionShared,
-    OwnersEvent,
+    OwnerHears,
 }
 
 /// Everything that must occur in a long enough run.
@@ -75,7 +75,7 @@ pub const EVENTS: [Event; 29] = [
     Event::ExecutedElsewhere,
     Event::SessionReplayed,
     Event::ConnectionShared,
-    Event::OwnersEvent,
+    Event::OwnerHears,
 ];
 
 /// What everybody knows of one run.

@@ -261,6 +261,7 @@ impl Link {
     }
 
     /// Answers, or does what no server should.
+    #[expect(clippy::too_many_arguments, reason = "what the server knows, and what it answers")]
     fn reply_or_fail(&mut self, now: Tick, id: i16, body: &[u8], database: &Database, book: &mut Book) {
         if database.fault_every == 0 || !self.random.once_in(database.fault_every) {
             self.reply(now, id, opcode::RESULT, body);

@@ -8,27 +8,20 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::io;
 use std::ops::Range;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::Waker;
 use std::time::Duration;
 
-use chain::{
-    After, Chunk, Connecting, Cx, Fault, Filled, Framing, Inlet, Leaving, Message, Need, Outgoing, Outlet,
-    Piece, Pool, Stream, Task, Tick, Ticket,
-};
-use wire::cql::session::{self, Said, Work};
-use wire::{ErrorKind, Head, Protocol, Side};
+use chain::{Chunk, Connecting, Inlet, Leaving, Need, Outgoing, Outlet, Pool, Stream, Tick, Ticket};
+use wire::cql::session::{self, Work};
+use wire::{ErrorKind, Head};
 
 use super::gather::Gather;
-use super::identity::{Next, Replay};
+use super::identity::Replay;
 use super::inbox::{ConnectionId, Delivery, Inbox, Spill};
 use super::prepared::Prepared;
-use super::slots::{ORPHANS_MAX, Orphaned, Pending, SlotName, Slots};
-
-/// Bytes read in one turn, before the other connections of the worker have theirs.
-const TURN_BYTES: usize = 64 * 1024;
+use super::slots::{Orphaned, Pending, SlotName, Slots};
 
 /// Bytes of requests that may wait for the server before the clients are not read.
 const QUEUED_BYTES_MAX: usize = 256 * 1024;
@@ -40,12 +33,6 @@ const COPIED_BYTES_MAX: usize = 4096;
 /// A server that takes no byte for this long is stuck: new requests go elsewhere.
 const STUCK_AFTER: Duration = Duration::from_secs(2);
 
-/// How long replies are awaited on a connection that the server has called broken.
-const BROKEN_GRACE: Duration = Duration::from_secs(1);
-
-/// A reply longer than this makes its client have a connection of its own: others would wait behind it.
-const LARGE_REPLY_BYTES: u32 = 1024 * 1024;
-
 /// What all connections of a sink on one worker have in common.
 pub(super) struct Surroundings {
     pub(super) pool: Pool,
@@ -56,7 +43,7 @@ pub(super) struct Surroundings {
     pub(super) read_timeout: Option<Duration>,
 }
 
-enum State {
+pub(super) enum State {
     Connecting {
         attempt: Connecting,
         deadline: Tick,
@@ -81,56 +68,56 @@ pub(super) struct Request<'r> {
 }
 
 /// A reply, or more of a large one, that goes to a client.
-struct Ready {
-    inbox: Rc<Inbox>,
-    range: Range<usize>,
+pub(super) struct Ready {
+    pub(super) inbox: Rc<Inbox>,
+    pub(super) range: Range<usize>,
     /// With its client's id, its ticket, and the bytes still to come; `None` for the rest of a large one.
-    reply: Option<(Head, Ticket, u64)>,
+    pub(super) reply: Option<(Head, Ticket, u64)>,
 }
 
 /// A large reply that is half here.
-struct ReplyTail {
-    rest: u64,
+pub(super) struct ReplyTail {
+    pub(super) rest: u64,
     /// Who gets it; `None`: it is dropped.
-    to: Option<Rc<Inbox>>,
+    pub(super) to: Option<Rc<Inbox>>,
 }
 
 /// The connection, as its clients and its task see it.
 pub(super) struct Connection {
     pub(super) id: ConnectionId,
-    surroundings: Rc<Surroundings>,
-    inner: RefCell<Inner>,
-    task: RefCell<Option<Waker>>,
-    is_woken: Cell<bool>,
+    pub(super) surroundings: Rc<Surroundings>,
+    pub(super) inner: RefCell<Inner>,
+    pub(super) task: RefCell<Option<Waker>>,
+    pub(super) is_woken: Cell<bool>,
 }
 
-struct Inner {
-    state: State,
+pub(super) struct Inner {
+    pub(super) state: State,
     /// The session to begin once there is a stream.
-    replay: Option<Replay>,
+    pub(super) replay: Option<Replay>,
     /// Its session was begun here: its client has another place to go.
-    is_replayed: bool,
-    inlet: Inlet,
-    outlet: Outlet,
-    gather: Gather,
-    slots: Slots,
-    next_sequence: u64,
+    pub(super) is_replayed: bool,
+    pub(super) inlet: Inlet,
+    pub(super) outlet: Outlet,
+    pub(super) gather: Gather,
+    pub(super) slots: Slots,
+    pub(super) next_sequence: u64,
     /// All bytes of requests that were ever appended.
-    appended_bytes: u64,
-    reply_tail: ReplyTail,
+    pub(super) appended_bytes: u64,
+    pub(super) reply_tail: ReplyTail,
     /// Replies of the chunk that is being cut; its memory is kept.
-    ready: Vec<Ready>,
+    pub(super) ready: Vec<Ready>,
     /// The only client that may use it, who also gets its events.
-    owner: Option<Rc<Inbox>>,
+    pub(super) owner: Option<Rc<Inbox>>,
     /// Takes no new requests; ends when the last reply is here, or at the deadline.
-    retires: bool,
-    retire_deadline: Option<Tick>,
+    pub(super) retires: bool,
+    pub(super) retire_deadline: Option<Tick>,
     /// When the server last took a byte, or had nothing to take.
-    taken_at: Tick,
+    pub(super) taken_at: Tick,
     /// Requests in the order they were sent, for their timeout.
-    timeouts: VecDeque<(Tick, SlotName)>,
+    pub(super) timeouts: VecDeque<(Tick, SlotName)>,
     /// Clients that wait for room.
-    waiting: Vec<Waker>,
+    pub(super) waiting: Vec<Waker>,
 }
 
 impl Connection {
@@ -284,15 +271,15 @@ fn client_id(head: &Head) -> i16 {
 
 impl Inner {
     /// True while some client waits for a reply, or for the rest of one.
-    fn is_awaited(&self) -> bool {
+    pub(super) fn is_awaited(&self) -> bool {
         self.reply_tail.to.as_ref().is_some_and(|to| !to.is_closed()) || self.slots.is_awaited()
     }
 
-    fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         self.slots.has_room() && self.queued_bytes() <= QUEUED_BYTES_MAX
     }
 
-    fn queued_bytes(&self) -> usize {
+    pub(super) fn queued_bytes(&self) -> usize {
         self.outlet.queued_bytes() + self.gather.len()
     }
 
@@ -312,13 +299,13 @@ impl Inner {
     }
 
     /// The first byte that has not left.
-    fn unsent_from(&self) -> u64 {
+    pub(super) fn unsent_from(&self) -> u64 {
         self.appended_bytes - self.queued_bytes() as u64
     }
 
     /// Says to each of these clients that its request will not be answered. No byte from `unsent_from` on has left,
     /// or ever will.
-    fn fail(orphaned: Vec<Orphaned>, unsent_from: u64, text: &str, now: Tick) {
+    pub(super) fn fail(orphaned: Vec<Orphaned>, unsent_from: u64, text: &str, now: Tick) {
         let unsent: Rc<str> = format!("{text}; the request was not sent").into();
         let unknown: Rc<str> = format!("{text}; the request may have been executed").into();
         for Orphaned { inbox, ticket, work, first_byte, .. } in orphaned {
@@ -331,396 +318,4 @@ impl Inner {
             inbox.put(Delivery::Failed { ticket, kind, text: Rc::clone(text) }, now);
         }
     }
-}
-
-/// The task of a connection.
-pub(super) struct ConnectionTask(pub(super) Rc<Connection>);
-
-impl Task for ConnectionTask {
-    fn poll(&mut self, cx: &mut Cx<'_, '_>) -> Poll<()> {
-        let Self(connection) = self;
-        {
-            let mut task = connection.task.borrow_mut();
-            if !task.as_ref().is_some_and(|known| known.will_wake(cx.task.waker())) {
-                *task = Some(cx.task.waker().clone());
-            }
-        }
-        connection.is_woken.set(false);
-        let mut inner = connection.inner.borrow_mut();
-        let surroundings = &connection.surroundings;
-        let mut turn = Turn { id: connection.id, surroundings, inner: &mut inner };
-        if let Err(fault) = turn.run(cx) {
-            turn.die(&fault, cx.now);
-        }
-        surroundings.spill.cut_off(cx.now);
-        let is_over = matches!(inner.state, State::Dead) || (inner.retires && !inner.is_awaited());
-        if is_over {
-            inner.state = State::Dead;
-            inner.outlet = Outlet::default();
-        }
-        if is_over || inner.has_room() {
-            inner.waiting.drain(..).for_each(Waker::wake);
-        }
-        if is_over { Poll::Ready(()) } else { Poll::Pending }
-    }
-
-    fn deadline(&self) -> Option<Tick> {
-        let inner = self.0.inner.borrow();
-        let own = match &inner.state {
-            State::Connecting { deadline, .. } | State::Beginning { deadline, .. } => Some(*deadline),
-            State::Open(_) | State::Dead => None,
-        };
-        let timeout = inner.timeouts.front().map(|(deadline, _)| *deadline);
-        let spill = self.0.surroundings.spill.deadline();
-        own.into_iter().chain(inner.retire_deadline).chain(timeout).chain(spill).min()
-    }
-}
-
-/// One poll of a connection's task.
-struct Turn<'t> {
-    id: ConnectionId,
-    surroundings: &'t Rc<Surroundings>,
-    inner: &'t mut Inner,
-}
-
-impl Turn<'_> {
-    fn run(&mut self, cx: &mut Cx<'_, '_>) -> Result<(), Fault> {
-        self.expire(cx.now);
-        if self.inner.retire_deadline.is_some_and(|deadline| deadline <= cx.now) {
-            return Err(Fault::new("the server called the connection broken"));
-        }
-        if let State::Connecting { .. } = self.inner.state {
-            self.connect(cx)?;
-        }
-        if let State::Beginning { .. } = self.inner.state {
-            self.begin(cx)?;
-        }
-        if let State::Open(_) = self.inner.state {
-            return self.exchange(cx);
-        }
-        Ok(())
-    }
-
-    fn connect(&mut self, cx: &mut Cx<'_, '_>) -> Result<(), Fault> {
-        let State::Connecting { attempt, deadline } = &mut self.inner.state else { return Ok(()) };
-        let Surroundings { address, connect_timeout, .. } = &**self.surroundings;
-        let stream = match attempt.as_mut().poll(cx.task) {
-            Poll::Ready(Ok(stream)) => stream,
-            Poll::Ready(Err(error)) => {
-                return Err(Fault::new(format!("Failed to connect to destination {address}"))
-                    .caused_by(&error)
-                    .nothing_sent());
-            }
-            Poll::Pending if cx.now >= *deadline => {
-                return Err(Fault::new(format!(
-                    "destination {address} did not respond to connection attempt within {connect_timeout:?}"
-                ))
-                .nothing_sent());
-            }
-            Poll::Pending => return Ok(()),
-        };
-        self.inner.taken_at = cx.now;
-        let Some(mut replay) = self.inner.replay.take() else {
-            self.inner.state = State::Open(stream);
-            return Ok(());
-        };
-        let Next::Send(frame) = replay.first() else { return Err(refused()) };
-        let mut frames = Outlet::default();
-        frames.push(self.own_frame(&frame));
-        let deadline = cx.now.after(*connect_timeout);
-        self.inner.state = State::Beginning { stream, replay, frames, deadline };
-        Ok(())
-    }
-
-    /// A frame of the handshake.
-    fn own_frame(&self, frame: &[u8]) -> Piece {
-        Piece::whole(self.surroundings.pool.own(frame.to_vec())) // copy: a handshake
-    }
-
-    /// Goes on with the handshake as its replies come. The requests that wait leave when it is over.
-    fn begin(&mut self, cx: &mut Cx<'_, '_>) -> Result<(), Fault> {
-        loop {
-            let Inner { state, inlet, .. } = &mut *self.inner;
-            let State::Beginning { stream, replay, frames, deadline } = state else { return Ok(()) };
-            if let Poll::Ready(Err(error)) = frames.poll_flush(cx, stream) {
-                return Err(io_fault(error).nothing_sent());
-            }
-            match inlet.poll_fill(cx, stream) {
-                Poll::Pending if cx.now >= *deadline => {
-                    return Err(Fault::new("the server did not answer the handshake in time").nothing_sent());
-                }
-                Poll::Pending => return Ok(()),
-                Poll::Ready(Ok(Filled::Bytes(_))) => {}
-                Poll::Ready(Ok(Filled::End)) => return Err(closed().nothing_sent()),
-                Poll::Ready(Err(error)) => return Err(io_fault(error).nothing_sent()),
-            }
-            let head = match Protocol::Cql.frame(inlet.bytes(), Side::Response, u32::MAX) {
-                wire::Framed::Frame(head) if inlet.bytes().len() >= head.frame_bytes as usize => head,
-                wire::Framed::Frame(_) | wire::Framed::NotYet => continue,
-                wire::Framed::Malformed(malformed) => {
-                    return Err(Fault::new("Message decode error").caused_by(malformed).nothing_sent());
-                }
-            };
-            let next = replay.answered(&head, inlet.bytes());
-            inlet.consume(head.frame_bytes as usize);
-            match next {
-                Next::Send(frame) => {
-                    let frame = self.own_frame(&frame);
-                    if let State::Beginning { frames, .. } = &mut self.inner.state {
-                        frames.push(frame);
-                    }
-                }
-                Next::Refused => return Err(refused()),
-                Next::Done => {
-                    if let State::Beginning { stream, .. } =
-                        std::mem::replace(&mut self.inner.state, State::Dead)
-                    {
-                        self.inner.state = State::Open(stream);
-                    }
-                    return Ok(());
-                }
-            }
-        }
-    }
-
-    /// Writes what was gathered, then reads what came.
-    fn exchange(&mut self, cx: &mut Cx<'_, '_>) -> Result<(), Fault> {
-        let broken = self.write(cx).err();
-        let mut turn_bytes = 0;
-        while turn_bytes < TURN_BYTES {
-            let Inner { state, inlet, .. } = &mut *self.inner;
-            let State::Open(stream) = state else { return Ok(()) };
-            match inlet.poll_fill(cx, stream) {
-                // Reading goes on though writing failed: replies may have arrived before.
-                Poll::Pending => return broken.map_or(Ok(()), |error| Err(io_fault(error))),
-                Poll::Ready(Ok(Filled::Bytes(count))) => {
-                    turn_bytes += count;
-                    self.cut(cx.now)?;
-                }
-                Poll::Ready(Ok(Filled::End)) => return Err(closed()),
-                Poll::Ready(Err(error)) => return Err(io_fault(error)),
-            }
-        }
-        cx.task.waker().wake_by_ref();
-        Ok(())
-    }
-
-    fn write(&mut self, cx: &mut Cx<'_, '_>) -> io::Result<()> {
-        let before = self.inner.queued_bytes();
-        let Inner { state, outlet, gather, .. } = &mut *self.inner;
-        let State::Open(stream) = state else { return Ok(()) };
-        if outlet.poll_flush(cx, stream)?.is_ready() {
-            gather.send(cx, stream, outlet)?;
-        }
-        let after = self.inner.queued_bytes();
-        if after == 0 || after < before {
-            self.inner.taken_at = cx.now;
-        }
-        Ok(())
-    }
-
-    /// Cuts what was read into replies, and gives each to who waits for it: after all of them have their clients' ids,
-    /// since from the first pin on nobody may write into the chunk.
-    fn cut(&mut self, now: Tick) -> Result<(), Fault> {
-        loop {
-            self.inner.inlet.make_own();
-            if self.pass_tail(now) {
-                return Ok(());
-            }
-            let mut messages = self.surroundings.pool.take_list();
-            let Inner { inlet, slots, .. } = &mut *self.inner;
-            let framing =
-                Framing { protocol: Protocol::Cql, side: Side::Response, frame_bytes_max: u32::MAX };
-            let need = |head: &Head| slots.get(head.id).map(|pending| pending.need).unwrap_or_default();
-            let (bytes, after) = framing.cut(inlet, need, &mut messages);
-            let unknown = messages.iter().find_map(|message| self.answer(message, now));
-            self.surroundings.pool.give_list(messages);
-            if unknown.is_none() && after == After::More {
-                self.inner.inlet.consume(bytes);
-                continue;
-            }
-            self.deliver(now);
-            self.inner.inlet.consume(bytes);
-            if let Some(id) = unknown {
-                return Err(Fault::new(format!("the server answered stream id {id}, which awaits no reply")));
-            }
-            match after {
-                After::Nothing => return Ok(()),
-                After::More => {}
-                After::Wait { frame_bytes } => {
-                    self.inner.inlet.make_room(frame_bytes);
-                    return Ok(());
-                }
-                After::Tail { rest } => {
-                    self.inner.reply_tail.rest = rest;
-                    return Ok(());
-                }
-                After::TooLarge(head) => self.refuse_large(head, now),
-                After::Malformed(malformed) => {
-                    return Err(Fault::new("Message decode error").caused_by(malformed));
-                }
-            }
-        }
-    }
-
-    /// Gives on what has come of the rest of a large reply. True when that was all.
-    fn pass_tail(&mut self, now: Tick) -> bool {
-        let Inner { inlet, reply_tail, ready, .. } = &mut *self.inner;
-        let Some((_, place)) = inlet.place() else { return true };
-        let here = place.len().min(usize::try_from(reply_tail.rest).unwrap_or(usize::MAX));
-        if here == 0 {
-            return false;
-        }
-        reply_tail.rest -= here as u64;
-        let to =
-            if reply_tail.rest == 0 { reply_tail.to.take() } else { reply_tail.to.as_ref().map(Rc::clone) };
-        if let Some(inbox) = to.filter(|to| !to.is_closed()) {
-            ready.push(Ready { inbox, range: place.start..place.start + here, reply: None });
-        }
-        let is_all = here == place.len();
-        if is_all {
-            self.deliver(now);
-        }
-        self.inner.inlet.consume(here);
-        is_all
-    }
-
-    /// Finds who waits for a reply. The id of one that answers nothing is the answer.
-    fn answer(&mut self, message: &Message, now: Tick) -> Option<i32> {
-        let head = message.head();
-        let (inbox, ticket, id) = if Protocol::Cql.is_unsolicited(head) {
-            (self.inner.owner.as_ref().map(Rc::clone), Ticket::NONE, head.id)
-        } else {
-            let Some(pending) = self.recognise(message, now) else { return Some(head.id) };
-            (pending.inbox, pending.ticket, i32::from(pending.client_id))
-        };
-        let inbox = inbox.filter(|inbox| !inbox.is_closed());
-        if message.rest() > 0 {
-            self.inner.reply_tail.to = inbox.as_ref().map(Rc::clone);
-        }
-        let reply = Some((Head { id, ..*head }, ticket, message.rest()));
-        if let Some(inbox) = inbox {
-            self.inner.ready.push(Ready { inbox, range: message.range(), reply });
-        }
-        None
-    }
-
-    /// Puts what is ready into the inboxes.
-    fn deliver(&mut self, now: Tick) {
-        let Inner { inlet, ready, .. } = &mut *self.inner;
-        let Some((chunk, _)) = inlet.place() else { return };
-        let from = self.id;
-        for Ready { inbox, range, reply } in ready.drain(..) {
-            let piece = inbox.piece(chunk, range);
-            let delivery = match reply {
-                Some((head, ticket, rest)) => Delivery::Reply { head, ticket, piece, rest, from },
-                None => Delivery::Tail { piece, from },
-            };
-            inbox.put(delivery, now);
-        }
-    }
-
-    /// Finds what a reply answers, gives it its client's id, and hears what it says of the connection.
-    fn recognise(&mut self, message: &Message, now: Tick) -> Option<Pending> {
-        let head = message.head();
-        let pending = self.inner.slots.answer(head.id)?;
-        let bytes = self.inner.inlet.bytes_mut(message.range()).unwrap_or_default();
-        session::set_id(bytes, pending.client_id);
-        match session::said(head, bytes) {
-            Said::Nothing => {}
-            Said::Prepared(id) if pending.prepares => self.surroundings.prepared.learn(id, pending.work),
-            Said::Prepared(_) => {}
-            Said::Keyspace(_) => self.keyspace_changed(pending.sequence, now),
-            Said::ProtocolError => self.called_broken(now),
-        }
-        if head.frame_bytes > LARGE_REPLY_BYTES
-            && let Some(inbox) = &pending.inbox
-        {
-            inbox.note_large_reply();
-        }
-        Some(pending)
-    }
-
-    /// A shared connection must never have another keyspace than its clients think. If it has, it is of no more use,
-    /// and what was sent after that request may have run in the wrong one.
-    fn keyspace_changed(&mut self, sequence: u64, now: Tick) {
-        if self.inner.owner.is_some() {
-            return;
-        }
-        self.inner.retires = true;
-        let late = self.inner.slots.orphan_after(Some(sequence));
-        // What is queued still leaves: what it does there nobody is told.
-        Inner::fail(late, u64::MAX, "the keyspace of the connection changed", now);
-    }
-
-    /// The server answers nothing but this error from here on.
-    fn called_broken(&mut self, now: Tick) {
-        if self.inner.owner.is_none() && self.inner.retire_deadline.is_none() {
-            self.inner.retires = true;
-            self.inner.retire_deadline = Some(now.after(BROKEN_GRACE));
-        }
-    }
-
-    /// A reply too large to be assembled for a transform that wants it whole.
-    fn refuse_large(&mut self, head: Head, now: Tick) {
-        let inbox =
-            self.inner.slots.answer(head.id).and_then(|pending| Some((pending.inbox?, pending.ticket)));
-        if let Some((inbox, ticket)) = inbox {
-            let text = format!(
-                "the reply is larger than the {} bytes a transform can be given",
-                chain::WHOLE_BYTES_MAX
-            );
-            inbox.put(Delivery::Failed { ticket, kind: ErrorKind::Invalid, text: text.into() }, now);
-        }
-        self.inner.reply_tail = ReplyTail { rest: u64::from(head.frame_bytes), to: None };
-    }
-
-    /// Requests that waited too long get their end; their ids are not used again until the late replies came.
-    fn expire(&mut self, now: Tick) {
-        while let Some((deadline, name)) = self.inner.timeouts.front().copied() {
-            if deadline > now && self.inner.slots.is_current(name) {
-                break;
-            }
-            self.inner.timeouts.pop_front();
-            let Some(Orphaned { inbox, ticket, work, .. }) = self.inner.slots.orphan(name) else { continue };
-            let kind = if work == Work::Read { ErrorKind::ReadTimeout } else { ErrorKind::WriteTimeout };
-            let text = format!(
-                "The other side of this connection did not respond within {:?}",
-                self.surroundings.read_timeout.unwrap_or_default()
-            );
-            inbox.put(Delivery::Failed { ticket, kind, text: text.into() }, now);
-        }
-        if self.inner.slots.orphans() > ORPHANS_MAX {
-            self.inner.retires = true;
-        }
-    }
-
-    /// Every request has its end; an owner, and whoever has half a reply, is told that the connection is gone.
-    fn die(&mut self, fault: &Fault, now: Tick) {
-        let broken = || Delivery::Broken { fault: fault.clone(), from: self.id };
-        if let Some(to) = self.inner.reply_tail.to.take() {
-            to.put(broken(), now);
-        }
-        let owner = self.inner.owner.take();
-        if owner.is_none() || self.inner.is_replayed {
-            let pending = self.inner.slots.orphan_after(None);
-            Inner::fail(pending, self.inner.unsent_from(), &fault.to_string(), now);
-        }
-        if let Some(owner) = owner {
-            owner.put(broken(), now);
-        }
-        self.inner.state = State::Dead;
-    }
-}
-
-fn refused() -> Fault {
-    Fault::new("the server did not accept the session of this client again").nothing_sent()
-}
-
-fn closed() -> Fault {
-    Fault::new("The other side of this connection closed the connection")
-}
-
-fn io_fault(error: io::Error) -> Fault {
-    Fault::new("IO error").caused_by(error)
 }

@@ -1,6 +1,6 @@
 //! Server connections that several clients share: `connections: Shared`.
 //!
-//! `client` decides where each request goes, `connection` is one server connection and its task, `slots` says which
+//! `client` decides where each request goes, `connection` is one server connection, `turn` its task, `slots` says which
 //! request a stream id stands for, `inbox` takes replies to clients, `gather` makes one write of many requests,
 //! `identity` says who may share, `prepared` what statements do.
 //!
@@ -14,6 +14,7 @@ mod identity;
 mod inbox;
 mod prepared;
 mod slots;
+mod turn;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -21,11 +22,12 @@ use std::rc::{Rc, Weak};
 
 use chain::{Connector, Link, Spawner, Task, Tick, WorkerCx, WorkerPart};
 
-use self::connection::{Connection, ConnectionTask, Surroundings};
+use self::connection::{Connection, Surroundings};
 use self::identity::{Key, Replay};
 use self::inbox::{Inbox, Spill};
 pub(crate) use self::prepared::AllPrepared;
 use self::prepared::Prepared;
+use self::turn::ConnectionTask;
 use crate::single::CassandraSinkSingle;
 
 /// Connections of one pool on one worker. The second and further ones are opened only when the others have no room or
