@@ -32,6 +32,14 @@ fn python_suite(port: u16, login: &[&str]) -> String {
     said
 }
 
+/// A proxy whose clients share connections.
+fn shared_proxy(to: u16) -> Proxy {
+    let sink = format!(
+        "CassandraSinkSingle: {{name: s, remote_address: '127.0.0.1:{to}', connect_timeout_ms: 3000, connections: Shared}}"
+    );
+    Proxy::with_chain(&format!("[{sink}]"), "")
+}
+
 #[test]
 fn drivers_see_the_same_direct_and_through_the_proxy() {
     let cassandra = Cassandra::start(Authenticator::AllowAll).unwrap();
@@ -39,6 +47,9 @@ fn drivers_see_the_same_direct_and_through_the_proxy() {
     let direct = python_suite(cassandra.port, &[]);
     assert_eq!(python_suite(proxy.port, &[]), direct);
     println!("{direct}");
+    let shared = shared_proxy(cassandra.port);
+    assert_eq!(python_suite(shared.port, &[]), direct);
+    shared.stop().unwrap();
     assert_eq!(crate::scylla::suite(proxy.port, None), crate::scylla::suite(cassandra.port, None));
     proxy.stop().unwrap();
 }
@@ -50,7 +61,11 @@ fn drivers_log_in_through_the_proxy() {
     let login = ["cassandra", "cassandra"];
     let direct = python_suite(cassandra.port, &login);
     assert_eq!(python_suite(proxy.port, &login), direct);
+    let shared = shared_proxy(cassandra.port);
+    assert_eq!(python_suite(shared.port, &login), direct);
     let login = Some(("cassandra", "cassandra"));
     assert_eq!(crate::scylla::suite(proxy.port, login), crate::scylla::suite(cassandra.port, login));
+    assert_eq!(crate::scylla::suite(shared.port, login), crate::scylla::suite(cassandra.port, login));
+    shared.stop().unwrap();
     proxy.stop().unwrap();
 }

@@ -14,6 +14,8 @@ mod identity;
 mod inbox;
 mod prepared;
 mod slots;
+#[cfg(test)]
+mod tests;
 mod turn;
 
 use std::cell::{Cell, RefCell};
