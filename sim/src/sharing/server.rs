@@ -29,6 +29,9 @@ const REPLY_FAULTS: [Event; 8] = [
 /// Faults of a connection.
 const LINK_FAULTS: [Event; 3] = [Event::ServerResets, Event::ServerEnds, Event::ServerStopsReading];
 
+/// The stream id on which the proxy begins a client's session again; simulated clients begin theirs on 0.
+const REPLAY_ID: i16 = i16::MAX;
+
 /// A keyspace that no client ever asks for.
 const UNASKED: u8 = 200;
 
@@ -170,6 +173,9 @@ impl Link {
         }
         match frame.opcode {
             opcode::STARTUP if self.user.is_none() => {
+                if frame.id == REPLAY_ID {
+                    book.note(Event::SessionReplayed);
+                }
                 if database.has_auth {
                     self.reply(now, frame.id, opcode::AUTHENTICATE, b"\0\x01x");
                 } else {
