@@ -22,6 +22,10 @@ use crate::clock::Clock;
 /// `epoll_wait` every 61 wakes even when a worker is idle in between.
 const TASKS_PER_EPOLL: u32 = 512;
 
+/// Names that are being resolved at once. The system's resolver cannot be interrupted: with one that hangs, a storm of
+/// reconnects would take a thread each.
+const RESOLVERS_MAX: usize = 16;
+
 /// Orders to a worker that wait for it; the acceptor waits when they are that many.
 const ORDERS_MAX: usize = 1024;
 
@@ -156,6 +160,7 @@ fn run<S: Serve + 'static>(mut orders: mpsc::Receiver<Order<S::Snapshot>>, make:
         .enable_io()
         .enable_time()
         .event_interval(TASKS_PER_EPOLL)
+        .max_blocking_threads(RESOLVERS_MAX)
         .build_local(LocalOptions::default())
         .expect("the runtime of a worker");
     runtime.block_on(async {
