@@ -130,7 +130,12 @@ impl ChainPart {
         }
     }
 
+    /// Counts a fault, and names the layer it comes from. One that was passed on from another layer stays what it is.
     pub(crate) fn fault_at(&self, layer: usize, fault: Fault) -> Fault {
+        if fault.is_placed() {
+            return fault;
+        }
+        let fault = fault.placed();
         if let Some(metrics) = &self.metrics {
             metrics.failures.add(1);
             if let Some(transform) = metrics.transforms.get(layer) {

@@ -98,6 +98,10 @@ impl Builder for CassandraSinkSingle {
             protocol: worker.protocol,
         })))
     }
+
+    fn reaches_servers(&self) -> bool {
+        true
+    }
 }
 
 /// What the clients of one worker have in common.
