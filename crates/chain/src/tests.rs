@@ -112,6 +112,50 @@ fn the_same_id_twice_in_flight_is_answered_twice() {
 }
 
 #[test]
+fn ids_repeated_in_any_mixture_are_answered_in_their_order() {
+    let mut ledger = Ledger::new(0);
+    let mut ids = IdTable::default();
+    let id_of = |index: usize| [3, 70, 3, 40_000][index % 4];
+    let tickets: Vec<Ticket> = (0..8192).map(|_| ledger.open(head(3), Tick(0), Need::None)).collect();
+    for (index, ticket) in tickets.iter().enumerate() {
+        ids.insert(id_of(index), *ticket);
+    }
+    // The replies of one id come before all others, and requests go on to come.
+    let late = ledger.open(head(70), Tick(0), Need::None);
+    ids.insert(70, late);
+    for id in [40_000, 3, 70] {
+        let expected = tickets.iter().enumerate().filter(|(index, _)| id_of(*index) == id);
+        for (_, ticket) in expected {
+            assert_eq!((ids.peek(id), ids.take(id)), (Some(*ticket), Some(*ticket)));
+        }
+    }
+    assert_eq!((ids.len(), ids.take(70), ids.take(70), ids.len()), (1, Some(late), None, 0));
+}
+
+#[test]
+fn a_table_of_ids_gives_its_pages_back_when_nothing_is_awaited() {
+    let mut ledger = Ledger::new(0);
+    let mut ids = IdTable::default();
+    let ticket = ledger.open(head(0), Tick(0), Need::None);
+    for id in 0..32_768 {
+        ids.insert(id, ticket);
+    }
+    assert_eq!(ids.pages_made(), 512);
+    for id in 0..32_768 {
+        assert_eq!(ids.take(id), Some(ticket));
+        assert_eq!(ids.pages_made(), if id < 32_767 { 512 } else { 8 });
+    }
+    for id in 0..32_768 {
+        // One after the other, round all ids.
+        ids.insert(id, ticket);
+        assert_eq!(ids.take(id), Some(ticket));
+        assert!(ids.pages_made() <= 8, "{}", ids.pages_made());
+    }
+    ids.insert(5, ticket);
+    assert_eq!(ids.take(5), Some(ticket));
+}
+
+#[test]
 fn a_chunk_goes_back_when_its_last_owner_is_gone() {
     let pool = Pool::new();
     let mut chunk = pool.take();
