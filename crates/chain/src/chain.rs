@@ -32,6 +32,7 @@ pub struct ChainPart {
     pub(crate) protocol: Protocol,
     pub(crate) pool: Pool,
     entries: Vec<Named<Box<dyn WorkerPart>>>,
+    reaches_servers: bool,
     pub(crate) metrics: Option<Rc<ChainMetrics>>,
 }
 
@@ -44,16 +45,18 @@ impl ChainPart {
         builders: impl IntoIterator<Item = (&'b str, &'b str, &'b dyn Builder)>,
         metrics: Option<Rc<ChainMetrics>>,
     ) -> Rc<Self> {
-        let entries = builders.into_iter().map(|(kind, name, builder)| Named {
-            kind: kind.into(),
-            name: name.into(),
-            part: builder.worker(worker),
+        let mut reaches_servers = false;
+        let entries = builders.into_iter().map(|(kind, name, builder)| {
+            reaches_servers |= builder.reaches_servers();
+            Named { kind: kind.into(), name: name.into(), part: builder.worker(worker) }
         });
+        let entries = entries.collect();
         Rc::new(Self {
             name: name.into(),
             protocol: worker.protocol,
             pool: worker.pool.clone(),
-            entries: entries.collect(),
+            entries,
+            reaches_servers,
             metrics,
         })
     }
@@ -68,6 +71,12 @@ impl ChainPart {
     #[must_use]
     pub fn protocol(&self) -> Protocol {
         self.protocol
+    }
+
+    /// True if an entry talks to servers.
+    #[must_use]
+    pub fn reaches_servers(&self) -> bool {
+        self.reaches_servers
     }
 
     /// The worker's pool.
@@ -130,7 +139,12 @@ impl ChainPart {
         }
     }
 
+    /// Counts a fault, and names the layer it comes from. One that was passed on from another layer stays what it is.
     pub(crate) fn fault_at(&self, layer: usize, fault: Fault) -> Fault {
+        if fault.is_placed() {
+            return fault;
+        }
+        let fault = fault.placed();
         if let Some(metrics) = &self.metrics {
             metrics.failures.add(1);
             if let Some(transform) = metrics.transforms.get(layer) {

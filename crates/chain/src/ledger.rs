@@ -4,6 +4,8 @@
 //! generations, so that a ticket of an ended request can never name its successor. [`IdTable`] is a server
 //! connection's side: which ticket a reply with this id belongs to.
 
+use std::collections::{BTreeMap, VecDeque};
+
 use wire::Head;
 
 use crate::stream::Tick;
@@ -193,14 +195,21 @@ impl Ledger {
 /// Slots of a page of an [`IdTable`]: 512 bytes, enough for what most drivers have in flight.
 const PAGE_IDS: usize = 64;
 
+/// Pages that a table keeps when nothing is awaited: 4 KiB. Drivers that take the lowest free id need no more for 512
+/// requests in flight; those that go round all 32,768 ids would fill 256 KiB a connection.
+const PAGES_KEPT: usize = 8;
+
 type Page = Box<[Ticket; PAGE_IDS]>;
 
 /// Which request a reply with this id answers, on one server connection. Pages are made when first used.
 #[derive(Default)]
 pub struct IdTable {
     pages: Vec<Option<Page>>,
-    /// Requests whose id was already in flight, oldest first. Cassandra answers both, so both must be awaited.
-    repeated: Vec<(u16, Ticket)>,
+    /// Those of them that were made.
+    pages_made: usize,
+    /// Requests whose id was already in flight, oldest first. Cassandra answers both, so both must be awaited. A client
+    /// may do this with every request: finding the next one must not take longer the more there are.
+    repeated: BTreeMap<u16, VecDeque<Ticket>>,
     len: usize,
     /// Those among them that stand in no ledger.
     plain: usize,
@@ -236,10 +245,13 @@ impl IdTable {
             self.pages.resize_with(page + 1, || None);
         }
         let Some(page) = self.pages.get_mut(page) else { return };
-        let page = page.get_or_insert_with(|| Box::new([Ticket::NONE; PAGE_IDS]));
+        let page = page.get_or_insert_with(|| {
+            self.pages_made += 1;
+            Box::new([Ticket::NONE; PAGE_IDS])
+        });
         match page.get_mut(place) {
             Some(slot) if *slot == Ticket::NONE => *slot = ticket,
-            _ => self.repeated.push((id, ticket)),
+            _ => self.repeated.entry(id).or_default().push_back(ticket),
         }
     }
 
@@ -263,12 +275,39 @@ impl IdTable {
         let ticket = std::mem::replace(slot, Ticket::NONE);
         self.plain -= usize::from(ticket.index == Ticket::PLAIN);
         if !self.repeated.is_empty()
-            && let Some(next) = self.repeated.iter().position(|(repeated, _)| *repeated == id)
+            && let Some(next) = next_repeated(&mut self.repeated, id)
         {
-            *slot = self.repeated.remove(next).1;
+            *slot = next;
+        }
+        if self.len == 0 && self.pages_made > PAGES_KEPT {
+            self.give_pages_back();
         }
         Some(ticket)
     }
+
+    /// Nothing is awaited: only the first pages are kept, since most ids are low ones.
+    #[cold]
+    fn give_pages_back(&mut self) {
+        self.pages.truncate(PAGES_KEPT);
+        self.pages.shrink_to_fit();
+        self.pages_made = self.pages.iter().flatten().count();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn pages_made(&self) -> usize {
+        self.pages_made
+    }
+}
+
+/// Takes the oldest of the requests that repeat this id.
+#[cold]
+fn next_repeated(repeated: &mut BTreeMap<u16, VecDeque<Ticket>>, id: u16) -> Option<Ticket> {
+    let waiting = repeated.get_mut(&id)?;
+    let next = waiting.pop_front();
+    if waiting.is_empty() {
+        repeated.remove(&id);
+    }
+    next
 }
 
 /// The 16 bits a stream id has on the wire.

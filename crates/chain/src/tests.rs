@@ -1,13 +1,17 @@
-//! The parts by themselves: ledger, ids, chunks, inlet, outlet.
+//! The parts by themselves: ledger, ids, chunks, inlet, outlet; and who is blamed for a fault.
 
 use std::io::{self, IoSlice};
+use std::ops::Range;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use wire::{Head, Protocol, Side};
+use observe::{Catalog, ChainEntry, WorkerMetrics};
+use wire::{ErrorKind, Head, Protocol, Side};
 
 use crate::{
-    After, CHUNK_BYTES, Cx, Filled, Framing, IdTable, Inlet, Ledger, Need, Outlet, Pool, Stream, Tick,
-    Ticket, WHOLE_BYTES_MAX,
+    After, Batch, Builder, CHUNK_BYTES, ChainPart, Chunk, Connecting, Connector, Cx, Exit, Fault, Filled,
+    Framing, IdTable, Inlet, Ledger, Link, Message, Need, Outlet, Pool, Progress, Sink, Spawner, Stream,
+    Task, Tick, Ticket, Transform, Up, WHOLE_BYTES_MAX, WorkerCx, WorkerPart,
 };
 
 fn head(id: i32) -> Head {
@@ -108,6 +112,50 @@ fn the_same_id_twice_in_flight_is_answered_twice() {
 }
 
 #[test]
+fn ids_repeated_in_any_mixture_are_answered_in_their_order() {
+    let mut ledger = Ledger::new(0);
+    let mut ids = IdTable::default();
+    let id_of = |index: usize| [3, 70, 3, 40_000][index % 4];
+    let tickets: Vec<Ticket> = (0..8192).map(|_| ledger.open(head(3), Tick(0), Need::None)).collect();
+    for (index, ticket) in tickets.iter().enumerate() {
+        ids.insert(id_of(index), *ticket);
+    }
+    // The replies of one id come before all others, and requests go on to come.
+    let late = ledger.open(head(70), Tick(0), Need::None);
+    ids.insert(70, late);
+    for id in [40_000, 3, 70] {
+        let expected = tickets.iter().enumerate().filter(|(index, _)| id_of(*index) == id);
+        for (_, ticket) in expected {
+            assert_eq!((ids.peek(id), ids.take(id)), (Some(*ticket), Some(*ticket)));
+        }
+    }
+    assert_eq!((ids.len(), ids.take(70), ids.take(70), ids.len()), (1, Some(late), None, 0));
+}
+
+#[test]
+fn a_table_of_ids_gives_its_pages_back_when_nothing_is_awaited() {
+    let mut ledger = Ledger::new(0);
+    let mut ids = IdTable::default();
+    let ticket = ledger.open(head(0), Tick(0), Need::None);
+    for id in 0..32_768 {
+        ids.insert(id, ticket);
+    }
+    assert_eq!(ids.pages_made(), 512);
+    for id in 0..32_768 {
+        assert_eq!(ids.take(id), Some(ticket));
+        assert_eq!(ids.pages_made(), if id < 32_767 { 512 } else { 8 });
+    }
+    for id in 0..32_768 {
+        // One after the other, round all ids.
+        ids.insert(id, ticket);
+        assert_eq!(ids.take(id), Some(ticket));
+        assert!(ids.pages_made() <= 8, "{}", ids.pages_made());
+    }
+    ids.insert(5, ticket);
+    assert_eq!(ids.take(5), Some(ticket));
+}
+
+#[test]
 fn a_chunk_goes_back_when_its_last_owner_is_gone() {
     let pool = Pool::new();
     let mut chunk = pool.take();
@@ -204,4 +252,142 @@ fn a_small_frame_waits_for_its_end_and_a_run_is_bounded() {
     let mut messages = Vec::new();
     assert_eq!(framing.cut(&inlet, |_| Need::None, &mut messages), (128 * 9, After::More));
     assert_eq!(messages.len(), 128);
+}
+
+/// Which part of a chain fails; each is a transform, a sink or an exit of the chain that is tried.
+#[derive(Clone, Copy, PartialEq)]
+enum Fails {
+    Requests,
+    Responses,
+    Sink,
+    Exit,
+}
+
+impl Fails {
+    fn when(self, here: Self) -> Result<(), Fault> {
+        if self == here { Err(Fault::new("broken")) } else { Ok(()) }
+    }
+}
+
+struct Above(Fails);
+
+impl Builder for Above {
+    fn worker(&self, _: &WorkerCx) -> Box<dyn WorkerPart> {
+        Box::new(Self(self.0))
+    }
+}
+
+impl WorkerPart for Above {
+    fn client(&self) -> Link {
+        Link::Transform(Box::new(Self(self.0)))
+    }
+}
+
+impl Transform for Above {
+    fn requests(&mut self, _: &mut Cx<'_, '_>, _: &mut Batch<'_>) -> Result<(), Fault> {
+        self.0.when(Fails::Requests)
+    }
+    fn responses(&mut self, _: &mut Cx<'_, '_>, _: &mut Batch<'_>) -> Result<(), Fault> {
+        self.0.when(Fails::Responses)
+    }
+}
+
+/// A sink that answers when it is polled.
+struct Below(Fails, Vec<Ticket>);
+
+impl Builder for Below {
+    fn worker(&self, _: &WorkerCx) -> Box<dyn WorkerPart> {
+        Box::new(Self(self.0, Vec::new()))
+    }
+}
+
+impl WorkerPart for Below {
+    fn client(&self) -> Link {
+        Link::Sink(Box::new(Self(self.0, Vec::new())))
+    }
+}
+
+impl Sink for Below {
+    fn submit(&mut self, _: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault> {
+        batch.leaving(|leaving, _| {
+            self.1.push(leaving.ticket);
+            Ok(())
+        })
+    }
+    fn poll(&mut self, cx: &mut Cx<'_, '_>, up: &mut Up<'_>) -> Result<Progress, Fault> {
+        self.0.when(Fails::Sink)?;
+        for ticket in self.1.drain(..) {
+            up.answer_error(cx, ticket, ErrorKind::Server, "no")?;
+        }
+        Ok(Progress::Idle)
+    }
+}
+
+struct Out(Fails);
+
+impl Exit for Out {
+    fn is_ready(&self) -> bool {
+        true
+    }
+    fn deliver(&mut self, _: &mut Cx<'_, '_>, _: &mut Batch<'_>) -> Result<(), Fault> {
+        self.0.when(Fails::Exit)
+    }
+    fn looks(&self) -> bool {
+        true
+    }
+    fn deliver_bytes(&mut self, _: &mut Cx<'_, '_>, _: &Chunk, _: Range<usize>) -> Result<(), Fault> {
+        self.0.when(Fails::Exit)
+    }
+}
+
+struct Nobody;
+
+impl Connector for Nobody {
+    fn connect(&self, _: &str) -> Connecting {
+        Box::pin(std::future::pending())
+    }
+}
+
+impl Spawner for Nobody {
+    fn spawn(&self, _: Box<dyn Task>) {}
+}
+
+/// The fault of one request through a chain in which `fails` fails, and what was counted: failures of the chain, of the
+/// transform and of the sink.
+fn blamed(fails: Fails) -> (String, [u64; 3]) {
+    let kinds = ["Above", "Below"];
+    let entry = ChainEntry {
+        name: "c".to_owned(),
+        transforms: kinds.map(str::to_owned).to_vec(),
+        reaches_servers: false,
+    };
+    let metrics = WorkerMetrics::new(&Catalog { sources: Vec::new(), chains: vec![entry] });
+    let counted = metrics.chain(0).unwrap();
+    let pool = Pool::new();
+    let worker = WorkerCx {
+        pool: pool.clone(),
+        connector: Rc::new(Nobody),
+        spawner: Rc::new(Nobody),
+        protocol: Protocol::Cql,
+    };
+    let (above, below) = (Above(fails), Below(fails, Vec::new()));
+    let entries: [(&str, &str, &dyn Builder); 2] = [(kinds[0], "a", &above), (kinds[1], "b", &below)];
+    let part = ChainPart::new("c", &worker, entries, Some(Rc::clone(counted)));
+    let mut chain = part.client().unwrap();
+    let fault = with_cx(|cx| {
+        let chunk = pool.own(vec![4, 0, 0, 1, 7, 0, 0, 0, 0]);
+        let submitted = chain.submit(cx, &chunk, vec![Message::new(head(1), 0, 9)]);
+        submitted.and_then(|()| chain.poll(cx, &mut Out(fails)).map(drop)).unwrap_err()
+    });
+    let of_layer = |layer: usize| counted.transforms[layer].failures.get();
+    (fault.to_string(), [counted.failures.get(), of_layer(0), of_layer(1)])
+}
+
+#[test]
+fn a_fault_is_counted_and_named_once_where_it_arose() {
+    let named = |place: &str| format!("Transform {place} failed in chain c\n\nCaused by:\n    broken");
+    assert_eq!(blamed(Fails::Requests), (named("Above named a"), [1, 1, 0]));
+    assert_eq!(blamed(Fails::Responses), (named("Above named a"), [1, 1, 0]));
+    assert_eq!(blamed(Fails::Sink), (named("Below named b"), [1, 0, 1]));
+    assert_eq!(blamed(Fails::Exit), ("broken".to_owned(), [0, 0, 0]));
 }

@@ -178,6 +178,11 @@ pub enum Link {
 pub trait Builder: Send + Sync {
     /// Makes the part that the clients of one worker share. Called on that worker's thread.
     fn worker(&self, worker: &WorkerCx) -> Box<dyn WorkerPart>;
+
+    /// True for a sink that talks to servers: only those accept a client's session, and can fail a request.
+    fn reaches_servers(&self) -> bool {
+        false
+    }
 }
 
 /// What a worker hands to its parts.
@@ -204,13 +209,15 @@ pub struct Fault {
     causes: Vec<String>,
     /// True when no byte of any request in flight reached a server: each can be given a definite error.
     pub nothing_sent: bool,
+    /// It has been counted and its place named, or it is none of the chain's: it passes what is around it as it is.
+    is_placed: bool,
 }
 
 impl Fault {
     /// A fault with one cause.
     #[must_use]
     pub fn new(cause: impl Into<String>) -> Self {
-        Self { causes: vec![cause.into()], nothing_sent: false }
+        Self { causes: vec![cause.into()], nothing_sent: false, is_placed: false }
     }
 
     /// Adds what the innermost cause so far was caused by.
@@ -225,6 +232,16 @@ impl Fault {
     pub fn within(mut self, cause: impl Into<String>) -> Self {
         self.causes.insert(0, cause.into());
         self
+    }
+
+    /// Says that who is to blame is settled.
+    pub(crate) fn placed(mut self) -> Self {
+        self.is_placed = true;
+        self
+    }
+
+    pub(crate) fn is_placed(&self) -> bool {
+        self.is_placed
     }
 
     /// Says that no byte of any request in flight reached a server.

@@ -110,7 +110,7 @@ impl Up<'_> {
         if !self.tail.passes(range.len()) {
             return Ok(());
         }
-        self.exit.deliver_bytes(cx, chunk, range)
+        self.exit.deliver_bytes(cx, chunk, range).map_err(Fault::placed)
     }
 
     /// Sends up the whole replies at the front of what was read, if nobody looks at any. Stops in front of one that
@@ -153,7 +153,8 @@ impl Up<'_> {
             metrics.responses_batch_size.record_n(count, 1);
         }
         if bytes > 0 {
-            self.exit.deliver_bytes(cx, chunk, place.start..place.start + bytes)?;
+            let range = place.start..place.start + bytes;
+            self.exit.deliver_bytes(cx, chunk, range).map_err(Fault::placed)?;
         }
         Ok(bytes)
     }
@@ -233,7 +234,8 @@ impl Up<'_> {
             transform.responses(cx, &mut batch).map_err(|fault| self.part.fault_at(above, fault))?;
             self.part.count_replies(above, cx.now, &batch);
         }
-        self.exit.deliver(cx, &mut batch)?;
+        // What is wrong beyond the exit is no failure of this chain.
+        self.exit.deliver(cx, &mut batch).map_err(Fault::placed)?;
         if let Some(last) = batch.last().filter(|last| last.own.is_none()) {
             *self.tail = Tail::of(last);
         }

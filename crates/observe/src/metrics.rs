@@ -115,6 +115,8 @@ pub struct ChainEntry {
     pub name: String,
     /// The types of its transforms, the sink last.
     pub transforms: Vec<String>,
+    /// Its sink talks to servers.
+    pub reaches_servers: bool,
 }
 
 /// Everything that has metrics. It is complete before the first client comes, so that every series is there from the

@@ -145,7 +145,7 @@ fn transforms(page: &mut Page, catalog: &Catalog, snapshots: &[Snapshot]) {
         page.summary(name, &[("transform", kind)], SECONDS, parts.iter().map(|part| &part.latency));
     }
     page.family("shotover_failed_requests_count", "counter", "Error replies of servers");
-    for (index, chain) in catalog.chains.iter().enumerate() {
+    for (index, chain) in catalog.chains.iter().enumerate().filter(|(_, chain)| chain.reaches_servers) {
         let Some((layer, kind)) = chain.transforms.iter().enumerate().next_back() else { continue };
         let of_workers =
             snapshots.iter().filter_map(|snapshot| snapshot.chains.get(index)?.transforms.get(layer));

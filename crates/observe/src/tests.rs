@@ -5,7 +5,13 @@ use crate::{Catalog, ChainEntry, Process, SourceEntry, WorkerMetrics, check_filt
 fn catalog() -> Catalog {
     Catalog {
         sources: vec![SourceEntry { name: "a\"b".to_owned(), connection_limit: 512 }],
-        chains: vec![ChainEntry { name: "a".to_owned(), transforms: vec!["NullSink".to_owned()] }],
+        chains: [("a", "NullSink", false), ("b", "CassandraSinkSingle", true)]
+            .map(|(name, sink, reaches_servers)| ChainEntry {
+                name: name.to_owned(),
+                transforms: vec![sink.to_owned()],
+                reaches_servers,
+            })
+            .to_vec(),
     }
 }
 
@@ -19,12 +25,14 @@ fn every_series_is_there_from_the_start() {
         "shotover_chain_latency_seconds{chain=\"a\",quantile=\"0.999\"} 0",
         "shotover_chain_latency_seconds_count{chain=\"a\"} 0",
         "shotover_transform_total_count{transform=\"NullSink\"} 0",
-        "shotover_failed_requests_count{chain=\"a\",transform=\"NullSink\"} 0",
+        "shotover_failed_requests_count{chain=\"b\",transform=\"CassandraSinkSingle\"} 0",
         "shotover_client_protocol_version_count{version=\"v4\"} 0",
         "shotover_chunks_taken 0",
     ] {
         assert!(page.lines().any(|known| known == line), "{line} is not in\n{page}");
     }
+    let failed = "shotover_failed_requests_count{chain=\"a\"";
+    assert!(!page.contains(failed), "a sink without a server fails no requests:\n{page}");
 }
 
 #[test]

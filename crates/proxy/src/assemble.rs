@@ -173,6 +173,7 @@ impl Graph {
         let chain = |source: &SourcePlan| ChainEntry {
             name: source.name.clone(),
             transforms: source.chain.iter().map(|entry| entry.kind.clone()).collect(),
+            reaches_servers: source.chain.iter().any(|entry| entry.builder.reaches_servers()),
         };
         Catalog {
             sources: self.sources.iter().map(source).collect(),

@@ -116,6 +116,8 @@ fn log_end(end: End) {
             debug!(target: target::SOURCE_TASK, "the connection ended: {end:?}")
         }
         End::Idle => debug!(target: target::SOURCE_TASK, "the client was idle for too long"),
+        End::NotBegun => info!(target: target::SOURCE_TASK, "the client did not begin a session in time"),
+        End::Stalled => info!(target: target::SOURCE_TASK, "the client sent only a part of a request"),
         End::TimedOut => warn!(target: target::SOURCE_TASK, "the connection was closed with replies due"),
         End::ClientFailed(error) => {
             debug!(target: target::SOURCE_TASK, "the client's connection failed: {error}");

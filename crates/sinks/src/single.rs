@@ -98,6 +98,10 @@ impl Builder for CassandraSinkSingle {
             protocol: worker.protocol,
         })))
     }
+
+    fn reaches_servers(&self) -> bool {
+        true
+    }
 }
 
 /// What the clients of one worker have in common.
@@ -319,8 +323,8 @@ impl Single {
                 None => up.give_back(messages),
             }
             self.inlet.consume(bytes);
-            if let Some(id) = unknown {
-                return Err(Fault::new(format!("the server answered stream id {id}, which awaits no reply")));
+            if let Some(fault) = unknown {
+                return Err(fault);
             }
             match after {
                 After::Nothing => return Ok(()),
@@ -345,23 +349,35 @@ impl Single {
         }
     }
 
-    /// Finds the request of each reply. Everything from a reply that answers none is taken off the list, and that
-    /// reply's id is the answer.
-    fn match_replies(&mut self, messages: &mut Vec<Message>) -> Option<i32> {
+    /// Finds the request of each reply. Everything from a reply that answers none is taken off the list, and what is
+    /// wrong with that reply is the answer.
+    fn match_replies(&mut self, messages: &mut Vec<Message>) -> Option<Fault> {
         for (index, message) in messages.iter_mut().enumerate() {
             if self.shared.protocol.is_unsolicited(message.head()) {
                 continue;
             }
-            let id = message.head().id;
-            match self.awaited.take(id) {
+            match self.awaited.take(message.head().id) {
                 Some(ticket) => message.set_ticket(ticket),
                 None => {
+                    let fault = self.unknown_reply(message);
                     messages.truncate(index);
-                    return Some(id);
+                    return Some(fault);
                 }
             }
         }
         None
+    }
+
+    /// An error names its cause: a server answers on stream 0 what it could not read, and closes.
+    #[cold]
+    fn unknown_reply(&self, reply: &Message) -> Fault {
+        let (protocol, head) = (self.shared.protocol, reply.head());
+        let fault = Fault::new(format!("the server answered stream id {}, which awaits no reply", head.id));
+        if !protocol.is_error(head) {
+            return fault;
+        }
+        let bytes = self.inlet.place().and_then(|(chunk, _)| chunk.bytes().get(reply.range()));
+        fault.caused_by(protocol.describe(Side::Response, head, bytes.unwrap_or_default()))
     }
 }
 

@@ -24,6 +24,7 @@ use observe::SourceMetrics;
 use wire::{ErrorKind, Malformed, Side};
 
 use crate::exit::{ClientExit, ReplyProgress};
+use crate::patience::Patience;
 
 /// Turns of one poll before the other connections of the worker have theirs.
 const TURNS_MAX: usize = 4;
@@ -61,6 +62,10 @@ pub enum End {
     Drained,
     /// The client sent and read nothing for longer than the source allows.
     Idle,
+    /// The client was waited for too long before its session had begun.
+    NotBegun,
+    /// The client began a request, and then sent nothing more of it.
+    Stalled,
     /// A deadline of an ending connection passed with replies due.
     TimedOut,
     /// The client sent bytes that are no lawful request.
@@ -113,6 +118,7 @@ pub struct Client<S> {
     replies: ReplyProgress,
     /// When bytes last moved, either way.
     moved_at: Tick,
+    patience: Patience,
     quiet: Quiet,
 }
 
@@ -149,6 +155,7 @@ impl<S: Stream> Client<S> {
             has_uncut: false,
             replies: ReplyProgress::default(),
             moved_at: now,
+            patience: Patience::new(now),
             quiet: Quiet::default(),
         }
     }
@@ -156,6 +163,9 @@ impl<S: Stream> Client<S> {
     /// Moves what can be moved. `Ready` when the connection is over and can be dropped.
     pub fn poll(&mut self, cx: &mut Cx<'_, '_>) -> Poll<End> {
         self.quiet = Quiet::default();
+        if !self.replies.is_established {
+            self.patience.before_session(cx.now, self.is_owed());
+        }
         for _ in 0..TURNS_MAX {
             match self.turn(cx) {
                 Turn::Moved => {}
@@ -185,7 +195,10 @@ impl<S: Stream> Client<S> {
     #[must_use]
     pub fn deadline(&self) -> Option<Tick> {
         let own = match &self.state {
-            State::Open => self.idle_deadline(),
+            State::Open => {
+                let [idle, begin, stalled] = self.open_deadlines();
+                idle.into_iter().chain(begin).chain(stalled).min()
+            }
             State::Ending { deadline, .. }
             | State::Closing { deadline, .. }
             | State::Lingering { deadline, .. } => Some(*deadline),
@@ -195,10 +208,31 @@ impl<S: Stream> Client<S> {
     }
 
     fn idle_deadline(&self) -> Option<Tick> {
+        let timeout = self.rules.idle_timeout?;
         // What the server still owes is not the client's fault, unless the client does not take what is here.
         let is_owed = self.chain.in_flight() > 0 || self.replies.rest > 0;
-        let timeout = self.rules.idle_timeout.filter(|_| !is_owed || !self.outlet.is_empty())?;
-        Some(self.moved_at.after(timeout))
+        (!is_owed || !self.outlet.is_empty()).then(|| self.moved_at.after(timeout))
+    }
+
+    /// Until when an open client is waited for: whatever it does, to begin its session, to go on with a request.
+    fn open_deadlines(&self) -> [Option<Tick>; 3] {
+        let is_beginning = !self.replies.is_established && !self.is_owed();
+        let has_begun_request = self.request_rest > 0 || !self.inlet.is_empty();
+        [
+            self.idle_deadline(),
+            is_beginning.then(|| self.patience.begin_by()),
+            if has_begun_request { self.patience.stalled_at() } else { None },
+        ]
+    }
+
+    /// A reply is due that does not wait for the client itself.
+    fn is_owed(&self) -> bool {
+        self.chain.in_flight() > self.torn() || self.replies.rest > 0
+    }
+
+    /// 1 if a request is in flight whose rest has not come.
+    fn torn(&self) -> usize {
+        usize::from(self.request_rest > 0 && !self.drops_rest)
     }
 
     fn turn(&mut self, cx: &mut Cx<'_, '_>) -> Turn {
@@ -225,27 +259,33 @@ impl<S: Stream> Client<S> {
                 return Ok(Turn::Moved);
             }
         }
-        if self.idle_deadline().is_some_and(|deadline| deadline <= cx.now) {
-            return Ok(Turn::Ended(End::Idle));
-        }
-        Ok(Turn::Idle)
+        let is_over = |deadline: Option<Tick>| deadline.is_some_and(|deadline| deadline <= cx.now);
+        Ok(match self.open_deadlines().map(is_over) {
+            [true, _, _] => Turn::Ended(End::Idle),
+            [_, true, _] => Turn::Ended(End::NotBegun),
+            [_, _, true] => Turn::Ended(End::Stalled),
+            [false, false, false] => Turn::Idle,
+        })
     }
 
     /// Reads requests, unless something below is over its mark, and submits them.
     fn take_requests(&mut self, cx: &mut Cx<'_, '_>) -> Result<Turn, Fault> {
         if self.is_over_mark() {
+            self.patience.not_silent();
             return Ok(Turn::Idle);
         }
         if !self.has_uncut {
             if self.quiet.requests {
+                self.patience.silent(cx.now);
                 return Ok(Turn::Idle);
             }
             match self.inlet.poll_fill(cx, &mut self.stream) {
                 Poll::Pending => {
                     self.quiet.requests = true;
+                    self.patience.silent(cx.now);
                     return Ok(Turn::Idle);
                 }
-                Poll::Ready(Ok(Filled::Bytes(_))) => {}
+                Poll::Ready(Ok(Filled::Bytes(_))) => self.patience.not_silent(),
                 Poll::Ready(Ok(Filled::End)) => {
                     self.state = State::Ending { end: End::ClientLeft, deadline: cx.now.after(ENDING_MAX) };
                     return Ok(Turn::Moved);
@@ -372,6 +412,7 @@ impl<S: Stream> Client<S> {
         }
         let mut exit = ClientExit {
             protocol: self.chain.part().protocol(),
+            reaches_servers: self.chain.part().reaches_servers(),
             stream: &mut self.stream,
             outlet: &mut self.outlet,
             progress: &mut self.replies,
@@ -411,8 +452,7 @@ impl<S: Stream> Client<S> {
             return Ok(Turn::Moved);
         }
         // A request whose rest will never come needs no reply.
-        let torn = usize::from(self.request_rest > 0 && !self.drops_rest);
-        let is_answered = self.chain.in_flight() <= torn && self.replies.rest == 0 && !self.has_uncut;
+        let is_answered = !self.is_owed() && !self.has_uncut;
         let State::Ending { end, deadline } = &mut self.state else { return Ok(Turn::Moved) };
         if *deadline <= cx.now {
             return Ok(Turn::Ended(End::TimedOut));

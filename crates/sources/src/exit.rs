@@ -8,6 +8,8 @@ use wire::Protocol;
 /// The way out to one client, borrowed from its loop for one poll of its chain.
 pub(crate) struct ClientExit<'c, S> {
     pub(crate) protocol: Protocol,
+    /// Somebody below accepts handshakes.
+    pub(crate) reaches_servers: bool,
     pub(crate) stream: &'c mut S,
     pub(crate) outlet: &'c mut Outlet,
     pub(crate) progress: &'c mut ReplyProgress,
@@ -16,7 +18,7 @@ pub(crate) struct ClientExit<'c, S> {
 /// What the loop remembers of the replies that went out.
 #[derive(Default)]
 pub(crate) struct ReplyProgress {
-    /// The server has accepted this client's handshake.
+    /// The server has accepted this client's handshake; where there is no server, the client was answered.
     pub(crate) is_established: bool,
     /// Bytes of a large reply that are still to come: nothing else may be written between them.
     pub(crate) rest: u64,
@@ -38,12 +40,12 @@ impl<S: Stream> Exit for ClientExit<'_, S> {
     }
 
     fn deliver(&mut self, cx: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault> {
-        let Self { protocol, stream, outlet, progress } = self;
+        let Self { protocol, reaches_servers, stream, outlet, progress } = self;
         let sent = batch.outgoing(
             |message, _| {
                 progress.rest = message.rest();
                 if !progress.is_established {
-                    progress.is_established = protocol.establishes(message.head());
+                    progress.is_established = !*reaches_servers || protocol.establishes(message.head());
                 }
             },
             |outgoing| outlet.send_outgoing(cx, *stream, outgoing),

@@ -6,5 +6,8 @@
 
 mod client;
 mod exit;
+mod patience;
+#[cfg(test)]
+mod tests;
 
 pub use client::{Client, End, Rules};

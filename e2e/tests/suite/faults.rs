@@ -219,6 +219,25 @@ fn an_unknown_stream_id_from_a_server_closes_both_sides() {
 }
 
 #[test]
+fn an_error_on_an_unknown_stream_id_is_logged_in_the_servers_words() {
+    let server = Server::start(|mut peer| {
+        accept_session(&mut peer);
+        drop(peer.receive());
+        let text = b"wrong\nin every way";
+        let body = [&[0, 0, 0, 0x0a, 0, text.len() as u8], text.as_slice()].concat();
+        peer.send(&encode(0x84, 0, opcode::ERROR, &body));
+        drop(peer.receive());
+    });
+    let mut proxy = Proxy::passthrough(server.port);
+    let mut client = Peer::session(proxy.port);
+    client.send(&encode(4, 7, opcode::QUERY, b"x"));
+    assert!(client.receive_all().is_empty());
+    let expected = r"Cassandra V4 stream:0 Error 0x000a wrong\nin every way";
+    proxy.child.wait_for_line(expected, std::time::Duration::from_secs(5)).unwrap();
+    proxy.stop().unwrap();
+}
+
+#[test]
 fn events_pass_though_nobody_asked() {
     let server = Server::start(|mut peer| {
         accept_session(&mut peer);

@@ -1,0 +1,244 @@
+//! How long a client is waited for, with a clock that is handed in.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use chain::{
+    Batch, Builder, ChainPart, Connecting, Connector, Cx, Fault, Link, Pool, Progress, Sink, Spawner, Stream,
+    Task, Tick, Ticket, Up, WorkerCx, WorkerPart,
+};
+use wire::{ErrorKind, Protocol};
+
+use crate::{Client, End, Rules};
+
+const STARTUP: [u8; 11] = [4, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0];
+const QUERY: [u8; 10] = [4, 0, 0, 1, 7, 0, 0, 0, 1, b'x'];
+
+/// The client's end of its connection.
+#[derive(Clone, Default)]
+struct Socket {
+    to_read: Rc<RefCell<VecDeque<u8>>>,
+    written: Rc<Cell<usize>>,
+}
+
+impl Stream for Socket {
+    fn poll_read(&mut self, _: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut bytes = self.to_read.borrow_mut();
+        let count = bytes.len().min(into.len());
+        into.iter_mut().zip(bytes.drain(..count)).for_each(|(to, from)| *to = from);
+        if count == 0 { Poll::Pending } else { Poll::Ready(Ok(count)) }
+    }
+    fn poll_write(&mut self, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.written.set(self.written.get() + bytes.len());
+        Poll::Ready(Ok(bytes.len()))
+    }
+    fn poll_write_vectored(
+        &mut self,
+        task: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write(task, slices.first().map_or(&[], |slice| slice))
+    }
+    fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A sink that accepts handshakes, answers everything else with an error once it is told to, and is over its mark while
+/// it is told to be.
+#[derive(Clone, Default)]
+struct Below {
+    reaches_servers: bool,
+    answers: Arc<AtomicBool>,
+    is_over_mark: Arc<AtomicBool>,
+    waiting: Vec<Ticket>,
+}
+
+impl Builder for Below {
+    fn worker(&self, _: &WorkerCx) -> Box<dyn WorkerPart> {
+        Box::new(self.clone())
+    }
+    fn reaches_servers(&self) -> bool {
+        self.reaches_servers
+    }
+}
+
+impl WorkerPart for Below {
+    fn client(&self) -> Link {
+        Link::Sink(Box::new(self.clone()))
+    }
+}
+
+impl Sink for Below {
+    fn submit(&mut self, _: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault> {
+        batch.each(|request| {
+            if Protocol::Cql.is_startup(request.head()) {
+                request.answer(vec![0x84, 0, 0, 0, 2, 0, 0, 0, 0]);
+            }
+        });
+        batch.leaving(|leaving, _| {
+            self.waiting.push(leaving.ticket);
+            Ok(())
+        })
+    }
+    fn poll(&mut self, cx: &mut Cx<'_, '_>, up: &mut Up<'_>) -> Result<Progress, Fault> {
+        if !self.answers.load(Ordering::Relaxed) || self.waiting.is_empty() {
+            return Ok(Progress::Idle);
+        }
+        for ticket in self.waiting.drain(..) {
+            up.answer_error(cx, ticket, ErrorKind::Server, "no")?;
+        }
+        Ok(Progress::Moved)
+    }
+    fn is_over_mark(&self) -> bool {
+        self.is_over_mark.load(Ordering::Relaxed)
+    }
+}
+
+struct Nobody;
+
+impl Connector for Nobody {
+    fn connect(&self, _: &str) -> Connecting {
+        Box::pin(std::future::pending())
+    }
+}
+
+impl Spawner for Nobody {
+    fn spawn(&self, _: Box<dyn Task>) {}
+}
+
+struct Scene {
+    client: Client<Socket>,
+    socket: Socket,
+    below: Below,
+}
+
+/// A client that was accepted at 0 s.
+fn scene(reaches_servers: bool) -> Scene {
+    let (socket, below) = (Socket::default(), Below { reaches_servers, ..Below::default() });
+    let worker = WorkerCx {
+        pool: Pool::new(),
+        connector: Rc::new(Nobody),
+        spawner: Rc::new(Nobody),
+        protocol: Protocol::Cql,
+    };
+    let part = ChainPart::new("c", &worker, [("Below", "b", &below as &dyn Builder)], None);
+    let rules = Rc::new(Rules { frame_bytes_max: 1 << 20, idle_timeout: None });
+    let client = Client::new(socket.clone(), part.client().unwrap(), rules, None, Tick(0));
+    let mut scene = Scene { client, socket, below };
+    scene.at(0, &[]);
+    scene
+}
+
+impl Scene {
+    /// At this second the client sends `bytes`. Says how its connection ended.
+    fn try_at(&mut self, second: u64, bytes: &[u8]) -> Option<End> {
+        self.socket.to_read.borrow_mut().extend(bytes);
+        let mut task = Context::from_waker(Waker::noop());
+        let mut cx = Cx { task: &mut task, now: Tick(second * 1_000_000) };
+        // More often than the turns of one poll could need.
+        for _ in 0..3 {
+            if let Poll::Ready(end) = self.client.poll(&mut cx) {
+                return Some(end);
+            }
+        }
+        None
+    }
+
+    /// As [`Scene::try_at`]: its connection goes on, and wants to be polled at the second that is returned.
+    fn at(&mut self, second: u64, bytes: &[u8]) -> Option<u64> {
+        let end = self.try_at(second, bytes);
+        assert!(end.is_none(), "at {second} s: {end:?}");
+        self.client.deadline().map(|deadline| deadline.0 / 1_000_000)
+    }
+}
+
+#[test]
+fn a_client_that_sends_nothing_is_closed_after_30_seconds() {
+    for reaches_servers in [true, false] {
+        let mut scene = scene(reaches_servers);
+        assert_eq!(scene.at(29, &[]), Some(30));
+        assert!(matches!(scene.try_at(30, &[]), Some(End::NotBegun)));
+    }
+}
+
+#[test]
+fn a_handshake_that_drips_is_not_waited_for_any_longer() {
+    let mut scene = scene(true);
+    for (second, byte) in [0, 9, 18, 27].into_iter().zip(STARTUP) {
+        assert_eq!(scene.at(second, &[byte]), Some(30));
+    }
+    assert!(matches!(scene.try_at(30, &[]), Some(End::NotBegun)));
+}
+
+#[test]
+fn a_slow_server_does_not_use_up_the_patience_with_its_client() {
+    let mut scene = scene(true);
+    // Not a handshake, but a request like any other.
+    assert_eq!(scene.at(10, &QUERY), None);
+    assert_eq!(scene.at(50, &[]), None);
+    scene.below.answers.store(true, Ordering::Relaxed);
+    assert_eq!(scene.at(100, &[]), Some(120));
+    assert!(scene.socket.written.get() > 9);
+    // One that is answered at once wins no time.
+    assert_eq!(scene.at(119, &QUERY), Some(120));
+    assert!(matches!(scene.try_at(120, &[]), Some(End::NotBegun)));
+}
+
+#[test]
+fn who_has_begun_may_be_silent_for_ever() {
+    let mut session = scene(true);
+    assert_eq!(session.at(29, &STARTUP), None);
+    assert_eq!(session.at(1_000_000, &[]), None);
+    // Where nobody accepts a handshake, any answer will do.
+    let mut answered = scene(false);
+    answered.below.answers.store(true, Ordering::Relaxed);
+    assert_eq!(answered.at(29, &QUERY), None);
+    assert_eq!(answered.at(1_000_000, &[]), None);
+}
+
+#[test]
+fn a_request_that_begins_must_go_on() {
+    let mut scene = scene(true);
+    scene.at(0, &STARTUP);
+    assert_eq!(scene.at(100, &QUERY[..1]), Some(130));
+    assert_eq!(scene.at(110, &[]), Some(130));
+    assert_eq!(scene.at(129, &QUERY[1..5]), Some(159));
+    assert_eq!(scene.at(150, &QUERY[5..]), None);
+    // Requests in flight are no excuse.
+    assert_eq!(scene.at(200, &QUERY[..9]), Some(230));
+    assert_eq!(scene.at(229, &[]), Some(230));
+    assert!(matches!(scene.try_at(230, &[]), Some(End::Stalled)));
+}
+
+#[test]
+fn the_rest_of_a_large_request_must_come() {
+    let mut scene = scene(true);
+    scene.at(0, &STARTUP);
+    let large = [[4, 0, 0, 1, 7, 0, 8, 0, 0].as_slice(), &[b'x'; 100_000]].concat();
+    assert_eq!(scene.at(10, &large), Some(40));
+    assert_eq!(scene.at(39, &[b'x'; 10]), Some(69));
+    assert!(matches!(scene.try_at(69, &[]), Some(End::Stalled)));
+}
+
+#[test]
+fn a_client_that_is_not_read_is_not_to_blame() {
+    let mut scene = scene(true);
+    scene.at(0, &STARTUP);
+    assert_eq!(scene.at(10, &QUERY[..5]), Some(40));
+    scene.below.is_over_mark.store(true, Ordering::Relaxed);
+    assert_eq!(scene.at(20, &[]), None);
+    assert_eq!(scene.at(100, &[]), None);
+    scene.below.is_over_mark.store(false, Ordering::Relaxed);
+    assert_eq!(scene.at(200, &[]), Some(230));
+    // The mark is over before its clock is looked at.
+    scene.below.is_over_mark.store(true, Ordering::Relaxed);
+    assert_eq!(scene.at(230, &[]), None);
+    scene.below.is_over_mark.store(false, Ordering::Relaxed);
+    assert_eq!(scene.at(240, &QUERY[5..]), None);
+}
