@@ -25,8 +25,9 @@ const PASSTHROUGH_CLIENTS_MAX: usize = 10_000;
 
 /// Everything that was configured, checked.
 pub(crate) struct Plan {
-    pub(crate) main_log_level: String,
-    pub(crate) observability_interface: Option<SocketAddr>,
+    pub(crate) process: ProcessConfig,
+    /// What the graph was made from, in one line for people.
+    pub(crate) topology: String,
     pub(crate) graph: Arc<Graph>,
 }
 
@@ -70,11 +71,9 @@ pub(crate) fn plan(options: &Options, registry: &Registry) -> Result<Plan, Strin
             let process = load_process(&options.config_file, &mut problems);
             let graph = load_topology(&options.topology_file, registry, &mut problems);
             match (process, graph) {
-                (Some(process), Some(graph)) => Ok(Plan {
-                    main_log_level: process.main_log_level,
-                    observability_interface: process.observability_interface,
-                    graph: Arc::new(graph),
-                }),
+                (Some(process), Some((graph, topology))) => {
+                    Ok(Plan { process, topology, graph: Arc::new(graph) })
+                }
                 _ => Err(problems),
             }
         }
@@ -94,8 +93,8 @@ fn passthrough(listen: &str, to: &str, observability_interface: Option<SocketAdd
         chain: vec![entry],
     };
     Plan {
-        main_log_level: "info".to_owned(),
-        observability_interface,
+        process: ProcessConfig { main_log_level: "info".to_owned(), observability_interface },
+        topology: format!("Passthrough {{ listen: {listen:?}, to: {to:?} }}"),
         graph: Arc::new(Graph { sources: vec![source] }),
     }
 }
@@ -129,12 +128,14 @@ fn load_process(file: &Path, problems: &mut String) -> Option<ProcessConfig> {
     }
 }
 
-fn load_topology(file: &Path, registry: &Registry, problems: &mut String) -> Option<Graph> {
+/// The graph, and what it was made from in one line for people.
+fn load_topology(file: &Path, registry: &Registry, problems: &mut String) -> Option<(Graph, String)> {
     let shown = file.display();
     let text = std::fs::read_to_string(file).map_err(|error| {
         push_problem(problems, &format!("Couldn't open the topology file {shown}"), &error.to_string());
     });
     let (topology, mut errors) = read_topology(&shown.to_string(), &text.ok()?, registry);
+    let described = topology.as_ref().map(|topology| format!("{topology:?}")).unwrap_or_default();
     let mut sources = Vec::new();
     for source in topology.map(|topology| topology.sources).unwrap_or_default() {
         let mut chain = Vec::new();
@@ -157,7 +158,7 @@ fn load_topology(file: &Path, registry: &Registry, problems: &mut String) -> Opt
         });
     }
     if errors.is_empty() {
-        return Some(Graph { sources });
+        return Some((Graph { sources }, described));
     }
     push_problem(problems, &format!("Failed to parse topology file {shown}"), &errors.to_string());
     None

@@ -24,7 +24,7 @@ pub(crate) const OWN_DESCRIPTORS: u64 = 64;
 /// Runs until told to end.
 pub(crate) fn run(options: &Options) -> ExitCode {
     let planned = plan(options, &Registry::built_in());
-    let level = planned.as_ref().map_or("info", |plan| &plan.main_log_level).to_owned();
+    let level = planned.as_ref().map_or("info", |plan| &plan.process.main_log_level).to_owned();
     let overrides = std::env::var("RUST_LOG").ok();
     let logs = match start_logs(options.log_format.into(), &level, overrides.as_deref()) {
         Ok(logs) => logs,
@@ -52,6 +52,8 @@ fn fail_without_logs(options: &Options, problem: &str) -> ExitCode {
 
 fn serve(options: &Options, plan: &Plan, logs: &Logs) -> Result<ExitCode, String> {
     info!(target: target::RUNNER, "Starting Shotover {}", env!("CARGO_PKG_VERSION"));
+    info!(target: target::RUNNER, configuration = ?plan.process);
+    info!(target: target::RUNNER, topology = %plan.topology);
     check_descriptors(&plan.graph);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
@@ -64,14 +66,14 @@ fn serve(options: &Options, plan: &Plan, logs: &Logs) -> Result<ExitCode, String
         let bound = bind_all(&plan.graph)?;
         let catalog = Arc::new(plan.graph.catalog());
         let process = Arc::new(Process::new(&catalog));
-        let with_metrics = plan.observability_interface.is_some();
+        let with_metrics = plan.process.observability_interface.is_some();
         let graph = Arc::clone(&plan.graph);
         let count = options.core_threads.map_or_else(cores, usize::from);
         let (workers, threads) =
             Workers::start(count, options.stack_size, move |seat| graph.worker(seat, with_metrics))
                 .map_err(|error| format!("the workers: {error}"))?;
         let workers = Arc::new(workers);
-        if let Some(address) = plan.observability_interface {
+        if let Some(address) = plan.process.observability_interface {
             let metrics = metrics_page(&catalog, &process, &workers);
             tokio::spawn(admin::serve(address, metrics, logs.filter.clone()));
         }

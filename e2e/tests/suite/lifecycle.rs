@@ -95,6 +95,52 @@ fn both_dialects_start() {
 }
 
 #[test]
+fn what_was_loaded_is_logged_in_a_line_each() {
+    let folder = Scratch::new("loaded").unwrap();
+    let topology = "sources: [Cassandra: {name: c, listen_addr: '127.0.0.1:0', chain: [\
+                    QueryTypeFilter: {name: \"f\\n\", DenyList: [Read]}, NullSink: {name: n}]}]";
+    folder.write("topology.yaml", topology).unwrap();
+    folder.write("config.yaml", "main_log_level: info, shotover=info").unwrap();
+    for (arguments, loaded) in [
+        (
+            "-t topology.yaml -c config.yaml",
+            [
+                r#"ProcessConfig { main_log_level: "info, shotover=info", observability_interface: None }"#,
+                r#"options: {"name": "f\n", "DenyList": ["Read"]}"#,
+            ],
+        ),
+        (
+            "passthrough cassandra --listen 127.0.0.1:0 --to 127.0.0.1:1",
+            ["ProcessConfig {", r#"Passthrough { listen: "127.0.0.1:0", to: "127.0.0.1:1" }"#],
+        ),
+    ] {
+        for format in ["human", "json"] {
+            let mut command = Command::new(Proxy::binary());
+            command.current_dir(folder.path()).args(["--log-format", format]);
+            let mut child = Child::start(command.args(arguments.split(' ')));
+            child.wait_for_line("accepting inbound connections", Duration::from_secs(10)).unwrap();
+            let lines = child.lines();
+            let start = lines.iter().position(|line| line.contains("Starting Shotover")).unwrap();
+            for (line, (field, text)) in
+                lines[start + 1..].iter().zip(["configuration", "topology"].iter().zip(loaded))
+            {
+                // In JSON the field is a string.
+                let text = if format == "json" {
+                    text.replace('\\', r"\\").replace('"', "\\\"")
+                } else {
+                    text.to_owned()
+                };
+                for expected in ["INFO", "shotover::runner", field, &text] {
+                    assert!(line.contains(expected), "{expected}\nis not in\n{line}");
+                }
+            }
+            child.signal("INT");
+            assert!(child.wait(Duration::from_secs(10)).unwrap().success());
+        }
+    }
+}
+
+#[test]
 fn a_drain_waits_for_replies_and_a_second_signal_does_not() {
     let (arrived, arrivals) = mpsc::channel();
     let (release, released) = mpsc::channel::<()>();

@@ -21,7 +21,8 @@ const SLACK: Duration = Duration::from_secs(5);
 /// Clients that look at each of their replies, beside cassandra-stress.
 const CLIENTS: i64 = 4;
 
-/// How long service may take to return once Cassandra listens: the driver's longest pause between two attempts.
+/// How long service may take to return once Cassandra listens, the driver's longest pause between two attempts; and how
+/// long it may take to begin.
 const RETURN_MAX: Duration = Duration::from_secs(60);
 
 /// What the clients have seen, all together.
@@ -33,12 +34,21 @@ struct Seen {
     failed: AtomicU64,
 }
 
+/// Long waits: a Cassandra that has only just started on a busy machine is slow to answer a session's first questions.
 async fn connect(port: u16) -> Session {
-    let profile = ExecutionProfile::builder().request_timeout(Some(TIMEOUT)).build();
+    let profile = ExecutionProfile::builder().request_timeout(Some(RETURN_MAX)).build();
     let builder = SessionBuilder::new()
         .known_node(format!("127.0.0.1:{port}"))
+        .connection_timeout(RETURN_MAX)
         .default_execution_profile_handle(profile.into_handle());
     builder.build().await.unwrap()
+}
+
+/// A statement whose execution may take no longer than [`TIMEOUT`].
+async fn prepare(session: &Session, text: &str) -> PreparedStatement {
+    let mut statement = session.prepare(text).await.unwrap();
+    statement.set_request_timeout(Some(TIMEOUT));
+    statement
 }
 
 async fn make_table(port: u16) {
@@ -75,10 +85,9 @@ async fn one_round(
 
 async fn watch(port: u16, client: i64, seen: Arc<Seen>) {
     let session = connect(port).await;
-    let insert =
-        session.prepare("INSERT INTO kills.rows (client, key, value) VALUES (?, ?, ?)").await.unwrap();
-    let select = session.prepare("SELECT client, key, value FROM kills.rows WHERE client = ? AND key = ?");
-    let select = select.await.unwrap();
+    let insert = prepare(&session, "INSERT INTO kills.rows (client, key, value) VALUES (?, ?, ?)").await;
+    let select = "SELECT client, key, value FROM kills.rows WHERE client = ? AND key = ?";
+    let select = prepare(&session, select).await;
     let mut round = 0;
     while !seen.ends.load(Ordering::Relaxed) {
         round += 1;

@@ -2,6 +2,7 @@
 
 mod build;
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::errors::{Errors, quoted};
@@ -9,13 +10,12 @@ use crate::errors::{Errors, quoted};
 /// A value, its place in the file, and the path that leads to it. Cheap to clone.
 ///
 /// What an alias (`*name`) stands for has the place of its anchor and the path of the alias.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Node {
     tree: Arc<Tree>,
     path: Arc<str>,
 }
 
-#[derive(Debug)]
 pub(crate) struct Tree {
     value: Value,
     place: (usize, usize),
@@ -25,7 +25,6 @@ pub(crate) struct Tree {
     depth: usize,
 }
 
-#[derive(Debug)]
 pub(crate) enum Value {
     /// Text; `is_plain` when it was not quoted, so that it may be a number or a word.
     Scalar {
@@ -36,11 +35,29 @@ pub(crate) enum Value {
     Map(Vec<Entry>),
 }
 
-#[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) key: String,
     pub(crate) place: (usize, usize),
     value: Arc<Tree>,
+}
+
+/// The values alone: places are for messages about mistakes. Levels and values are limited when a file is read.
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.tree.fmt(f)
+    }
+}
+
+impl fmt::Debug for Tree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.value {
+            Value::Scalar { text, .. } => text.fmt(f),
+            Value::List(items) => f.debug_list().entries(items).finish(),
+            Value::Map(entries) => {
+                f.debug_map().entries(entries.iter().map(|entry| (&entry.key, &entry.value))).finish()
+            }
+        }
+    }
 }
 
 impl Node {
