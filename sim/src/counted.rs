@@ -54,7 +54,11 @@ fn block(version: u8, opcode: u8, depth: usize) -> Vec<u8> {
 
 impl End {
     fn is_due(&self) -> bool {
-        if self.is_client { self.ends.is_asked.get() } else { self.ends.to_server.get() >= self.block.len().max(9) }
+        if self.is_client {
+            self.ends.is_asked.get()
+        } else {
+            self.ends.to_server.get() >= self.block.len().max(9)
+        }
     }
 }
 

@@ -181,7 +181,8 @@ pub trait Exit {
     ///
     /// # Errors
     /// A fault ends this client.
-    fn deliver_bytes(&mut self, cx: &mut Cx<'_, '_>, chunk: &Chunk, range: Range<usize>) -> Result<(), Fault>;
+    fn deliver_bytes(&mut self, cx: &mut Cx<'_, '_>, chunk: &Chunk, range: Range<usize>)
+    -> Result<(), Fault>;
 }
 
 /// The chain of one client.

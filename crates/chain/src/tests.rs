@@ -100,7 +100,10 @@ fn the_same_id_twice_in_flight_is_answered_twice() {
     ids.insert(i32::from(u16::MAX), other);
     assert_eq!((ids.len(), ids.peek(7)), (3, Some(first)));
     assert_eq!([ids.take(7), ids.take(7), ids.take(7)], [Some(first), Some(second), None]);
-    assert_eq!([ids.take(i32::from(u16::MAX)), ids.take(i32::from(u16::MAX)), ids.take(500)], [Some(other), None, None]);
+    assert_eq!(
+        [ids.take(i32::from(u16::MAX)), ids.take(i32::from(u16::MAX)), ids.take(500)],
+        [Some(other), None, None]
+    );
     assert!(ids.is_empty());
 }
 

@@ -138,12 +138,7 @@ pub trait Sink {
     ///
     /// # Errors
     /// A fault ends this client.
-    fn submit_plain(
-        &mut self,
-        cx: &mut Cx<'_, '_>,
-        chunk: &Chunk,
-        range: Range<usize>,
-    ) -> Result<(), Fault> {
+    fn submit_plain(&mut self, cx: &mut Cx<'_, '_>, chunk: &Chunk, range: Range<usize>) -> Result<(), Fault> {
         self.submit_tail(cx, chunk, range)
     }
 

@@ -55,7 +55,12 @@ impl<S: Stream> Exit for ClientExit<'_, S> {
         !self.progress.is_established || self.progress.rest > 0
     }
 
-    fn deliver_bytes(&mut self, cx: &mut Cx<'_, '_>, chunk: &Chunk, range: Range<usize>) -> Result<(), Fault> {
+    fn deliver_bytes(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        chunk: &Chunk,
+        range: Range<usize>,
+    ) -> Result<(), Fault> {
         self.progress.rest = self.progress.rest.saturating_sub(range.len() as u64);
         self.outlet.send(cx, self.stream, chunk, range).map_err(|error| self.gone(error))
     }
