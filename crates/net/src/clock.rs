@@ -16,6 +16,8 @@ pub struct Clock(Rc<Time>);
 struct Time {
     started: Instant,
     now: Cell<Tick>,
+    /// When the first alarm rings: asked twice a turn of the loop, and changed rarely.
+    next_alarm: Cell<Tick>,
     alarms: RefCell<Alarms>,
 }
 
@@ -25,8 +27,11 @@ type Due = (Tick, u64);
 #[derive(Default)]
 struct Alarms {
     due: BTreeMap<Due, Waker>,
-    next: u64,
+    set_before: u64,
 }
+
+/// No alarm is set.
+const NEVER: Tick = Tick(u64::MAX);
 
 #[expect(clippy::disallowed_methods, reason = "this is the one clock")]
 fn system_now() -> Instant {
@@ -36,8 +41,12 @@ fn system_now() -> Instant {
 impl Clock {
     /// A clock that starts now.
     pub(crate) fn start() -> Self {
-        let time = Time { started: system_now(), now: Cell::default(), alarms: RefCell::default() };
-        Self(Rc::new(time))
+        Self(Rc::new(Time {
+            started: system_now(),
+            now: Cell::default(),
+            next_alarm: Cell::new(NEVER),
+            alarms: RefCell::default(),
+        }))
     }
 
     /// The time now, as of the last tick.
@@ -49,40 +58,44 @@ impl Clock {
     /// Reads the system's clock.
     pub(crate) fn tick(&self) {
         let elapsed = system_now().duration_since(self.0.started);
-        self.0.now.set(Tick(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX)));
+        // Half a million years fit.
+        self.0.now.set(Tick(elapsed.as_secs() * 1_000_000 + u64::from(elapsed.subsec_micros())));
     }
 
     /// How long until an alarm rings, if one is set.
     pub(crate) fn until_next_alarm(&self) -> Option<Duration> {
-        let alarms = self.0.alarms.borrow();
-        let (at, _) = alarms.due.first_key_value()?.0;
-        Some(Duration::from_micros(at.micros_since(self.now())))
+        let next = self.0.next_alarm.get();
+        (next != NEVER).then(|| Duration::from_micros(next.micros_since(self.now())))
     }
 
     /// Wakes those whose time has come, in that order.
     pub(crate) fn ring_due(&self) {
-        while let Some(waker) = self.take_due() {
+        while self.0.next_alarm.get() <= self.now() {
+            let first = self.0.alarms.borrow_mut().due.pop_first();
+            self.note_next();
+            let Some((_, waker)) = first else { return };
             waker.wake();
         }
     }
 
-    fn take_due(&self) -> Option<Waker> {
-        let mut alarms = self.0.alarms.borrow_mut();
-        let first = alarms.due.first_entry()?;
-        (first.key().0 <= self.now()).then(|| first.remove())
-    }
-
     fn set(&self, at: Tick, waker: Waker) -> Due {
         let mut alarms = self.0.alarms.borrow_mut();
-        let due = (at, alarms.next);
-        alarms.next += 1;
+        let due = (at, alarms.set_before);
+        alarms.set_before += 1;
         alarms.due.insert(due, waker);
+        self.0.next_alarm.set(at.min(self.0.next_alarm.get()));
         due
     }
 
     fn unset(&self, due: Due) {
         let waker = self.0.alarms.borrow_mut().due.remove(&due);
+        self.note_next();
         drop(waker);
+    }
+
+    fn note_next(&self) {
+        let alarms = self.0.alarms.borrow();
+        self.0.next_alarm.set(alarms.due.first_key_value().map_or(NEVER, |(due, _)| due.0));
     }
 }
 

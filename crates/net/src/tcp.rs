@@ -115,6 +115,7 @@ impl Drop for Tcp {
 }
 
 impl Stream for Tcp {
+    #[inline]
     fn poll_readable(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.state.poll(READABLE, task).map(Ok)
     }

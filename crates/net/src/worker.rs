@@ -189,12 +189,12 @@ fn run<S: Serve + 'static>(
     seat.reactor.spawn(Box::pin(keep_house(Rc::clone(&serve), seat.clock.clone())));
     let mut receiving = Receiving::Nothing;
     loop {
-        reactor.poll_tasks();
+        let is_work = reactor.poll_tasks() || receiving == Receiving::More;
         let is_ending = receiving == Receiving::Closed || seat.drain.has_begun();
         if is_ending && reactor.clients() == 0 {
             return;
         }
-        if let Err(error) = reactor.look(receiving == Receiving::More) {
+        if let Err(error) = reactor.look(is_work) {
             error!("a worker ends, and its clients' connections with it: {error}");
             return;
         }

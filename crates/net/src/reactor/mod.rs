@@ -9,8 +9,7 @@ mod tasks;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,7 +23,7 @@ use crate::resolve::Resolver;
 use sockets::Sockets;
 pub(crate) use sockets::{READABLE, SocketState, WRITABLE};
 pub(crate) use tasks::TaskFuture;
-use tasks::{Door, Tasks, is_any_queued};
+use tasks::{Door, Tasks};
 
 /// Tasks polled between two looks at the sockets when there is always a task to poll. Few would cost an `epoll_wait`
 /// more than need be; many would keep the sockets waiting.
@@ -88,6 +87,7 @@ impl Reactor {
             poll: RefCell::new(poll),
             sockets: RefCell::default(),
             spawned: RefCell::default(),
+            has_spawned: Cell::default(),
             clock: Clock::start(),
             resolver,
         };
@@ -118,29 +118,28 @@ impl Reactor {
         std::mem::take(&mut self.is_called)
     }
 
-    /// Polls the tasks that were woken.
-    pub(crate) fn poll_tasks(&mut self) {
-        self.take_spawned();
+    /// Polls the tasks that were woken. True when some still wait.
+    pub(crate) fn poll_tasks(&mut self) -> bool {
+        self.add_spawned();
         for polled in 1..=POLLS_PER_LOOK {
             if !self.tasks.poll_next() {
-                break;
+                return false;
             }
-            self.take_spawned();
+            self.add_spawned();
             if polled % POLLS_PER_TICK == 0 {
                 self.handle.0.clock.tick();
             }
         }
+        true
     }
 
-    /// Looks which sockets and alarms wake tasks; waits for that unless tasks wait to be polled, or the caller
-    /// `is_busy`.
+    /// Looks which sockets and alarms wake tasks; does not wait for that when there `is_work` already.
     ///
     /// # Errors
     /// When the sockets cannot be looked at any more.
-    pub(crate) fn look(&mut self, is_busy: bool) -> io::Result<()> {
+    pub(crate) fn look(&mut self, is_work: bool) -> io::Result<()> {
         let shared = &*self.handle.0;
-        let is_waiting = !is_busy && !is_any_queued();
-        let wait = if is_waiting { shared.clock.until_next_alarm() } else { Some(Duration::ZERO) };
+        let wait = if is_work { Some(Duration::ZERO) } else { shared.clock.until_next_alarm() };
         let looked = shared.poll.borrow_mut().poll(&mut self.events, wait);
         shared.clock.tick();
         match looked {
@@ -164,8 +163,18 @@ impl Reactor {
         }
     }
 
+    /// Asked after each poll of a task, and nearly always in vain.
+    #[inline]
+    fn add_spawned(&mut self) {
+        if self.handle.0.has_spawned.get() {
+            self.take_spawned();
+        }
+    }
+
+    #[cold]
     fn take_spawned(&mut self) {
-        while let Some(future) = self.handle.0.take_spawned() {
+        self.handle.0.has_spawned.set(false);
+        for future in self.handle.0.spawned.take() {
             self.tasks.add(future, false);
         }
     }
@@ -188,15 +197,10 @@ struct Shared {
     poll: RefCell<Poll>,
     sockets: RefCell<Sockets>,
     /// Tasks that were spawned while another one ran.
-    spawned: RefCell<VecDeque<TaskFuture>>,
+    spawned: RefCell<Vec<TaskFuture>>,
+    has_spawned: Cell<bool>,
     clock: Clock,
     resolver: Arc<Resolver>,
-}
-
-impl Shared {
-    fn take_spawned(&self) -> Option<TaskFuture> {
-        self.spawned.borrow_mut().pop_front()
-    }
 }
 
 impl Handle {
@@ -212,7 +216,8 @@ impl Handle {
 
     /// Runs a task that does not keep the worker from ending.
     pub(crate) fn spawn(&self, future: TaskFuture) {
-        self.0.spawned.borrow_mut().push_back(future);
+        self.0.spawned.borrow_mut().push(future);
+        self.0.has_spawned.set(true);
     }
 
     pub(crate) fn register(&self, source: &mut impl Source) -> io::Result<(Token, Rc<SocketState>)> {

@@ -28,17 +28,21 @@ pub(crate) struct SocketState {
 
 impl SocketState {
     /// `Ready` when the socket may do this; otherwise the task is woken when it may.
+    #[inline]
     pub(crate) fn poll(&self, what: u8, task: &Context<'_>) -> Poll<()> {
-        let flags = self.flags.get();
-        if flags & what != 0 {
+        if self.flags.get() & what != 0 {
             return Poll::Ready(());
         }
-        self.flags.set(flags | what << AWAITED);
-        let mut waker = self.waker.borrow_mut();
-        if !waker.as_ref().is_some_and(|waker| waker.will_wake(task.waker())) {
-            *waker = Some(task.waker().clone());
-        }
+        self.wait(what, task.waker());
         Poll::Pending
+    }
+
+    fn wait(&self, what: u8, waker: &Waker) {
+        self.flags.set(self.flags.get() | what << AWAITED);
+        let mut known = self.waker.borrow_mut();
+        if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            *known = Some(waker.clone());
+        }
     }
 
     /// The socket did this for now: an event will say when it can again.

@@ -4,7 +4,6 @@
 //! share rely on that order: the requests of all clients that one `epoll_wait` woke leave in one write.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -28,17 +27,13 @@ struct TaskId {
 struct Queue {
     /// That worker's number; 0 is none.
     worker: Cell<u64>,
-    ids: RefCell<VecDeque<TaskId>>,
+    /// Those woken since the worker last came to fetch them.
+    woken: RefCell<Vec<TaskId>>,
 }
 
 thread_local! {
     // Wakers must be `Send`, so they cannot hold the queue. On the worker's own thread they find it here, unlocked.
-    static QUEUE: Queue = const { Queue { worker: Cell::new(0), ids: RefCell::new(VecDeque::new()) } };
-}
-
-/// True when a task of this thread's worker waits to be polled.
-pub(super) fn is_any_queued() -> bool {
-    QUEUE.with(|queue| !queue.ids.borrow().is_empty())
+    static QUEUE: Queue = const { Queue { worker: Cell::new(0), woken: RefCell::new(Vec::new()) } };
 }
 
 /// What other threads may touch of a worker.
@@ -83,7 +78,7 @@ impl Wake for TaskWaker {
             let is_here = queue.worker.get() == self.worker;
             if is_here && !self.is_queued.load(Ordering::Relaxed) {
                 self.is_queued.store(true, Ordering::Relaxed);
-                queue.ids.borrow_mut().push_back(self.id);
+                queue.woken.borrow_mut().push(self.id);
             }
             is_here
         });
@@ -112,16 +107,19 @@ pub(super) struct Tasks {
     slots: Vec<Slot>,
     free: Vec<u32>,
     clients: usize,
+    /// Those fetched from the queue, and how many of them had their turn.
+    fetched: Vec<TaskId>,
+    polled: usize,
     door: Arc<Door>,
 }
 
 impl Tasks {
     pub(super) fn new(door: Arc<Door>) -> Self {
         QUEUE.with(|queue| {
-            queue.ids.borrow_mut().clear();
+            queue.woken.borrow_mut().clear();
             queue.worker.set(door.worker);
         });
-        Self { slots: Vec::new(), free: Vec::new(), clients: 0, door }
+        Self { slots: Vec::new(), free: Vec::new(), clients: 0, fetched: Vec::new(), polled: 0, door }
     }
 
     /// How many tasks are clients.
@@ -149,9 +147,27 @@ impl Tasks {
         self.clients += usize::from(is_client);
     }
 
+    /// Fetches those that were woken while the last ones fetched had their turn. False when there are none.
+    fn fetch(&mut self) -> bool {
+        self.polled = 0;
+        self.fetched.clear();
+        QUEUE.with(|queue| {
+            let mut woken = queue.woken.borrow_mut();
+            if woken.is_empty() {
+                return false;
+            }
+            std::mem::swap(&mut self.fetched, &mut woken);
+            true
+        })
+    }
+
     /// Polls the task that has waited longest. False when none waits.
     pub(super) fn poll_next(&mut self) -> bool {
-        let Some(id) = QUEUE.with(|queue| queue.ids.borrow_mut().pop_front()) else { return false };
+        if self.polled == self.fetched.len() && !self.fetch() {
+            return false;
+        }
+        let Some(&id) = self.fetched.get(self.polled) else { return false };
+        self.polled += 1;
         let slot = self.slots.get_mut(id.index as usize).filter(|slot| slot.generation == id.generation);
         let Some(task) = slot.and_then(|slot| slot.task.as_mut()) else { return true };
         task.woken.is_queued.store(false, Ordering::Relaxed);
@@ -194,10 +210,11 @@ impl Tasks {
     pub(super) fn clear(&mut self) {
         self.slots.clear();
         self.free.clear();
+        self.fetched.clear();
         self.clients = 0;
         QUEUE.with(|queue| {
             queue.worker.set(0);
-            queue.ids.borrow_mut().clear();
+            queue.woken.borrow_mut().clear();
         });
     }
 }

@@ -36,8 +36,8 @@ pub(crate) fn run<T: 'static, F: Future<Output = T> + 'static>(
     }));
     wake_often(reactor);
     for _ in 0..TURNS_MAX {
-        reactor.poll_tasks();
-        reactor.look(false).unwrap();
+        let is_work = reactor.poll_tasks();
+        reactor.look(is_work).unwrap();
         if let Some(output) = result.take() {
             return output;
         }
