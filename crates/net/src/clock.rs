@@ -119,23 +119,22 @@ impl Drop for Set {
 }
 
 impl Alarm {
-    /// Makes sure that the task is woken at `deadline` or earlier. `Ready` when the alarm has just rung.
+    /// Makes sure that the task is woken at `deadline` or earlier. `Ready` when the alarm has just rung. One that is
+    /// set for a time that has passed rings at the next look at the clock, not at once: the time stands still until
+    /// then, and a task that insists on such a deadline must not stop it for all.
     pub fn poll_until(&mut self, task: &mut Context<'_>, clock: &Clock, deadline: Tick) -> Poll<()> {
-        let is_kept = |set: &Set| {
-            set.due.0 <= deadline && (set.due.0 <= clock.now() || set.waker.will_wake(task.waker()))
-        };
-        if !self.set.as_ref().is_some_and(is_kept) {
-            self.set = None;
-            if deadline > clock.now() {
-                let waker = task.waker().clone();
-                let due = clock.set(deadline, waker.clone());
-                self.set = Some(Set { clock: clock.clone(), due, waker });
+        match &self.set {
+            Some(set) if set.due.0 <= clock.now() && set.due.0 <= deadline => {
+                self.set = None;
+                return Poll::Ready(());
             }
+            Some(set) if set.due.0 <= deadline && set.waker.will_wake(task.waker()) => return Poll::Pending,
+            _ => {}
         }
-        if self.set.as_ref().is_none_or(|set| set.due.0 <= clock.now()) {
-            self.set = None;
-            return Poll::Ready(());
-        }
+        self.set = None;
+        let waker = task.waker().clone();
+        let due = clock.set(deadline, waker.clone());
+        self.set = Some(Set { clock: clock.clone(), due, waker });
         Poll::Pending
     }
 }

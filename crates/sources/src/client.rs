@@ -186,10 +186,10 @@ impl<S: Stream> Client<S> {
     pub fn deadline(&self) -> Option<Tick> {
         let own = match &self.state {
             State::Open => self.idle_deadline(),
-            State::Ending { deadline, .. }
-            | State::Closing { deadline, .. }
-            | State::Lingering { deadline, .. } => Some(*deadline),
-            State::Done => None,
+            State::Ending { deadline, .. } => Some(*deadline),
+            // The chain is asked nothing any more; a deadline it has missed would wake the task for ever.
+            State::Closing { deadline, .. } | State::Lingering { deadline, .. } => return Some(*deadline),
+            State::Done => return None,
         };
         own.into_iter().chain(self.chain.deadline()).min()
     }

@@ -180,6 +180,24 @@ fn an_alarm_that_rings_earlier_is_left_alone() {
 }
 
 #[test]
+fn a_task_that_insists_on_a_deadline_that_has_passed_does_not_stop_the_time() {
+    let mut reactor = reactor();
+    let rung = run(&mut reactor, |reactor| async move {
+        let (mut alarm, clock, begun) = (Alarm::default(), reactor.clock().clone(), reactor.clock().now());
+        let mut rung = 0;
+        poll_fn(|task| {
+            while alarm.poll_until(task, &clock, begun).is_ready() {
+                rung += 1;
+            }
+            if clock.now() > begun.after(Duration::from_millis(2)) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        rung
+    });
+    assert!(rung > 0);
+}
+
+#[test]
 fn a_panic_ends_one_task_and_closes_its_sockets() {
     let mut reactor = reactor();
     let count = run(&mut reactor, |reactor| async move {
