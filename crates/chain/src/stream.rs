@@ -1,6 +1,6 @@
 //! What is handed in from outside: byte streams, connectors and the time.
 //!
-//! Nothing here opens a socket or reads a clock. `net` implements these traits over tokio,
+//! Nothing here opens a socket or reads a clock. `net` implements these traits over epoll,
 //! the simulator over queues in memory, so the same code runs under both.
 
 use std::future::Future;

@@ -1,6 +1,6 @@
 //! Sockets, acceptor, workers.
 //!
-//! Accepted sockets go to the worker with the fewest; each worker is a thread with a runtime of its own. Knows no
+//! Accepted sockets go to the worker with the fewest; each worker is a thread with a loop of its own. Knows no
 //! frames: what a client's bytes mean is the business of whoever is handed the socket.
 //! Must hold: nothing on a worker blocks, and no error of one socket ends anything but that socket.
 
@@ -8,6 +8,8 @@ mod clock;
 mod connect;
 mod descriptors;
 mod listener;
+mod reactor;
+mod resolve;
 mod spawner;
 mod tcp;
 #[cfg(test)]
@@ -18,6 +20,7 @@ pub use clock::{Alarm, Clock};
 pub use connect::TcpConnector;
 pub use descriptors::raise_descriptor_limit;
 pub use listener::{Bound, Counts, Listening, bind, listen};
+pub use reactor::Handle;
 pub use spawner::LocalSpawner;
 pub use tcp::Tcp;
 pub use worker::{Accepted, Drain, DrainSeat, Place, Seat, Serve, Workers};

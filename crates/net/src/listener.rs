@@ -7,11 +7,11 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{info, warn};
 
-use crate::tcp::socket_for;
+use crate::tcp::keep_alive;
 use crate::worker::{Accepted, Workers};
 
 /// The target of log lines: upstream's, since filters and tests of its users name it.
@@ -46,7 +46,7 @@ pub trait Counts: Send + Sync {
 pub struct Bound {
     /// Where it listens, as configured.
     pub address: String,
-    listener: TcpListener,
+    pub(crate) listener: TcpListener,
 }
 
 impl Bound {
@@ -66,7 +66,8 @@ impl Bound {
 pub fn bind(address: &str) -> io::Result<Bound> {
     let mut last_error = io::Error::new(io::ErrorKind::NotFound, "the name has no addresses");
     for socket_address in address.to_socket_addrs()? {
-        let socket = socket_for(socket_address)?;
+        let socket = if socket_address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        keep_alive(&socket)?;
         socket.set_reuseaddr(true)?;
         match socket.bind(socket_address).and_then(|()| socket.listen(BACKLOG)) {
             Ok(listener) => return Ok(Bound { address: address.to_owned(), listener }),

@@ -7,25 +7,26 @@ use std::task::{Context, Poll};
 use chain::{Cx, Spawner, Task};
 
 use crate::clock::{Alarm, Clock};
+use crate::reactor::Handle;
 
-/// Spawns onto the worker's runtime; to be used on its thread only.
+/// Spawns onto the worker's loop.
 pub struct LocalSpawner {
-    clock: Clock,
+    reactor: Handle,
 }
 
 impl LocalSpawner {
-    /// A spawner whose tasks are told the time by `clock`.
+    /// A spawner of the worker whose loop this is.
     #[must_use]
-    pub fn new(clock: Clock) -> Self {
-        Self { clock }
+    pub fn new(reactor: Handle) -> Self {
+        Self { reactor }
     }
 }
 
 impl Spawner for LocalSpawner {
     fn spawn(&self, task: Box<dyn Task>) {
-        let running = Running { task, clock: self.clock, alarm: Alarm::default() };
+        let running = Running { task, clock: self.reactor.clock().clone(), alarm: Alarm::default() };
         // It ends by itself, or with its worker.
-        drop(tokio::task::spawn_local(running));
+        self.reactor.spawn(Box::pin(running));
     }
 }
 

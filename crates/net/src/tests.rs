@@ -1,64 +1,128 @@
 //! What only real sockets and threads show.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::{SocketAddr, TcpStream};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpSocket};
+use chain::Connector;
+use socket2::{Domain, SockRef, Socket, Type};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use crate::connect::first_of;
-use crate::{Accepted, Counts, Listening, Serve, Workers, bind, listen};
+use crate::reactor::tests::{reactor, run};
+use crate::resolve::Resolver;
+use crate::tcp::keep_alive;
+use crate::{Accepted, Counts, Listening, Seat, Serve, TcpConnector, Workers, bind, listen};
 
-/// Runs a future where it can have tasks that stay on this thread, as on a worker.
-fn on_a_worker<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build_local(tokio::runtime::LocalOptions::default())
-        .unwrap();
-    runtime.block_on(future)
+/// Runs a future as the control thread does.
+fn on_the_control_thread<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-/// An address that swallows packets: its backlog is full, and nobody accepts.
-async fn silent_address() -> (SocketAddr, TcpListener, Vec<tokio::task::JoinHandle<()>>) {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let listener = socket.listen(1).unwrap();
+/// An address where nobody listens.
+fn refusing() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// An address that swallows packets while what is returned with it lives: its backlog is full, and nobody accepts.
+fn silent_address() -> (SocketAddr, Socket, Vec<Socket>) {
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    listener.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+    listener.listen(1).unwrap();
     let address = listener.local_addr().unwrap();
-    let fill = |_| {
-        tokio::spawn(async move {
-            let held = tokio::net::TcpStream::connect(address).await;
-            std::future::pending::<()>().await;
-            drop(held);
-        })
+    let filler = |_| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        drop(socket.connect(&address));
+        socket
     };
-    let fillers = (0..4).map(fill).collect();
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    (address, listener, fillers)
+    let fillers = (0..4).map(filler).collect();
+    (address.as_socket().unwrap(), listener, fillers)
 }
 
 #[test]
 fn every_address_is_tried_though_one_swallows_packets_and_one_refuses() {
-    on_a_worker(async {
-        let (silent, _kept, _fillers) = silent_address().await;
-        let refusing = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        let answering = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addresses = [refusing, silent, answering.local_addr().unwrap()];
-        let attempt = tokio::time::timeout(Duration::from_secs(5), first_of(addresses.into_iter())).await;
-        assert!(attempt.expect("an answer in time").is_ok());
+    let (silent, _kept, _fillers) = silent_address();
+    let answering = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addresses = vec![refusing(), silent, answering.local_addr().unwrap()];
+    let begun = run(&mut reactor(), |reactor| async move {
+        first_of(addresses, &reactor).await.unwrap();
+        reactor.clock().now()
     });
+    assert!((250_000..5_000_000).contains(&begun.0), "{begun:?}");
 }
 
 #[test]
 fn the_last_error_is_told_when_no_address_answers() {
-    on_a_worker(async {
-        let refusing = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        let error = first_of([refusing, refusing].into_iter()).await.err().unwrap();
+    run(&mut reactor(), |reactor| async move {
+        let error = first_of(vec![refusing(), refusing()], &reactor).await.err().unwrap();
         assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
-        let error = first_of(std::iter::empty()).await.err().unwrap();
+        let error = first_of(Vec::new(), &reactor).await.err().unwrap();
         assert_eq!(error.to_string(), "the name has no addresses");
+    });
+}
+
+#[test]
+fn names_are_resolved_and_those_that_are_none_are_told() {
+    run(&mut reactor(), |reactor| async move {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let connector = TcpConnector::new(reactor);
+        let port = listener.local_addr().unwrap().port();
+        for name in ["localhost", "127.0.0.1"] {
+            connector.connect(&format!("{name}:{port}")).await.unwrap();
+        }
+        for name in ["no such name:9042", "no.such.name.invalid:9042", "127.0.0.1"] {
+            assert!(connector.connect(name).await.is_err(), "{name}");
+        }
+    });
+}
+
+#[test]
+fn names_that_are_never_answered_hold_up_no_others_up_to_a_limit() {
+    let resolver = Resolver::new(|name| match name {
+        "slow" => {
+            std::thread::park_timeout(Duration::from_secs(60));
+            Ok(Vec::new())
+        }
+        _ => Ok(vec![refusing()]),
+    });
+    on_the_control_thread(async {
+        let mut asked: Vec<_> = (0..15).map(|_| Box::pin(resolver.resolve("slow"))).collect();
+        for question in &mut asked {
+            assert!(tokio::time::timeout(Duration::from_millis(1), question).await.is_err());
+        }
+        let answers: Vec<_> = (0..100).map(|_| Box::pin(resolver.resolve("quick"))).collect();
+        for answer in answers {
+            assert_eq!(answer.await.unwrap().len(), 1);
+        }
+    });
+}
+
+#[test]
+fn both_ends_notice_peers_that_are_gone() {
+    on_the_control_thread(async {
+        let bound = bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(bound.local_addr().unwrap()).unwrap();
+        let (accepted, _) = bound.listener.accept().await.unwrap();
+        let (connecting, _end) = {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let socket = mio::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            keep_alive(&socket).unwrap();
+            (socket, listener)
+        };
+        for socket in [SockRef::from(&accepted), SockRef::from(&connecting)] {
+            assert!(socket.keepalive().unwrap());
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(60));
+            assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(10));
+            assert_eq!(socket.tcp_keepalive_retries().unwrap(), 6);
+        }
+        drop(client);
     });
 }
 
@@ -69,8 +133,8 @@ impl Serve for Clients {
     type Snapshot = ();
     fn client(&self, accepted: Accepted) -> Pin<Box<dyn Future<Output = ()>>> {
         assert!(accepted.id > 1, "the first client ends its task");
-        let socket = TcpSocket::from_std_stream(accepted.socket);
-        self.0.fetch_add(usize::from(socket.keepalive().unwrap()), Ordering::Relaxed);
+        let keepalive = SockRef::from(&accepted.socket).keepalive().unwrap();
+        self.0.fetch_add(usize::from(keepalive), Ordering::Relaxed);
         Box::pin(std::future::ready(()))
     }
     fn snapshot(&self) {}
@@ -91,7 +155,7 @@ fn a_panic_costs_one_client_and_accepted_sockets_keep_alive() {
     let kept_alive = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&kept_alive);
     let (workers, _threads) = Workers::start(1, 1024 * 1024, move |_| Clients(Arc::clone(&counted))).unwrap();
-    on_a_worker(async {
+    on_the_control_thread(async {
         let bound = bind("127.0.0.1:0").unwrap();
         let address = bound.local_addr().unwrap();
         let listening = Listening {
@@ -101,7 +165,7 @@ fn a_panic_costs_one_client_and_accepted_sockets_keep_alive() {
             hard_connection_limit: false,
             counts: Arc::new(Uncounted),
         };
-        tokio::task::spawn_local(listen(listening, bound, Arc::new(workers)));
+        tokio::spawn(listen(listening, bound, Arc::new(workers)));
         let _clients: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
         for _ in 0..1000 {
             if kept_alive.load(Ordering::Relaxed) == 2 {
@@ -113,18 +177,24 @@ fn a_panic_costs_one_client_and_accepted_sockets_keep_alive() {
     assert_eq!(kept_alive.load(Ordering::Relaxed), 2);
 }
 
-/// Begins something slow off the worker for its client, as resolving a name is, and forgets it.
-struct Forgetful;
+/// Its clients connect to a name that the resolver does not answer.
+struct Connecting(TcpConnector);
 
-impl Serve for Forgetful {
+impl Serve for Connecting {
     type Snapshot = ();
-    fn client(&self, _accepted: Accepted) -> Pin<Box<dyn Future<Output = ()>>> {
-        let (kept, silent) = std::sync::mpsc::channel::<()>();
-        drop(tokio::task::spawn_blocking(move || {
-            silent.recv_timeout(Duration::from_secs(60)).unwrap_or_default();
-            drop(kept);
-        }));
-        Box::pin(std::future::ready(()))
+    fn client(&self, accepted: Accepted) -> Pin<Box<dyn Future<Output = ()>>> {
+        let mut connecting = self.0.connect("a.name:9042");
+        let mut is_first = true;
+        Box::pin(poll_fn(move |task| {
+            let _kept = &accepted;
+            if is_first {
+                is_first = false;
+                assert!(connecting.as_mut().poll(task).is_pending());
+                task.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Poll::Ready(())
+        }))
     }
     fn snapshot(&self) {}
     fn housekeeping(&self) {}
@@ -132,17 +202,68 @@ impl Serve for Forgetful {
 
 #[test]
 fn a_worker_ends_though_a_name_is_still_being_resolved() {
-    let (workers, threads) = Workers::start(1, 1024 * 1024, |_| Forgetful).unwrap();
-    on_a_worker(async {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (socket, peer) = listener.accept().await.unwrap();
-        let socket = socket.into_std().unwrap();
-        let permit = Arc::new(tokio::sync::Semaphore::new(1)).acquire_owned().await.unwrap();
-        workers.hand_over(permit, |place| Accepted { source: 0, id: 1, peer, socket, place }).await;
-        workers.drain(Duration::from_secs(1)).await;
-        let ended =
-            tokio::task::spawn_blocking(move || threads.into_iter().all(|thread| thread.join().is_ok()));
-        assert!(tokio::time::timeout(Duration::from_secs(10), ended).await.expect("the end").unwrap());
+    let resolver = Resolver::new(|_| {
+        std::thread::park_timeout(Duration::from_secs(60));
+        Ok(Vec::new())
     });
+    let make = |seat: &Seat| Connecting(TcpConnector::new(seat.reactor.clone()));
+    let (workers, threads) = Workers::start_with(1, 1024 * 1024, &resolver, make).unwrap();
+    on_the_control_thread(async {
+        let _client = hand_over_one(&workers).await;
+        workers.drain(Duration::from_secs(1)).await;
+        assert!(have_ended(threads).await);
+    });
+}
+
+async fn hand_over_one<N: Send + 'static>(workers: &Workers<N>) -> TcpStream {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (socket, peer) = listener.accept().await.unwrap();
+    let socket = socket.into_std().unwrap();
+    let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+    workers.hand_over(permit, |place| Accepted { source: 0, id: 1, peer, socket, place }).await;
+    client
+}
+
+async fn have_ended(threads: Vec<JoinHandle<()>>) -> bool {
+    let ended = tokio::task::spawn_blocking(move || threads.into_iter().all(|thread| thread.join().is_ok()));
+    tokio::time::timeout(Duration::from_secs(10), ended).await.expect("the end").unwrap()
+}
+
+/// Its clients stay until they are drained.
+struct Staying(Seat);
+
+impl Serve for Staying {
+    type Snapshot = usize;
+    fn client(&self, accepted: Accepted) -> Pin<Box<dyn Future<Output = ()>>> {
+        let mut ear = self.0.drain.seat();
+        Box::pin(poll_fn(move |task| {
+            let _kept = &accepted;
+            if ear.deadline(task.waker()).is_some() { Poll::Ready(()) } else { Poll::Pending }
+        }))
+    }
+    fn snapshot(&self) -> usize {
+        7
+    }
+    fn housekeeping(&self) {}
+}
+
+#[test]
+fn workers_answer_scrapes_and_end_when_they_are_drained() {
+    let (workers, threads) = Workers::start(2, 1024 * 1024, |seat| Staying(seat.clone())).unwrap();
+    on_the_control_thread(async {
+        let _clients = [hand_over_one(&workers).await, hand_over_one(&workers).await];
+        assert_eq!(workers.snapshots().await, [7, 7]);
+        assert!(!threads.iter().any(JoinHandle::is_finished));
+        workers.drain(Duration::from_secs(1)).await;
+        assert!(have_ended(threads).await);
+        assert!(workers.snapshots().await.is_empty());
+    });
+}
+
+#[test]
+fn workers_that_nobody_can_give_orders_to_end_with_their_last_client() {
+    let (workers, threads) = Workers::start(2, 1024 * 1024, |seat| Staying(seat.clone())).unwrap();
+    drop(workers);
+    assert!(on_the_control_thread(have_ended(threads)));
 }

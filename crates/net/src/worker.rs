@@ -2,8 +2,9 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,21 +14,18 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use chain::{Pool, Tick};
-use tokio::runtime::LocalOptions;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tracing::error;
 
-use crate::clock::Clock;
-
-/// Tasks run between two looks at the sockets when there is always a task to run. tokio's 61 costs one more
-/// `epoll_wait` every 61 wakes even when a worker is idle in between.
-const TASKS_PER_EPOLL: u32 = 512;
-
-/// Names that are being resolved at once. The system's resolver cannot be interrupted: with one that hangs, a storm of
-/// reconnects would take a thread each.
-const RESOLVERS_MAX: usize = 16;
+use crate::clock::{Alarm, Clock};
+use crate::reactor::{Bell, Handle, Opening, Reactor};
+use crate::resolve::Resolver;
 
 /// Orders to a worker that wait for it; the acceptor waits when they are that many.
 const ORDERS_MAX: usize = 1024;
+
+/// Orders taken before the clients of a worker have their turn: a storm of new ones must not starve them.
+const ORDERS_PER_TURN: usize = 64;
 
 /// A client's socket on its way to a worker.
 pub struct Accepted {
@@ -37,7 +35,7 @@ pub struct Accepted {
     pub id: u64,
     /// The client's side of the connection.
     pub peer: std::net::SocketAddr,
-    /// The socket, registered nowhere yet.
+    /// The socket, non-blocking, registered nowhere yet.
     pub socket: std::net::TcpStream,
     /// Held for the life of the connection.
     pub place: Place,
@@ -79,6 +77,8 @@ pub struct Seat {
     pub clock: Clock,
     /// Tells its clients to end.
     pub drain: Rc<Drain>,
+    /// Its loop.
+    pub reactor: Handle,
 }
 
 enum Order<N> {
@@ -89,7 +89,18 @@ enum Order<N> {
 
 struct Worker<N> {
     orders: mpsc::Sender<Order<N>>,
+    /// Dropped after `orders`, so that the worker finds them closed.
+    bell: Bell,
     load: Arc<AtomicUsize>,
+}
+
+impl<N> Worker<N> {
+    /// False when the worker is gone.
+    async fn order(&self, order: Order<N>) -> bool {
+        let is_sent = self.orders.send(order).await.is_ok();
+        self.bell.ring();
+        is_sent
+    }
 }
 
 /// All workers, as seen from the acceptors and the control thread.
@@ -101,10 +112,19 @@ impl<N: Send + 'static> Workers<N> {
     /// Starts `count` threads. `make` runs on each of them and makes what serves its clients.
     ///
     /// # Errors
-    /// When a thread or its runtime cannot be made.
+    /// When a thread or its loop cannot be made.
     pub fn start<S: Serve<Snapshot = N> + 'static>(
         count: usize,
         stack_bytes: usize,
+        make: impl Fn(&Seat) -> S + Send + Sync + 'static,
+    ) -> io::Result<(Self, Vec<JoinHandle<()>>)> {
+        Self::start_with(count, stack_bytes, &Resolver::system(), make)
+    }
+
+    pub(crate) fn start_with<S: Serve<Snapshot = N> + 'static>(
+        count: usize,
+        stack_bytes: usize,
+        resolver: &Arc<Resolver>,
         make: impl Fn(&Seat) -> S + Send + Sync + 'static,
     ) -> io::Result<(Self, Vec<JoinHandle<()>>)> {
         let make = Arc::new(make);
@@ -113,11 +133,13 @@ impl<N: Send + 'static> Workers<N> {
         for _ in 0..count {
             let (orders, received) = mpsc::channel(ORDERS_MAX);
             let load = Arc::new(AtomicUsize::new(0));
-            let make = Arc::clone(&make);
-            let body = move || run(received, &*make);
+            let opening = Opening::new()?;
+            let bell = opening.bell();
+            let (make, resolver) = (Arc::clone(&make), Arc::clone(resolver));
+            let body = move || run(opening, resolver, received, &*make);
             let named = std::thread::Builder::new().name("shotover-worker".to_owned());
             threads.push(named.stack_size(stack_bytes).spawn(body)?);
-            workers.push(Worker { orders, load });
+            workers.push(Worker { orders, bell, load });
         }
         Ok((Self { workers }, threads))
     }
@@ -129,7 +151,7 @@ impl<N: Send + 'static> Workers<N> {
         worker.load.fetch_add(1, Ordering::Relaxed);
         let place = Place { load: Arc::clone(&worker.load), _permit: permit };
         // A worker that is gone drops the socket, which closes it.
-        drop(worker.orders.send(Order::Serve(make(place))).await);
+        worker.order(Order::Serve(make(place))).await;
     }
 
     /// What every worker has counted.
@@ -137,7 +159,7 @@ impl<N: Send + 'static> Workers<N> {
         let mut snapshots = Vec::with_capacity(self.workers.len());
         for worker in &self.workers {
             let (answer, answered) = oneshot::channel();
-            if worker.orders.send(Order::Snapshot(answer)).await.is_ok()
+            if worker.order(Order::Snapshot(answer)).await
                 && let Ok(snapshot) = answered.await
             {
                 snapshots.push(snapshot);
@@ -149,51 +171,80 @@ impl<N: Send + 'static> Workers<N> {
     /// Tells every client to end within `limit`; the workers' threads end when theirs have.
     pub async fn drain(&self, limit: Duration) {
         for worker in &self.workers {
-            drop(worker.orders.send(Order::Drain(limit)).await);
+            worker.order(Order::Drain(limit)).await;
         }
     }
 }
 
-#[expect(clippy::expect_used, reason = "a worker without a runtime cannot serve; the process must not start")]
-fn run<S: Serve + 'static>(mut orders: mpsc::Receiver<Order<S::Snapshot>>, make: &dyn Fn(&Seat) -> S) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .event_interval(TASKS_PER_EPOLL)
-        .max_blocking_threads(RESOLVERS_MAX)
-        .build_local(LocalOptions::default())
-        .expect("the runtime of a worker");
-    runtime.block_on(async {
-        let seat = Seat { pool: Pool::new(), clock: Clock::start(), drain: Rc::new(Drain::default()) };
-        let serve = Rc::new(make(&seat));
-        let housekeeper = Rc::clone(&serve);
-        tokio::task::spawn_local(async move {
-            loop {
-                tokio::time::sleep(HOUSEKEEPING).await;
-                housekeeper.housekeeping();
-            }
-        });
-        let mut clients = tokio::task::JoinSet::new();
-        while let Some(order) = orders.recv().await {
-            match order {
-                Order::Serve(accepted) => {
-                    // Made inside its own task: a panic there must not end the worker and all its other clients.
-                    let serve = Rc::clone(&serve);
-                    drop(clients.spawn_local(async move { serve.client(accepted).await }));
-                }
-                Order::Snapshot(answer) => drop(answer.send(serve.snapshot())),
-                Order::Drain(limit) => {
-                    seat.drain.begin(seat.clock.now().after(limit));
-                    break;
-                }
-            }
-            // Ended tasks are taken off the set, or it would grow with every connection.
-            while clients.try_join_next().is_some() {}
+fn run<S: Serve + 'static>(
+    opening: Opening,
+    resolver: Arc<Resolver>,
+    mut orders: mpsc::Receiver<Order<S::Snapshot>>,
+    make: &dyn Fn(&Seat) -> S,
+) {
+    let mut reactor = Reactor::new(opening, resolver);
+    let (handle, clock) = (reactor.handle().clone(), reactor.handle().clock().clone());
+    let seat = Seat { pool: Pool::new(), clock, drain: Rc::new(Drain::default()), reactor: handle };
+    let serve = Rc::new(make(&seat));
+    seat.reactor.spawn(Box::pin(keep_house(Rc::clone(&serve), seat.clock.clone())));
+    let mut receiving = Receiving::Nothing;
+    loop {
+        let is_work = reactor.poll_tasks() || receiving == Receiving::More;
+        let is_ending = receiving == Receiving::Closed || seat.drain.has_begun();
+        if is_ending && reactor.clients() == 0 {
+            return;
         }
-        while clients.join_next().await.is_some() {}
-    });
-    // Does not wait for names that are still being resolved for clients that are gone: a resolver may take minutes.
-    runtime.shutdown_background();
+        if let Err(error) = reactor.look(is_work) {
+            error!("a worker ends, and its clients' connections with it: {error}");
+            return;
+        }
+        if reactor.was_called() || receiving == Receiving::More {
+            receiving = receive(&mut orders, &mut reactor, &seat, &*serve);
+        }
+    }
+}
+
+/// What is known of the orders that have not been taken.
+#[derive(PartialEq, Eq)]
+enum Receiving {
+    /// The bell rings when there are more.
+    Nothing,
+    More,
+    /// Nobody is left who could give any.
+    Closed,
+}
+
+fn receive<S: Serve>(
+    orders: &mut mpsc::Receiver<Order<S::Snapshot>>,
+    reactor: &mut Reactor,
+    seat: &Seat,
+    serve: &S,
+) -> Receiving {
+    for _ in 0..ORDERS_PER_TURN {
+        match orders.try_recv() {
+            // Accepted while everybody was told to end: closed.
+            Ok(Order::Serve(accepted)) if seat.drain.has_begun() => drop(accepted),
+            // A panic here must not end the worker and all its other clients.
+            Ok(Order::Serve(accepted)) => match catch_unwind(AssertUnwindSafe(|| serve.client(accepted))) {
+                Ok(client) => reactor.add_client(client),
+                Err(_) => error!("a client's part could not be made: its connection is closed"),
+            },
+            Ok(Order::Snapshot(answer)) => drop(answer.send(serve.snapshot())),
+            Ok(Order::Drain(limit)) => seat.drain.begin(seat.clock.now().after(limit)),
+            Err(mpsc::error::TryRecvError::Empty) => return Receiving::Nothing,
+            Err(mpsc::error::TryRecvError::Disconnected) => return Receiving::Closed,
+        }
+    }
+    Receiving::More
+}
+
+async fn keep_house<S: Serve>(serve: Rc<S>, clock: Clock) {
+    let mut alarm = Alarm::default();
+    loop {
+        let next = clock.now().after(HOUSEKEEPING);
+        poll_fn(|task| alarm.poll_until(task, &clock, next)).await;
+        serve.housekeeping();
+    }
 }
 
 /// Tells the clients of one worker to end.
@@ -211,6 +262,10 @@ impl Drain {
         let id = self.next.get();
         self.next.set(id + 1);
         DrainSeat { drain: Rc::clone(self), id, is_registered: false }
+    }
+
+    fn has_begun(&self) -> bool {
+        self.deadline.get().is_some()
     }
 
     fn begin(&self, deadline: Tick) {

@@ -187,8 +187,8 @@ impl Graph {
         let metrics = Rc::new(WorkerMetrics::new(&self.catalog()));
         let worker = WorkerCx {
             pool: seat.pool.clone(),
-            connector: Rc::new(TcpConnector),
-            spawner: Rc::new(LocalSpawner::new(seat.clock)),
+            connector: Rc::new(TcpConnector::new(seat.reactor.clone())),
+            spawner: Rc::new(LocalSpawner::new(seat.reactor.clone())),
             protocol: Protocol::Cql,
         };
         let part = |(index, source): (usize, &SourcePlan)| {

@@ -63,9 +63,8 @@ impl ClientTask {
         let span = connection_span(id, &source.name);
         info!(target: target::SOURCE_TASK, parent: &span, "New connection from {}", peer.ip());
         let chain = source.chain.client()?;
-        let registered = tokio::net::TcpStream::from_std(socket).and_then(Tcp::new);
-        let tcp =
-            registered.inspect_err(|error| debug!(parent: &span, "the client is already gone: {error}"));
+        let tcp = Tcp::accepted(socket, &seat.reactor)
+            .inspect_err(|error| debug!(parent: &span, "the client is already gone: {error}"));
         Some(Self {
             client: Client::new(
                 tcp.ok()?,
@@ -74,7 +73,7 @@ impl ClientTask {
                 source.metrics.as_ref().map(Rc::clone),
                 seat.clock.now(),
             ),
-            clock: seat.clock,
+            clock: seat.clock.clone(),
             alarm: Alarm::default(),
             drain: seat.drain.seat(),
             is_draining: false,
