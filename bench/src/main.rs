@@ -31,6 +31,7 @@ const USAGE: &str = "bench <part>
                                     every arm under every load, and docs/benchmarks/grid.*
   page [--rounds N] [--ops N] [--arms A,..] [--out DIR]
                                     the original page again: cassandra-stress and Cassandra, docs/benchmarks/page.*
+  peers                             gets what is compared with, which the two above do too
   server cheap|per-connection --port P
                                     an echo server
   load --port P --clients N [--deep D | --rate R] [--request-bytes B] [--reply-bytes B]
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
     let result = match &*words {
         ["run", options @ ..] => run::command(&Options::new(options)),
         ["page", options @ ..] => page::command(&Options::new(options)),
+        ["peers"] => peers::command(),
         ["server", kind, options @ ..] => server::command(kind, &Options::new(options)),
         ["load", options @ ..] => load::command(&Options::new(options)),
         _ => Err(USAGE.to_owned()),

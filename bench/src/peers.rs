@@ -30,6 +30,14 @@ fn output(command: &mut Command) -> Result<String, String> {
     Err(format!("{}: {} ({last})", command.get_program().to_string_lossy(), output.status))
 }
 
+/// Gets them all, so that a benchmark can begin at once.
+pub(crate) fn command() -> Result<(), String> {
+    for program in [haproxy()?, envoy()?, upstream(true)?] {
+        println!("{}: {}", program.version, program.path.display());
+    }
+    Ok(())
+}
+
 /// HAProxy, of Debian.
 pub(crate) fn haproxy() -> Result<Program, String> {
     let path = PathBuf::from("haproxy");

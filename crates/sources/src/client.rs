@@ -12,7 +12,7 @@
 //! error is. *Lingering*: our side is shut; bytes still under way are discarded, since closing a socket with unread
 //! bytes would make the kernel destroy the errors just sent.
 
-use std::io;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -23,8 +23,9 @@ use chain::{
 use observe::SourceMetrics;
 use wire::{ErrorKind, Malformed, Side};
 
+use crate::end::End;
 use crate::exit::{ClientExit, ReplyProgress};
-use crate::patience::Patience;
+use crate::patience::{Patience, earlier};
 
 /// Turns of one poll before the other connections of the worker have theirs.
 const TURNS_MAX: usize = 4;
@@ -49,29 +50,6 @@ pub struct Rules {
     pub frame_bytes_max: u32,
     /// A client is closed when nothing was sent or read by it for this long, and nothing but it is waited for.
     pub idle_timeout: Option<Duration>,
-}
-
-/// Why a client's connection ended.
-#[derive(Debug)]
-pub enum End {
-    /// The client ended it, and has all its replies.
-    ClientLeft,
-    /// The client's connection failed.
-    ClientFailed(io::Error),
-    /// It was told to end, and the client has all its replies.
-    Drained,
-    /// The client sent and read nothing for longer than the source allows.
-    Idle,
-    /// The client was waited for too long before its session had begun.
-    NotBegun,
-    /// The client began a request, and then sent nothing more of it.
-    Stalled,
-    /// A deadline of an ending connection passed with replies due.
-    TimedOut,
-    /// The client sent bytes that are no lawful request.
-    Refused(Malformed),
-    /// The chain failed. `was_busy`: a request was in flight.
-    Failed { fault: Fault, was_busy: bool },
 }
 
 enum State {
@@ -120,6 +98,10 @@ pub struct Client<S> {
     moved_at: Tick,
     patience: Patience,
     quiet: Quiet,
+    /// What [`Client::deadline`] last said: before that nothing is due, and nobody needs to be asked.
+    due_at: Cell<Option<Tick>>,
+    /// That time has come.
+    is_due: bool,
 }
 
 /// What needs not be asked again in this poll: it has nothing, and the task is woken when it has. Each such question
@@ -157,17 +139,21 @@ impl<S: Stream> Client<S> {
             moved_at: now,
             patience: Patience::new(now),
             quiet: Quiet::default(),
+            due_at: Cell::default(),
+            is_due: false,
         }
     }
 
     /// Moves what can be moved. `Ready` when the connection is over and can be dropped.
     pub fn poll(&mut self, cx: &mut Cx<'_, '_>) -> Poll<End> {
         self.quiet = Quiet::default();
+        self.is_due = self.due_at.get().is_some_and(|due_at| due_at <= cx.now);
         if !self.replies.is_established {
             self.patience.before_session(cx.now, self.is_owed());
         }
         for _ in 0..TURNS_MAX {
             match self.turn(cx) {
+                Turn::Moved if self.is_settled() => return Poll::Pending,
                 Turn::Moved => {}
                 Turn::Idle => return Poll::Pending,
                 Turn::Ended(end) => {
@@ -181,6 +167,12 @@ impl<S: Stream> Client<S> {
         Poll::Pending
     }
 
+    /// Another turn would move nothing.
+    fn is_settled(&self) -> bool {
+        let Quiet { requests, replies } = self.quiet;
+        requests && replies && !self.has_uncut && !self.is_due && matches!(self.state, State::Open)
+    }
+
     /// Ends the connection once every request in flight is answered, or at `deadline`.
     pub fn drain(&mut self, deadline: Tick) {
         match &mut self.state {
@@ -191,20 +183,26 @@ impl<S: Stream> Client<S> {
         }
     }
 
-    /// When this client wants to be polled though nothing came.
+    /// When this client wants to be polled though nothing came. To be asked after each poll.
     #[must_use]
     pub fn deadline(&self) -> Option<Tick> {
         let own = match &self.state {
             State::Open => {
                 let [idle, begin, stalled] = self.open_deadlines();
-                idle.into_iter().chain(begin).chain(stalled).min()
+                earlier(idle, earlier(begin, stalled))
             }
-            State::Ending { deadline, .. } => Some(*deadline),
-            // The chain is asked nothing any more; a deadline it has missed would wake the task for ever.
-            State::Closing { deadline, .. } | State::Lingering { deadline, .. } => return Some(*deadline),
-            State::Done => return None,
+            State::Ending { deadline, .. }
+            | State::Closing { deadline, .. }
+            | State::Lingering { deadline, .. } => Some(*deadline),
+            State::Done => None,
         };
-        own.into_iter().chain(self.chain.deadline()).min()
+        let due_at = match &self.state {
+            State::Open | State::Ending { .. } => earlier(own, self.chain.deadline()),
+            // The chain is asked nothing any more; a deadline it has missed would wake the task for ever.
+            State::Closing { .. } | State::Lingering { .. } | State::Done => own,
+        };
+        self.due_at.set(due_at);
+        due_at
     }
 
     fn idle_deadline(&self) -> Option<Tick> {
@@ -259,6 +257,9 @@ impl<S: Stream> Client<S> {
                 return Ok(Turn::Moved);
             }
         }
+        if !self.is_due {
+            return Ok(Turn::Idle);
+        }
         let is_over = |deadline: Option<Tick>| deadline.is_some_and(|deadline| deadline <= cx.now);
         Ok(match self.open_deadlines().map(is_over) {
             [true, _, _] => Turn::Ended(End::Idle),
@@ -295,6 +296,9 @@ impl<S: Stream> Client<S> {
         }
         if let Some(malformed) = self.cut_requests(cx)? {
             self.refuse(cx, malformed);
+        } else if !self.has_uncut && self.stream.poll_readable(cx.task).is_pending() {
+            self.quiet.requests = true;
+            self.patience.silent(cx.now);
         }
         Ok(Turn::Moved)
     }
@@ -403,7 +407,7 @@ impl<S: Stream> Client<S> {
             progress = Progress::Moved;
             self.quiet.replies = false;
         }
-        if self.chain.deadline().is_some_and(|deadline| deadline <= cx.now) {
+        if self.is_due && self.chain.deadline().is_some_and(|deadline| deadline <= cx.now) {
             self.chain.wake_due(cx)?;
             self.quiet.replies = false;
         }

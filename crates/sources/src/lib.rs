@@ -5,9 +5,11 @@
 //! Must hold: no socket, clock or runtime type in here; epoll and the simulator drive the same code.
 
 mod client;
+mod end;
 mod exit;
 mod patience;
 #[cfg(test)]
 mod tests;
 
-pub use client::{Client, End, Rules};
+pub use client::{Client, Rules};
+pub use end::End;

@@ -57,3 +57,11 @@ impl Patience {
         self.silent_since.map(|since| since.after(STALL_MAX))
     }
 }
+
+/// Like `min`, but nothing is later than anything.
+pub(crate) fn earlier(one: Option<Tick>, other: Option<Tick>) -> Option<Tick> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}

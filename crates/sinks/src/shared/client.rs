@@ -375,13 +375,18 @@ impl Sink for SharedSink {
         if let Some(why) = self.inbox.cut_off_why() {
             return Err(Fault::new(why));
         }
-        let mut has_moved = self.fetch(cx, up)?;
+        let mut progress = Progress::Idle;
+        if self.inbox.has_any() && self.fetch(cx, up)? {
+            progress = if up.is_ready() { Progress::Drained } else { Progress::Moved };
+        }
         if !self.waiting.is_empty() {
-            has_moved |= self.send_waiting(cx, up);
+            if self.send_waiting(cx, up) {
+                progress = Progress::Moved;
+            }
         } else if self.own.as_ref().is_some_and(|own| !own.connection.has_room()) {
             self.wait_for_room(cx);
         }
-        Ok(if has_moved { Progress::Moved } else { Progress::Idle })
+        Ok(progress)
     }
 
     fn is_over_mark(&self) -> bool {

@@ -167,6 +167,11 @@ impl Inbox {
         }
     }
 
+    /// True when something waits.
+    pub(super) fn has_any(&self) -> bool {
+        !self.deliveries.borrow().is_empty()
+    }
+
     /// What has waited longest; of this connection only, if one is named: a large reply must not be torn by another.
     pub(super) fn fetch(&self, from: Option<ConnectionId>, now: Tick) -> Option<Delivery> {
         let mut deliveries = self.deliveries.borrow_mut();
