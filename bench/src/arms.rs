@@ -25,6 +25,8 @@ pub(crate) enum Arm {
     Ours(u8),
     /// The proxy with connections that clients share.
     OursShared,
+    /// The proxy with all its clients on one worker, a connection for each.
+    OursOneWorker,
 }
 
 impl Arm {
@@ -41,6 +43,7 @@ impl Arm {
             Self::OursShared,
             Self::Ours(1),
             Self::Ours(4),
+            Self::OursOneWorker,
         ]);
         arms
     }
@@ -55,6 +58,7 @@ impl Arm {
             Self::Ours(1) => "ours-1-transform".to_owned(),
             Self::Ours(transforms) => format!("ours-{transforms}-transforms"),
             Self::OursShared => "ours-shared".to_owned(),
+            Self::OursOneWorker => "ours-1-worker".to_owned(),
         }
     }
 
@@ -70,7 +74,7 @@ impl Arm {
             Self::HaProxy(_) => peers::haproxy()?,
             Self::Envoy => peers::envoy()?,
             Self::Upstream => peers::upstream(may_build)?,
-            Self::Ours(_) | Self::OursShared => {
+            Self::Ours(_) | Self::OursShared | Self::OursOneWorker => {
                 Program { path: Proxy::binary(), version: format!("shotover-proxy at {}", peers::commit()) }
             }
         };
@@ -135,8 +139,11 @@ impl Ready {
                 let sink = format!("{{remote_address: '127.0.0.1:{to}', connect_timeout_ms: 3000}}");
                 shotover(&mut command, files, port, &format!("[CassandraSinkSingle: {sink}]"))?;
             }
-            Arm::Ours(_) | Arm::OursShared => {
+            Arm::Ours(_) | Arm::OursShared | Arm::OursOneWorker => {
                 shotover(&mut command, files, port, &our_chain(self.arm, to))?;
+                if self.arm == Arm::OursOneWorker {
+                    command.args(["--core-threads", "1"]);
+                }
             }
         }
         Ok(command)

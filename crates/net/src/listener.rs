@@ -32,14 +32,33 @@ const HARD_LIMIT_POLL: Duration = Duration::from_secs(1);
 
 /// What a listener counts; the process keeps the numbers.
 pub trait Counts: Send + Sync {
-    /// A client was accepted.
+    /// A client was accepted, and has a place.
     fn opened(&self);
+    /// A client is gone, and its place free.
+    fn closed(&self);
     /// Accepting failed.
     fn accept_failed(&self);
     /// Listening again failed.
     fn create_failed(&self);
-    /// So many places are free.
-    fn available(&self, places: usize);
+}
+
+/// A client's place among those that its source allows.
+pub(crate) struct Permit {
+    _permit: OwnedSemaphorePermit,
+    counts: Arc<dyn Counts>,
+}
+
+impl Permit {
+    pub(crate) fn new(permit: OwnedSemaphorePermit, counts: Arc<dyn Counts>) -> Self {
+        counts.opened();
+        Self { _permit: permit, counts }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.counts.closed();
+    }
 }
 
 /// A source that listens but accepts nobody yet.
@@ -106,8 +125,7 @@ pub async fn listen<N: Send + 'static>(listening: Listening, bound: Bound, worke
         };
         let (socket, peer) = listening.accept(&address, &open, &mut reserve).await;
         listener = Some(open);
-        listening.counts.opened();
-        listening.counts.available(places.available_permits());
+        let permit = Permit::new(permit, Arc::clone(&listening.counts));
         // Taken off this thread's epoll: the worker registers it with its own.
         let Ok(socket) = socket.into_std() else { continue };
         let (source, id) = (listening.source, next_id);

@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::connect::first_of;
+use crate::listener::Permit;
 use crate::reactor::tests::{reactor, run};
 use crate::resolve::Resolver;
 use crate::tcp::keep_alive;
@@ -145,9 +146,9 @@ struct Uncounted;
 
 impl Counts for Uncounted {
     fn opened(&self) {}
+    fn closed(&self) {}
     fn accept_failed(&self) {}
     fn create_failed(&self) {}
-    fn available(&self, _places: usize) {}
 }
 
 #[test]
@@ -221,6 +222,7 @@ async fn hand_over_one<N: Send + 'static>(workers: &Workers<N>) -> TcpStream {
     let (socket, peer) = listener.accept().await.unwrap();
     let socket = socket.into_std().unwrap();
     let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+    let permit = Permit::new(permit, Arc::new(Uncounted));
     workers.hand_over(permit, |place| Accepted { source: 0, id: 1, peer, socket, place }).await;
     client
 }

@@ -14,10 +14,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use chain::{Pool, Tick};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 
 use crate::clock::{Alarm, Clock};
+use crate::listener::Permit;
 use crate::reactor::{Bell, Handle, Opening, Reactor};
 use crate::resolve::Resolver;
 
@@ -44,7 +45,7 @@ pub struct Accepted {
 /// A connection's place among those its source allows and its worker has.
 pub struct Place {
     load: Arc<AtomicUsize>,
-    _permit: OwnedSemaphorePermit,
+    _permit: Permit,
 }
 
 impl Drop for Place {
@@ -145,7 +146,7 @@ impl<N: Send + 'static> Workers<N> {
     }
 
     /// Hands a socket to the worker with the fewest clients. `make` is given the place it takes there.
-    pub async fn hand_over(&self, permit: OwnedSemaphorePermit, make: impl FnOnce(Place) -> Accepted) {
+    pub(crate) async fn hand_over(&self, permit: Permit, make: impl FnOnce(Place) -> Accepted) {
         let fewest = self.workers.iter().min_by_key(|worker| worker.load.load(Ordering::Relaxed));
         let Some(worker) = fewest else { return };
         worker.load.fetch_add(1, Ordering::Relaxed);

@@ -197,16 +197,19 @@ impl SourceCounts {
 
 impl Counts for SourceCounts {
     fn opened(&self) {
-        self.with(|counts| count(&counts.opened));
+        self.with(|counts| {
+            count(&counts.opened);
+            counts.available.fetch_sub(1, Ordering::Relaxed);
+        });
+    }
+    fn closed(&self) {
+        self.with(|counts| count(&counts.available));
     }
     fn accept_failed(&self) {
         self.with(|counts| count(&counts.accept_failures));
     }
     fn create_failed(&self) {
         self.with(|counts| count(&counts.create_failures));
-    }
-    fn available(&self, places: usize) {
-        self.with(|counts| counts.available.store(places as u64, Ordering::Relaxed));
     }
 }
 

@@ -268,6 +268,17 @@ fn the_admin_endpoints_answer() {
         "POST /filter HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
     );
     assert!(post.starts_with("HTTP/1.1 405"), "{post}");
+    let free_places = |page: &str| -> u64 {
+        let line = page.lines().find(|line| line.starts_with("shotover_available_connections_count{"));
+        line.and_then(|line| line.split_once("} ")?.1.parse().ok()).unwrap()
+    };
+    let before = free_places(&page);
+    drop(client);
+    let has_come = (0..100).any(|_| {
+        std::thread::sleep(Duration::from_millis(20));
+        free_places(&proxy.metrics()) == before + 1
+    });
+    assert!(has_come, "the place of a client that left is not free: {}", proxy.metrics());
     proxy.stop().unwrap();
 }
 
