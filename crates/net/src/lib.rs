@@ -1,6 +1,6 @@
 //! Sockets, acceptor, workers.
 //!
-//! Accepted sockets go to the worker with the fewest; each worker is a thread with a loop of its own. Knows no
+//! Accepted sockets go to one worker each; a worker is a thread with a loop of its own. Knows no
 //! frames: what a client's bytes mean is the business of whoever is handed the socket.
 //! Must hold: nothing on a worker blocks, and no error of one socket ends anything but that socket.
 

@@ -123,10 +123,10 @@ impl Application {
     }
 
     pub fn act(&mut self, book: &mut Book) -> Result<(), String> {
-        let reads = !self.plan.reads_seldom || self.pipe.is_over() || self.random.once_in(60);
+        let reads = !self.plan.reads_seldom || self.pipe.is_over() || self.random.once_in(24);
         if reads {
             self.read(book)?;
-        } else if self.random.once_in(40) {
+        } else if self.random.once_in(16) {
             book.note(Event::ClientReadsSeldom);
         }
         if self.has_left {

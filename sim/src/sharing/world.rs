@@ -21,9 +21,11 @@ use crate::random::Random;
 /// Rounds after which a run that has not ended is stuck.
 const ROUNDS_MAX: usize = 400_000;
 
-/// Rounds without anything moving, after which the clock jumps to the next deadline: a client that reads seldom lets
-/// some hundred pass.
-const QUIET_ROUNDS: usize = 600;
+/// Rounds without anything moving, after which the clock jumps to the next deadline.
+const QUIET_ROUNDS: usize = 40;
+
+/// The same where a client reads seldom, and lets some hundred rounds pass now and then.
+const QUIET_ROUNDS_OF_SLOW: usize = 240;
 
 /// Rounds without anything moving, after which a world without a deadline is stuck: a client that reads seldom lets
 /// many pass.
@@ -165,6 +167,8 @@ impl World {
     /// Runs to the end. `Ok` is what happened, `Err` what must never happen.
     pub fn run(mut self) -> Result<Book, String> {
         let (mut moved_before, mut quiet) = (0, 0);
+        let is_slow = self.server.borrow().book.has_slow_client;
+        let quiet_max = if is_slow { QUIET_ROUNDS_OF_SLOW } else { QUIET_ROUNDS };
         for round in 0..ROUNDS_MAX {
             self.round(round)?;
             let is_over = self.seats.iter().all(|seat| seat.client.is_none()) && self.tasks.is_empty();
@@ -175,7 +179,7 @@ impl World {
             quiet = if moved == moved_before { quiet + 1 } else { 0 };
             moved_before = moved;
             self.now = Tick(self.now.0 + self.random.below(200) as u64);
-            if quiet > QUIET_ROUNDS {
+            if quiet > quiet_max {
                 match self.next() {
                     Some(next) => {
                         self.now = next.max(self.now);
