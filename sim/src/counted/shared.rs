@@ -17,6 +17,9 @@ use super::{End, Ends, FRAME_BYTES, block};
 /// Requests that one server connection can owe the replies to.
 const ANSWERS_MAX: usize = 256;
 
+/// Stream ids of a shared connection.
+const STREAM_IDS_MAX: usize = 2048;
+
 /// The server's end of one connection. It answers each request under the stream id it came with, but lets nothing be
 /// read before it is told to: as with a real server, the connection's task writes in one poll and reads in another.
 struct Server {
@@ -150,8 +153,8 @@ impl SharedClients {
         assert_eq!(shared.exchange(), count * HEADER_BYTES);
         shared.poll_tasks();
         assert_eq!(shared.tasks.len(), 1, "they share one connection");
-        // Every stream id is used once, so that what is kept is made.
-        for _ in 0..ROUNDS_BEFORE {
+        // Every stream id is used, so that what is kept is made.
+        for _ in 0..STREAM_IDS_MAX.div_ceil(count) {
             shared.round();
         }
         shared
@@ -187,6 +190,3 @@ impl SharedClients {
         self.tasks.retain_mut(|shared| shared.poll(&mut Cx { task: &mut task, now: Tick(1) }).is_pending());
     }
 }
-
-/// Rounds after which one client alone has used every stream id there is.
-const ROUNDS_BEFORE: usize = 2048;
