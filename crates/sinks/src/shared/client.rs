@@ -10,7 +10,7 @@ use chain::{
 };
 use wire::cql::opcode;
 use wire::cql::session::{self, Demand, Said, Work};
-use wire::{Head, Protocol};
+use wire::{ErrorKind, Head, Protocol};
 
 use super::connection::{Connection, Request};
 use super::identity::{Identity, Recorder};
@@ -302,6 +302,10 @@ impl SharedSink {
             Delivery::Failed { ticket, kind, text } => {
                 if self.moving == Some(ticket) {
                     self.moving_failed(&text)?;
+                }
+                // On the only connection that such a client can have, what may still run may change the keyspace.
+                if matches!(self.session, Session::Alone) && kind == ErrorKind::WriteTimeout {
+                    return Err(Fault::new(&*text));
                 }
                 up.answer_error(cx, ticket, kind, &text)
             }
