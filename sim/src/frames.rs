@@ -3,8 +3,26 @@
 //! A request's text begins with its nonce; every other byte of a body follows from the nonce, so that a byte that is
 //! lost, repeated or taken from elsewhere shows.
 
+use std::collections::BTreeMap;
+
 use bytes::{Buf as _, BytesMut};
 pub use testkit::scripted::{Frame, HEADER_BYTES, encode, opcode};
+
+use crate::random::Random;
+
+/// A stream id that is not in flight: mostly a low one, sometimes that of events.
+pub fn free_id<T>(random: &mut Random, in_flight: &BTreeMap<i16, T>) -> i16 {
+    loop {
+        let id = match random.below(40) {
+            0 => -1,
+            1 | 2 => random.below(300) as i16 * 100,
+            _ => random.below(300) as i16,
+        };
+        if !in_flight.contains_key(&id) {
+            return id;
+        }
+    }
+}
 
 /// Takes the first whole frame off a buffer.
 pub fn take(buffer: &mut BytesMut) -> Option<Frame> {
@@ -16,8 +34,27 @@ pub fn take(buffer: &mut BytesMut) -> Option<Frame> {
     Some(Frame { id, opcode, body })
 }
 
+/// After so many bytes the filling of a body begins again.
+const PERIOD: usize = 23;
+
+/// Enough of it to be copied in large pieces: most of a simulation's time goes into bodies.
+static FILLING: [u8; PERIOD * 180] = {
+    let (mut filling, mut place) = ([0; PERIOD * 180], 0);
+    while place < filling.len() {
+        filling[place] = b'a' + (place % PERIOD) as u8;
+        place += 1;
+    }
+    filling
+};
+
 fn fill(body: &mut Vec<u8>, nonce: u64, bytes: usize) {
-    body.extend((0..bytes).map(|place| b'a' + ((nonce % 23) as usize + place % 23) as u8));
+    let piece = &FILLING[(nonce % PERIOD as u64) as usize..][..FILLING.len() - PERIOD];
+    let mut left = bytes;
+    while left > 0 {
+        let count = left.min(piece.len());
+        body.extend_from_slice(&piece[..count]);
+        left -= count;
+    }
 }
 
 /// The body of a QUERY.
