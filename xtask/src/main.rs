@@ -4,6 +4,7 @@
 
 mod demo;
 mod fuzz;
+mod mutants;
 mod run;
 mod test;
 mod tidy;
@@ -16,6 +17,7 @@ const USAGE: &str = "cargo xtask <chore>
   tidy                     the rules of the house that no compiler checks
   fuzz TARGET SECONDS      one fuzz target; `fuzz all SECONDS` for each
   sim --seeds N | SEED     the simulator: many seeds, or one again
+  mutants [--only N]       bugs made on purpose: each must be caught by a seed or a test
   bench [--quick]          what the proxy costs beside HAProxy, Envoy and upstream, into docs/benchmarks
 ";
 
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::run(),
         ["fuzz", target, seconds] => fuzz::command(target, seconds),
         ["sim", options @ ..] => run::sim(options),
+        ["mutants", options @ ..] => mutants::command(options),
         ["bench", options @ ..] => run::bench(options),
         _ => Err(USAGE.to_owned()),
     };
