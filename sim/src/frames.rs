@@ -3,8 +3,26 @@
 //! A request's text begins with its nonce; every other byte of a body follows from the nonce, so that a byte that is
 //! lost, repeated or taken from elsewhere shows.
 
+use std::collections::BTreeMap;
+
 use bytes::{Buf as _, BytesMut};
 pub use testkit::scripted::{Frame, HEADER_BYTES, encode, opcode};
+
+use crate::random::Random;
+
+/// A stream id that is not in flight: mostly a low one, sometimes that of events.
+pub fn free_id<T>(random: &mut Random, in_flight: &BTreeMap<i16, T>) -> i16 {
+    loop {
+        let id = match random.below(40) {
+            0 => -1,
+            1 | 2 => random.below(300) as i16 * 100,
+            _ => random.below(300) as i16,
+        };
+        if !in_flight.contains_key(&id) {
+            return id;
+        }
+    }
+}
 
 /// Takes the first whole frame off a buffer.
 pub fn take(buffer: &mut BytesMut) -> Option<Frame> {

@@ -14,8 +14,15 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use peers::FAULTS;
+use pipe::CUTS;
 use sharing::EVENTS;
 use world::World;
+
+/// Every seed asks at least so many requests, whatever becomes of its clients.
+const REQUESTS_MIN: usize = 200;
+
+/// At least so often something goes wrong in every seed.
+const FAULTS_MIN: u64 = 20;
 
 /// Seeds after which everything that can happen must have happened.
 const ENOUGH_SEEDS: u64 = 10_000;
@@ -45,6 +52,7 @@ fn main() -> ExitCode {
     }
     let names = FAULTS.iter().map(|fault| format!("{fault:?}"));
     let names = names.chain(EVENTS.iter().map(|event| format!("Shared{event:?}")));
+    let names = names.chain(CUTS.iter().flat_map(|cut| [format!("{cut:?}"), format!("Shared{cut:?}")]));
     let never: Vec<String> = names.filter(|name| !counts.contains_key(name)).collect();
     if count >= ENOUGH_SEEDS && !never.is_empty() {
         println!("never happened: {}", never.join(", "));
@@ -93,17 +101,22 @@ fn run_seed(seed: u64) -> Result<Counts, String> {
         if seed.is_multiple_of(2) {
             let book = World::new(seed).run()?;
             let faults = book.faults.into_iter().map(|(fault, times)| (format!("{fault:?}"), times));
-            Ok(faults.chain([("Replies".to_owned(), book.replies)]).collect())
+            Ok(faults.chain(CUTS.map(|cut| (format!("{cut:?}"), book.cuts[cut as usize]))).collect())
         } else {
             let book = sharing::World::new(seed).run()?;
-            Ok(book.events.into_iter().map(|(event, times)| (format!("Shared{event:?}"), times)).collect())
+            let events = book.events.into_iter().map(|(event, times)| (format!("Shared{event:?}"), times));
+            Ok(events.chain(CUTS.map(|cut| (format!("Shared{cut:?}"), book.cuts[cut as usize]))).collect())
         }
     };
-    std::panic::catch_unwind(run).unwrap_or_else(|_| Err("panicked".to_owned()))
+    std::panic::catch_unwind(run).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(|text| &**text);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or_default();
+        Err(format!("panicked: {text}"))
+    })
 }
 
 fn add(counts: &mut Counts, more: Counts) {
-    for (name, times) in more {
+    for (name, times) in more.into_iter().filter(|(_, times)| *times > 0) {
         *counts.entry(name).or_insert(0) += times;
     }
 }

@@ -8,7 +8,7 @@ use crate::frames::{self, Frame, opcode};
 use crate::pipe::Pipe;
 use crate::random::Random;
 
-/// Faults that can happen in a run; the run prints how often each did.
+/// Faults that can happen in a run, and the ends that a request can have; the run prints how often each occurred.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     ConnectRefused,
@@ -23,10 +23,20 @@ pub enum Fault {
     ClientTearsRequest,
     ClientSendsGarbage,
     Drained,
+    // From request to end, and what answers no request.
+    Answered,
+    AnsweredByFilter,
+    ToldNotSent,
+    ClosedInFlight,
+    LeftInFlight,
+    EventHeard,
 }
 
+/// Those that are faults come first.
+pub const FAULT_KINDS: usize = 12;
+
 /// All of them.
-pub const FAULTS: [Fault; 12] = [
+pub const FAULTS: [Fault; 18] = [
     Fault::ConnectRefused,
     Fault::ConnectHangs,
     Fault::ServerResets,
@@ -39,19 +49,32 @@ pub const FAULTS: [Fault; 12] = [
     Fault::ClientTearsRequest,
     Fault::ClientSendsGarbage,
     Fault::Drained,
+    Fault::Answered,
+    Fault::AnsweredByFilter,
+    Fault::ToldNotSent,
+    Fault::ClosedInFlight,
+    Fault::LeftInFlight,
+    Fault::EventHeard,
 ];
 
 /// What everybody knows of one run: what was asked, and what has become of it.
 #[derive(Default)]
 pub struct Book {
+    /// The stream id of every request: a connection per client sends it as it came.
+    pub asked: BTreeMap<u64, i16>,
     pub seen_by_server: BTreeSet<u64>,
     pub faults: BTreeMap<Fault, u64>,
-    pub replies: u64,
+    pub cuts: [u64; 4],
 }
 
 impl Book {
     pub fn note(&mut self, fault: Fault) {
         *self.faults.entry(fault).or_default() += 1;
+    }
+
+    /// How often something went wrong.
+    pub fn faults(&self) -> u64 {
+        FAULTS[..FAULT_KINDS].iter().filter_map(|fault| self.faults.get(fault)).sum()
     }
 }
 
@@ -114,6 +137,11 @@ impl Application {
         )
     }
 
+    /// Requests it has asked.
+    pub fn asked(&self) -> usize {
+        self.asked
+    }
+
     /// True when it wants nothing more.
     pub fn is_done(&self) -> bool {
         self.has_left || self.pipe.is_over()
@@ -125,7 +153,7 @@ impl Application {
             return Ok(());
         }
         if self.pipe.is_over() {
-            return self.check_loss();
+            return self.check_loss(book);
         }
         self.ask(book);
         let count = self.pipe.peer_send(&self.unsent);
@@ -144,7 +172,10 @@ impl Application {
         Ok(())
     }
 
-    fn check_loss(&mut self) -> Result<(), String> {
+    fn check_loss(&mut self, book: &mut Book) -> Result<(), String> {
+        if !self.in_flight.is_empty() {
+            book.note(Fault::ClosedInFlight);
+        }
         let complete = self.in_flight.is_empty() && self.asked == self.plan.requests && self.is_ready;
         self.has_left = true;
         if complete || self.may_lose {
@@ -165,17 +196,13 @@ impl Application {
             {
                 return;
             }
-            let id = loop {
-                let id = self.random.below(300) as i16 * if self.random.once_in(20) { 100 } else { 1 };
-                if !self.in_flight.contains_key(&id) {
-                    break id;
-                }
-            };
+            let id = frames::free_id(&mut self.random, &self.in_flight);
             let nonce = (self.index << 32) | self.asked as u64;
             let is_write = self.random.once_in(2);
             let padding = self.random.size(self.plan.padding_max);
             let body = frames::query(nonce, is_write, padding);
             self.unsent.extend(frames::encode(4, id, opcode::QUERY, &body));
+            book.asked.insert(nonce, id);
             self.in_flight.insert(id, (nonce, is_write));
             self.asked += 1;
         }
@@ -209,6 +236,9 @@ impl Application {
             _ => return false,
         }
         book.note(fault);
+        if !self.in_flight.is_empty() {
+            book.note(Fault::LeftInFlight);
+        }
         self.has_left = true;
         true
     }
@@ -217,7 +247,6 @@ impl Application {
         self.pipe.peer_receive(&mut self.received);
         while let Some(frame) = frames::take(&mut self.received) {
             self.check(&frame, book).map_err(|problem| format!("client {}: {problem}", self.index))?;
-            book.replies += 1;
         }
         if self.received.first().is_some_and(|version| *version != 0x84) {
             return Err(format!("client {}: bytes that begin no frame", self.index));
@@ -225,20 +254,24 @@ impl Application {
         Ok(())
     }
 
-    fn check(&mut self, frame: &Frame, book: &Book) -> Result<(), String> {
+    fn check(&mut self, frame: &Frame, book: &mut Book) -> Result<(), String> {
         match frame.opcode {
             opcode::READY if !self.is_ready => {
                 self.is_ready = true;
                 Ok(())
             }
             opcode::EVENT if frame.id == -1 => {
+                book.note(Fault::EventHeard);
                 frames::result_nonce(&frame.body).map(drop).ok_or_else(|| "a torn event".to_owned())
             }
             opcode::ERROR => self.check_error(frame, book),
             opcode::RESULT => {
                 let (nonce, _) = self.in_flight.remove(&frame.id).ok_or("a reply to nothing")?;
                 match frames::result_nonce(&frame.body) {
-                    Some(answered) if answered == nonce => Ok(()),
+                    Some(answered) if answered == nonce => {
+                        book.note(Fault::Answered);
+                        Ok(())
+                    }
                     Some(answered) => Err(format!("{nonce:x} got the reply of {answered:x}")),
                     None => Err(format!("{nonce:x} got a torn reply")),
                 }
@@ -247,7 +280,7 @@ impl Application {
         }
     }
 
-    fn check_error(&mut self, frame: &Frame, book: &Book) -> Result<(), String> {
+    fn check_error(&mut self, frame: &Frame, book: &mut Book) -> Result<(), String> {
         let text = frames::error_text(&frame.body);
         if self.may_lose && frame.body.starts_with(&[0, 0, 0, 0x0A]) {
             return Ok(());
@@ -262,6 +295,7 @@ impl Application {
         }
         let filtered = text.contains("filtered out");
         let expected = filtered && is_write && self.plan.writes_are_filtered;
+        book.note(if filtered { Fault::AnsweredByFilter } else { Fault::ToldNotSent });
         if expected || self.may_lose || text.contains("more than the") {
             Ok(())
         } else {
@@ -355,6 +389,9 @@ impl Server {
         let (nonce, _) = frames::query_nonce(&frame.body).ok_or("the server got a torn request")?;
         if *self.owner.get_or_insert(nonce >> 32) != nonce >> 32 {
             return Err(format!("{nonce:x} came on another client's connection"));
+        }
+        if book.asked.get(&nonce) != Some(&frame.id) {
+            return Err(format!("{nonce:x} came with the stream id {}", frame.id));
         }
         let is_late = !self.any_order && self.last_nonce.is_some_and(|last| last >= nonce);
         if is_late || !book.seen_by_server.insert(nonce) {

@@ -25,6 +25,30 @@ struct Wires {
     room: usize,
     random: Random,
     moved: u64,
+    cuts: [u64; 4],
+}
+
+/// What a connection does to the bytes on it; a run counts how often each happened.
+#[derive(Clone, Copy, Debug)]
+pub enum Cut {
+    ShortWrite,
+    WritePutOff,
+    SplitRead,
+    SplitSend,
+}
+
+/// All of it.
+pub const CUTS: [Cut; 4] = [Cut::ShortWrite, Cut::WritePutOff, Cut::SplitRead, Cut::SplitSend];
+
+/// Adds what happened on one connection.
+pub fn note_cuts(known: &mut [u64; 4], more: [u64; 4]) {
+    known.iter_mut().zip(more).for_each(|(known, more)| *known += more);
+}
+
+impl Wires {
+    fn note(&mut self, cut: Cut) {
+        self.cuts[cut as usize] += 1;
+    }
 }
 
 /// One end that the proxy holds, and what the peer on the other end does with it.
@@ -43,6 +67,7 @@ impl Pipe {
             room,
             random,
             moved: 0,
+            cuts: [0; 4],
         })))
     }
 
@@ -55,6 +80,9 @@ impl Pipe {
         let room = wires.room.saturating_sub(wires.inward.bytes.len());
         let count = bytes.len().min(room);
         let count = if wires.random.once_in(3) { wires.random.size(count.max(1)).min(count) } else { count };
+        if count < bytes.len() {
+            wires.note(Cut::SplitSend);
+        }
         wires.inward.bytes.extend_from_slice(&bytes[..count]);
         wires.moved += count as u64;
         count
@@ -95,6 +123,16 @@ impl Pipe {
         self.0.borrow().moved
     }
 
+    /// How often it did what to its bytes, in the order of `CUTS`.
+    pub fn cuts(&self) -> [u64; 4] {
+        self.0.borrow().cuts
+    }
+
+    /// True while something waits for the peer to read it.
+    pub fn has_unread(&self) -> bool {
+        !self.0.borrow().outward.bytes.is_empty()
+    }
+
     /// The end that the proxy holds.
     pub fn stream(&self) -> PipeStream {
         PipeStream(self.clone())
@@ -133,6 +171,9 @@ impl Stream for PipeStream {
         }
         let most = into.len().min(wires.inward.bytes.len());
         let count = if wires.random.once_in(3) { 1 + wires.random.size(most).min(most - 1) } else { most };
+        if count < most {
+            wires.note(Cut::SplitRead);
+        }
         wires.inward.bytes.copy_to_slice(&mut into[..count]);
         wires.moved += count as u64;
         Poll::Ready(Ok(count))
@@ -159,9 +200,13 @@ impl Stream for PipeStream {
         if wires.random.once_in(8) {
             // Put off by chance, not for want of room: the world is not stuck.
             wires.moved += 1;
+            wires.note(Cut::WritePutOff);
             return Poll::Pending;
         }
         let count = if wires.random.once_in(3) { 1 + wires.random.size(room).min(room - 1) } else { room };
+        if count < all {
+            wires.note(Cut::ShortWrite);
+        }
         let mut left = count;
         for slice in slices {
             let taken = left.min(slice.len());

@@ -16,8 +16,9 @@ use transforms::QueryTypeFilter;
 use wire::{Protocol, QueryType};
 
 use crate::peers::{Application, Book, Fault, Plan, Server};
-use crate::pipe::{Pipe, PipeStream};
+use crate::pipe::{Pipe, PipeStream, note_cuts};
 use crate::random::Random;
+use crate::{FAULTS_MIN, REQUESTS_MIN};
 
 /// Rounds after which a run that has not ended is stuck.
 const ROUNDS_MAX: usize = 200_000;
@@ -30,7 +31,6 @@ struct Servers {
     servers: Vec<Server>,
     random: Random,
     padding_max: usize,
-    faults: Vec<Option<(Fault, usize)>>,
     /// Requests may come in another order than they were asked in.
     holds: bool,
     book: Book,
@@ -41,7 +41,7 @@ struct SimConnector(Rc<RefCell<Servers>>);
 impl Connector for SimConnector {
     fn connect(&self, _address: &str) -> Connecting {
         let shared = &mut *self.0.borrow_mut();
-        let fault = shared.faults.pop().flatten();
+        let fault = pick(&mut shared.random, &SERVER_FAULTS);
         let mut delay = shared.random.below(5);
         match fault {
             Some((Fault::ConnectRefused, _)) => {
@@ -193,12 +193,31 @@ pub struct World {
     pool: Pool,
     now: Tick,
     random: Random,
+    seed: u64,
+    part: Rc<ChainPart>,
+    padding_max: usize,
+    filters: bool,
+    /// Clients there have been, and what those asked that are gone.
+    clients: u64,
+    asked: usize,
+    round: usize,
 }
 
 /// The room of a pipe that lets messages of this size through in a few hundred rounds.
 fn room_min(padding_max: usize) -> usize {
     1 + padding_max / 512
 }
+
+/// What can go wrong at a server, or on the way to it.
+const SERVER_FAULTS: [Fault; 7] = [
+    Fault::ConnectRefused,
+    Fault::ConnectHangs,
+    Fault::ServerResets,
+    Fault::ServerEnds,
+    Fault::ServerTearsReply,
+    Fault::ServerAnswersUnknownId,
+    Fault::ServerSendsGarbage,
+];
 
 /// Which fault a client's side of the run has, if any, and after how many requests.
 fn pick(random: &mut Random, faults: &[Fault]) -> Option<(Fault, usize)> {
@@ -208,29 +227,45 @@ fn pick(random: &mut Random, faults: &[Fault]) -> Option<(Fault, usize)> {
 impl World {
     pub fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
-        let clients = 1 + random.below(4);
         let filters = random.once_in(3);
         let padding_max = if random.once_in(6) { 1 << 18 } else { 3000 };
-        let server_faults = [
-            Fault::ConnectRefused,
-            Fault::ConnectHangs,
-            Fault::ServerResets,
-            Fault::ServerEnds,
-            Fault::ServerTearsReply,
-            Fault::ServerAnswersUnknownId,
-            Fault::ServerSendsGarbage,
-        ];
-        let faults = (0..clients).map(|_| pick(&mut random, &server_faults)).collect();
         let servers = Rc::new(RefCell::new(Servers {
             servers: Vec::new(),
             random: Random::new(seed ^ 1),
             padding_max,
-            faults,
             holds: false,
             book: Book::default(),
         }));
         let pool = Pool::new();
         let part = chain_part(&mut random, &pool, &servers, filters);
+        let clients = 3 + random.below(2);
+        let (connections, now) = (Vec::new(), Tick(0));
+        let mut world = Self {
+            servers,
+            connections,
+            pool,
+            now,
+            random,
+            seed,
+            part,
+            padding_max,
+            filters,
+            clients: 0,
+            asked: 0,
+            round: 0,
+        };
+        for _ in 0..clients {
+            let connection = world.connect();
+            world.connections.push(connection);
+        }
+        world
+    }
+
+    /// A new client, and the loop that serves it.
+    fn connect(&mut self) -> Connection {
+        let Self { seed, random, padding_max, .. } = self;
+        let (index, seed, padding_max) = (self.clients, *seed, *padding_max);
+        self.clients += 1;
         let rules = Rc::new(Rules { frame_bytes_max: 1 << 28, idle_timeout: None });
         let client_faults = [
             Fault::ClientResets,
@@ -238,32 +273,63 @@ impl World {
             Fault::ClientTearsRequest,
             Fault::ClientSendsGarbage,
         ];
-        let connections = (0..clients).map(|index| {
-            let plan = Plan {
-                requests: 1 + random.below(60),
-                in_flight_max: 1 + random.size(64),
-                padding_max,
-                writes_are_filtered: filters,
-                fault: pick(&mut random, &client_faults),
-            };
-            let pipe = Pipe::new(Random::new(seed ^ (index as u64 + 2)), room_min(padding_max));
-            let stream = pipe.stream();
-            let application =
-                Application::new(index as u64, pipe, plan, Random::new(seed ^ (index as u64 + 99)));
-            let client =
-                part.client().map(|chain| Client::new(stream, chain, Rc::clone(&rules), None, Tick(0)));
-            let drain_at = random.once_in(8).then(|| random.below(200));
-            Connection { application, client, drain_at }
-        });
-        let connections = connections.collect();
-        Self { servers, connections, pool, now: Tick(0), random }
+        let plan = Plan {
+            requests: 30 + random.below(60),
+            in_flight_max: 1 + random.size(64),
+            padding_max,
+            writes_are_filtered: self.filters,
+            fault: pick(random, &client_faults),
+        };
+        let pipe = Pipe::new(Random::new(seed ^ (index + 2)), room_min(padding_max));
+        let stream = pipe.stream();
+        let application = Application::new(index, pipe, plan, Random::new(seed ^ (index + 99)));
+        let client = self.part.client().map(|chain| Client::new(stream, chain, rules, None, self.now));
+        let drain_at = random.once_in(8).then(|| self.round + random.below(200));
+        Connection { application, client, drain_at }
+    }
+
+    /// Another client takes the place of one that is gone, until enough was asked and enough went wrong.
+    fn replace_gone(&mut self) -> Result<(), String> {
+        for at in 0..self.connections.len() {
+            let Connection { application, client, .. } = &self.connections[at];
+            if client.is_some() || (self.asked() >= REQUESTS_MIN && self.faults() >= FAULTS_MIN) {
+                continue;
+            }
+            if !application.is_done() {
+                return Err(format!("client {} still waits", application.index));
+            }
+            let (asked, cuts) = (application.asked(), application.pipe.cuts());
+            self.asked += asked;
+            note_cuts(&mut self.servers.borrow_mut().book.cuts, cuts);
+            self.connections[at] = self.connect();
+        }
+        Ok(())
+    }
+
+    /// Requests that were asked.
+    fn asked(&self) -> usize {
+        let now = self.connections.iter().map(|connection| connection.application.asked());
+        self.asked + now.sum::<usize>()
+    }
+
+    /// How often something went wrong, on the way or at its ends.
+    fn faults(&self) -> u64 {
+        let servers = self.servers.borrow();
+        let pipes = self.connections.iter().map(|connection| &connection.application.pipe);
+        let pipes = pipes.chain(servers.servers.iter().map(|server| &server.pipe));
+        let cuts = pipes.flat_map(Pipe::cuts).sum::<u64>() + servers.book.cuts.iter().sum::<u64>();
+        cuts + servers.book.faults()
     }
 
     /// Runs to the end. `Ok` is what happened, `Err` what must never happen.
     pub fn run(mut self) -> Result<Book, String> {
         let (mut moved_before, mut quiet) = (0, 0);
         for round in 0..ROUNDS_MAX {
-            let polled_to_end = self.round(round)?;
+            self.round = round;
+            let polled_to_end = self.round()?;
+            if polled_to_end {
+                self.replace_gone()?;
+            }
             if self.connections.iter().all(|connection| connection.client.is_none()) {
                 return self.check_end();
             }
@@ -292,7 +358,8 @@ impl World {
         format!("at {:?}{}", self.now, clients.chain(servers).collect::<String>())
     }
 
-    fn round(&mut self, round: usize) -> Result<bool, String> {
+    fn round(&mut self) -> Result<bool, String> {
+        let round = self.round;
         let mut ended_any = false;
         let waker = Waker::noop();
         for connection in &mut self.connections {
@@ -342,10 +409,14 @@ impl World {
                 return Err(format!("client {} still waits", connection.application.index));
             }
         }
+        let Servers { servers, book, .. } = &mut *self.servers.borrow_mut();
+        let pipes = self.connections.iter().map(|connection| &connection.application.pipe);
+        let pipes = pipes.chain(servers.iter().map(|server| &server.pipe));
+        pipes.for_each(|pipe| note_cuts(&mut book.cuts, pipe.cuts()));
         if self.pool.taken() != 0 {
             return Err(format!("{} chunks are still held", self.pool.taken()));
         }
-        Ok(std::mem::take(&mut self.servers.borrow_mut().book))
+        Ok(std::mem::take(book))
     }
 }
 

@@ -5,6 +5,7 @@
 mod demo;
 mod fuzz;
 mod instructions;
+mod mutants;
 mod run;
 mod test;
 mod tidy;
@@ -18,6 +19,7 @@ const USAGE: &str = "cargo xtask <chore>
   fuzz TARGET SECONDS      one fuzz target; `fuzz all SECONDS` for each
   sim --seeds N | SEED     the simulator: many seeds, or one again
   instructions [--update]  what the core executes for a request, held against what it did; --update: from now on this
+  mutants [--only N]       bugs made on purpose: each must be caught by a seed or a test
   bench [--quick]          what the proxy costs beside HAProxy, Envoy and upstream, into docs/benchmarks
 ";
 
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         ["fuzz", target, seconds] => fuzz::command(target, seconds),
         ["sim", options @ ..] => run::sim(options),
         ["instructions", options @ ..] => instructions::command(options),
+        ["mutants", options @ ..] => mutants::command(options),
         ["bench", options @ ..] => run::bench(options),
         _ => Err(USAGE.to_owned()),
     };

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use bytes::{Buf as _, BytesMut};
+use chain::Tick;
 
-use super::{Book, Event, Nonce, is_write, opcode};
+use super::{Book, Event, Nonce, READ_TIMEOUT, is_write, opcode};
 use crate::frames::{self, Frame};
 use crate::pipe::Pipe;
 use crate::random::Random;
@@ -22,6 +23,7 @@ pub struct Plan {
     pub padding_max: usize,
     /// It sends more requests while a USE is unanswered. Only where nothing goes wrong it knows where they run.
     pub pipelines_use: bool,
+    pub changes_keyspace: bool,
     pub registers: bool,
     pub compresses: bool,
     pub reads_seldom: bool,
@@ -48,6 +50,15 @@ enum Asked {
     Register,
 }
 
+impl Asked {
+    fn nonce(self) -> Option<u64> {
+        match self {
+            Self::Query { nonce, .. } | Self::Execute { nonce } => Some(nonce),
+            _ => None,
+        }
+    }
+}
+
 pub struct Application {
     pub pipe: Pipe,
     pub index: u8,
@@ -55,7 +66,9 @@ pub struct Application {
     random: Random,
     unsent: BytesMut,
     received: BytesMut,
-    in_flight: BTreeMap<i16, Asked>,
+    /// By stream id, and when it was asked.
+    in_flight: BTreeMap<i16, (Asked, Tick)>,
+    now: Tick,
     asked: usize,
     keyspace: u8,
     is_ready: bool,
@@ -65,7 +78,7 @@ pub struct Application {
 }
 
 impl Application {
-    pub fn new(index: u8, pipe: Pipe, plan: Plan, random: Random) -> Self {
+    pub fn new(index: u8, pipe: Pipe, plan: Plan, random: Random, now: Tick) -> Self {
         let mut application = Self {
             pipe,
             index,
@@ -74,6 +87,7 @@ impl Application {
             unsent: BytesMut::new(),
             received: BytesMut::new(),
             in_flight: BTreeMap::new(),
+            now,
             asked: 0,
             keyspace: 0,
             is_ready: false,
@@ -101,7 +115,24 @@ impl Application {
 
     fn send(&mut self, id: i16, opcode: u8, body: &[u8], asked: Asked) {
         self.unsent.extend(frames::encode(4, id, opcode, body));
-        self.in_flight.insert(id, asked);
+        self.in_flight.insert(id, (asked, self.now));
+    }
+
+    /// Requests it has asked.
+    pub fn asked(&self) -> usize {
+        self.asked
+    }
+
+    /// Something waits for it to be read, and it will be.
+    pub fn will_read(&self) -> bool {
+        self.plan.reads_seldom && self.pipe.has_unread()
+    }
+
+    /// It waits for nothing any more.
+    fn leave(&mut self, book: &mut Book) {
+        self.has_left = true;
+        let nonces = self.in_flight.values().filter_map(|(asked, _)| asked.nonce());
+        nonces.for_each(|nonce| _ = book.awaited.remove(&nonce));
     }
 
     pub fn describe(&self) -> String {
@@ -123,10 +154,11 @@ impl Application {
     }
 
     pub fn act(&mut self, book: &mut Book) -> Result<(), String> {
-        let reads = !self.plan.reads_seldom || self.pipe.is_over() || self.random.once_in(24);
+        self.now = book.now;
+        let reads = !self.plan.reads_seldom || self.pipe.is_over() || self.random.once_in(30);
         if reads {
             self.read(book)?;
-        } else if self.random.once_in(16) {
+        } else if self.random.once_in(40) {
             book.note(Event::ClientReadsSeldom);
         }
         if self.has_left {
@@ -146,14 +178,19 @@ impl Application {
                 self.plan.fault = None;
             }
             self.pipe.peer_end();
-            self.has_left = self.in_flight.is_empty();
+            if self.in_flight.is_empty() {
+                self.leave(book);
+            }
             self.plan.requests = self.asked;
         }
         Ok(())
     }
 
-    fn check_loss(&mut self, book: &Book) -> Result<(), String> {
-        self.has_left = true;
+    fn check_loss(&mut self, book: &mut Book) -> Result<(), String> {
+        self.leave(book);
+        if !self.in_flight.is_empty() {
+            book.note(Event::ClosedInFlight);
+        }
         let complete = self.in_flight.is_empty() && self.asked >= self.plan.requests && self.is_ready;
         if complete || self.may_lose || book.has_server_fault || book.has_slow_client {
             return Ok(());
@@ -167,7 +204,7 @@ impl Application {
             && self.in_flight.len() < self.plan.in_flight_max
             && self.unsent.len() < 1 << 20
         {
-            let waits = self.in_flight.values().any(|asked| matches!(asked, Asked::Use { .. }));
+            let waits = self.in_flight.values().any(|(asked, _)| matches!(asked, Asked::Use { .. }));
             if waits && !self.plan.pipelines_use {
                 return;
             }
@@ -182,20 +219,15 @@ impl Application {
         }
     }
 
-    fn ask_one(&mut self, book: &Book) {
-        let id = loop {
-            let id = self.random.below(300) as i16 * if self.random.once_in(20) { 100 } else { 1 };
-            if !self.in_flight.contains_key(&id) {
-                break id;
-            }
-        };
+    fn ask_one(&mut self, book: &mut Book) {
+        let id = frames::free_id(&mut self.random, &self.in_flight);
         let nonce = Nonce { client: self.index, keyspace: self.keyspace, number: self.asked as u32 }.pack();
         match self.random.below(20) {
             0 if self.plan.registers && !self.is_registered => {
                 self.is_registered = true;
                 self.send(id, opcode::REGISTER, &[0, 1, 0, 1, b'x'], Asked::Register);
             }
-            0 | 1 => {
+            0 | 1 if self.plan.changes_keyspace => {
                 let before = self.keyspace;
                 self.keyspace = 1 + self.random.below(KEYSPACES) as u8;
                 let forms = ["USE k{}", "use \"k{}\"", "/* c */ uSe k{}", "  USE k{}"];
@@ -228,6 +260,13 @@ impl Application {
                 self.send(id, opcode::QUERY, &body, Asked::Query { nonce, is_write });
             }
         }
+        let Some(nonce) = self.in_flight.get(&id).and_then(|(asked, _)| asked.nonce()) else { return };
+        if !self.plan.reads_seldom {
+            book.awaited.insert(nonce, self.now);
+        }
+        if book.has_mirror {
+            book.asked_as.insert(nonce, id);
+        }
     }
 
     /// True when the client asks nothing more because of this fault.
@@ -255,7 +294,10 @@ impl Application {
             _ => return false,
         }
         book.note(fault);
-        self.has_left = true;
+        self.leave(book);
+        if !self.in_flight.is_empty() {
+            book.note(Event::LeftInFlight);
+        }
         true
     }
 
@@ -292,9 +334,10 @@ impl Application {
             // The request that it tore has waited too long.
             return Ok(());
         }
-        let asked = asked.ok_or_else(|| {
+        let (asked, at) = asked.ok_or_else(|| {
             format!("a reply to nothing: {} {:?}", frame.id, (frame.opcode, frame.body.len()))
         })?;
+        asked.nonce().and_then(|nonce| book.awaited.remove(&nonce));
         match frame.opcode {
             opcode::READY | opcode::AUTH_SUCCESS => match asked {
                 Asked::Startup => self.is_ready = true,
@@ -302,7 +345,7 @@ impl Application {
                 other => return Err(format!("{other:?} got READY")),
             },
             opcode::RESULT => self.check_result(asked, &frame.body, book)?,
-            opcode::ERROR => self.check_error(asked, &frame.body, book)?,
+            opcode::ERROR => self.check_error((asked, at), &frame.body, book)?,
             other => return Err(format!("an unexpected opcode {other}")),
         }
         Ok(())
@@ -337,15 +380,17 @@ impl Application {
         }
     }
 
-    fn check_error(&mut self, asked: Asked, body: &[u8], book: &mut Book) -> Result<(), String> {
+    fn check_error(
+        &mut self,
+        (asked, at): (Asked, Tick),
+        body: &[u8],
+        book: &mut Book,
+    ) -> Result<(), String> {
         let (code, text) = testkit::scripted::error(body);
         if let Asked::Use { before } = asked {
             self.keyspace = before;
         }
-        let nonce = match asked {
-            Asked::Query { nonce, .. } | Asked::Execute { nonce, .. } => Some(nonce),
-            _ => None,
-        };
+        let nonce = asked.nonce();
         let writes = match asked {
             Asked::Query { is_write, .. } => is_write,
             Asked::Execute { .. } | Asked::Use { .. } | Asked::Prepare { .. } => None,
@@ -366,6 +411,9 @@ impl Application {
                     self.may_lose = true;
                 }
                 Ok(())
+            }
+            0x1100 | 0x1200 if text.contains("respond within") && book.now < at.after(READ_TIMEOUT) => {
+                Err(format!("{asked:?} was told of a timeout before it had waited that long"))
             }
             0x1100 | 0x1200 if is_excused || book.has_slow_client => {
                 book.note(Event::ToldTimeout);

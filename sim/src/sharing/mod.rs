@@ -1,12 +1,16 @@
 //! Clients that share server connections: users, keyspaces and prepared statements that must not be mixed up.
 
 mod client;
+mod mirror;
 mod server;
 mod world;
 
 pub use world::World;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use chain::Tick;
 
 /// What can go wrong, and what must be seen to happen in many runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,10 +47,20 @@ pub enum Event {
     SessionReplayed,
     ConnectionShared,
     OwnerHears,
+    // Other ends of requests, and of what servers did for them.
+    ClosedInFlight,
+    LeftInFlight,
+    OrphanAnswered,
 }
 
+/// Those that are faults come first.
+pub const FAULT_KINDS: usize = 20;
+
+/// How long a request may wait for its reply, in the runs in which that is limited.
+pub const READ_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Everything that must occur in a long enough run.
-pub const EVENTS: [Event; 29] = [
+pub const EVENTS: [Event; 32] = [
     Event::ConnectRefused,
     Event::ConnectHangs,
     Event::ServerResets,
@@ -76,6 +90,9 @@ pub const EVENTS: [Event; 29] = [
     Event::SessionReplayed,
     Event::ConnectionShared,
     Event::OwnerHears,
+    Event::ClosedInFlight,
+    Event::LeftInFlight,
+    Event::OrphanAnswered,
 ];
 
 /// What everybody knows of one run.
@@ -86,6 +103,14 @@ pub struct Book {
     /// Statements that somebody has seen prepared, by number.
     pub known: BTreeSet<u8>,
     pub events: BTreeMap<Event, u64>,
+    pub cuts: [u64; 4],
+    pub now: Tick,
+    pub has_timeout: bool,
+    /// Requests for whose replies a client waits that reads what comes, and when they were asked.
+    pub awaited: BTreeMap<u64, Tick>,
+    /// The stream ids of all requests, in the runs with a second sink.
+    pub asked_as: BTreeMap<u64, i16>,
+    pub has_mirror: bool,
     /// A fault has happened on the servers' side.
     pub has_server_fault: bool,
     /// Somebody reads so seldom that requests may wait longer than they are given.
@@ -95,6 +120,17 @@ pub struct Book {
 impl Book {
     pub fn note(&mut self, event: Event) {
         *self.events.entry(event).or_default() += 1;
+    }
+
+    /// How often something went wrong.
+    pub fn faults(&self) -> u64 {
+        EVENTS[..FAULT_KINDS].iter().filter_map(|event| self.events.get(event)).sum()
+    }
+
+    /// True while the request may not have been given up: its client waits, and has not waited too long.
+    pub fn is_awaited(&self, nonce: u64) -> bool {
+        let is_young = |at: &Tick| !self.has_timeout || self.now < at.after(READ_TIMEOUT);
+        self.awaited.get(&nonce).is_some_and(is_young)
     }
 
     pub fn note_server_fault(&mut self, event: Event) {

@@ -14,7 +14,7 @@ use crate::random::Random;
 /// How long a late reply takes: longer than the read timeout of the runs that have one.
 const LATE: Duration = Duration::from_millis(1500);
 
-/// Faults of one reply.
+/// Faults of one reply; after the first two a connection goes on as before.
 const REPLY_FAULTS: [Event; 8] = [
     Event::ReplyIsLate,
     Event::ReplyIsMissing,
@@ -43,11 +43,23 @@ pub struct Database {
     /// Once in so many replies or rounds something goes wrong; 0: never.
     pub fault_every: usize,
     pub padding_max: usize,
+    /// So little is in flight at once that a second reply may come later than the first, and still find nobody.
+    pub repeats_late: bool,
+    /// Nothing goes wrong but that replies are late or missing, and all stay in one keyspace: so much is asked on one
+    /// connection that stream ids are used again.
+    pub is_busy: bool,
 }
+
+/// Requests after which no second reply comes: ids rest for longer, even if as many are on their way.
+const REPEATS_WITHIN: u64 = 100;
 
 struct Pending {
     due: Tick,
     bytes: Vec<u8>,
+    /// The request that it answers.
+    nonce: Option<u64>,
+    /// It is not sent any more once so many requests have come.
+    received_max: u64,
 }
 
 /// The server's end of one connection.
@@ -65,6 +77,9 @@ pub struct Link {
     has_moved_unasked: bool,
     reads_again_at: Tick,
     is_gone: bool,
+    received_count: u64,
+    /// It did what no server should: the other side may close it.
+    is_excused: bool,
 }
 
 impl Link {
@@ -83,6 +98,8 @@ impl Link {
             has_moved_unasked: false,
             reads_again_at: Tick(0),
             is_gone: false,
+            received_count: 0,
+            is_excused: false,
         }
     }
 
@@ -105,6 +122,11 @@ impl Link {
         dues.filter(|due| *due > now && !self.is_gone && !self.pipe.is_over()).min()
     }
 
+    /// Nothing more happens on it.
+    pub fn is_gone(&self) -> bool {
+        self.is_gone
+    }
+
     /// The process died: everything under way is lost.
     pub fn crash(&mut self) {
         if !self.is_gone {
@@ -114,19 +136,25 @@ impl Link {
     }
 
     pub fn act(&mut self, now: Tick, database: &mut Database, book: &mut Book) -> Result<(), String> {
-        if self.is_gone || self.pipe.is_over() {
+        if self.is_gone {
             return Ok(());
+        }
+        if self.pipe.is_over() {
+            self.is_gone = true;
+            return self.check_closed(book);
         }
         if now >= self.reads_again_at {
             self.pipe.peer_receive(&mut self.received);
         }
         while let Some(frame) = frames::take(&mut self.received) {
+            self.received_count += 1;
             self.receive(now, &frame, database, book)?;
         }
-        self.answer(now);
+        self.answer(now, book);
         let count = self.pipe.peer_send(&self.unsent);
         self.unsent.advance(count);
-        let misbehaves = database.fault_every > 0 && self.random.once_in(database.fault_every * 8);
+        let misbehaves =
+            database.fault_every > 0 && !database.is_busy && self.random.once_in(database.fault_every * 8);
         if misbehaves && self.user.is_some() {
             let fault = LINK_FAULTS[self.random.below(LINK_FAULTS.len())];
             book.note_server_fault(fault);
@@ -142,13 +170,31 @@ impl Link {
         Ok(())
     }
 
+    /// The other side has closed it. It may not while somebody waits for a reply, unless there is a reason.
+    fn check_closed(&self, book: &Book) -> Result<(), String> {
+        let mut nonces = self.pending.iter().filter_map(|pending| pending.nonce);
+        match nonces.rfind(|nonce| book.is_awaited(*nonce)).filter(|_| !self.is_excused) {
+            None => Ok(()),
+            Some(nonce) => {
+                let nonce = Nonce::unpack(nonce);
+                Err(format!(
+                    "a connection was closed without a reason while {nonce:?} awaits its reply on it"
+                ))
+            }
+        }
+    }
+
     /// Sends what is due, in any order.
-    fn answer(&mut self, now: Tick) {
+    fn answer(&mut self, now: Tick, book: &mut Book) {
+        self.pending.retain(|pending| pending.received_max >= self.received_count);
         while self.unsent.len() < 1 << 16 && !self.random.once_in(4) {
             let due: Vec<usize> = (0..self.pending.len()).filter(|at| self.pending[*at].due <= now).collect();
             let Some(at) = due.get(self.random.below(due.len())) else { return };
             let pending = self.pending.swap_remove(*at);
             self.unsent.extend(pending.bytes);
+            if pending.nonce.is_some_and(|nonce| !book.awaited.contains_key(&nonce)) {
+                book.note(Event::OrphanAnswered);
+            }
             if self.is_registered && self.random.once_in(8) {
                 let event = frames::result(7, self.random.size(1000));
                 self.unsent.extend(frames::encode(0x84, -1, opcode::EVENT, &event));
@@ -157,7 +203,22 @@ impl Link {
     }
 
     fn reply(&mut self, due: Tick, id: i16, opcode: u8, body: &[u8]) {
-        self.pending.push(Pending { due, bytes: frames::encode(0x84, id, opcode, body) });
+        let nonce = frames::void_nonce(body).filter(|_| opcode == opcode::RESULT);
+        let bytes = frames::encode(0x84, id, opcode, body);
+        self.pending.push(Pending { due, bytes, nonce, received_max: u64::MAX });
+    }
+
+    /// Answers twice, in one piece or the second time a little later.
+    fn reply_twice(&mut self, now: Tick, id: i16, body: &[u8], is_later: bool) {
+        let frame = frames::encode(0x84, id, opcode::RESULT, body);
+        let received_max = self.received_count + REPEATS_WITHIN;
+        let (bytes, due) = if is_later {
+            self.reply(now, id, opcode::RESULT, body);
+            (frame, now.after(Duration::from_micros(self.random.below(5000) as u64)))
+        } else {
+            ([&*frame, &frame].concat(), now)
+        };
+        self.pending.push(Pending { due, bytes, nonce: None, received_max });
     }
 
     fn receive(
@@ -273,7 +334,8 @@ impl Link {
             self.reply(now, id, opcode::RESULT, body);
             return;
         }
-        let fault = REPLY_FAULTS[self.random.below(REPLY_FAULTS.len())];
+        let faults = if database.is_busy { &REPLY_FAULTS[..2] } else { &REPLY_FAULTS };
+        let fault = faults[self.random.below(faults.len())];
         let is_move = body.starts_with(&[0, 0, 0, 3]);
         let needs_timeout = matches!(fault, Event::ReplyIsLate | Event::ReplyIsMissing);
         if needs_timeout && !database.has_timeout || fault == Event::KeyspaceChangesUnasked && is_move {
@@ -281,13 +343,11 @@ impl Link {
             return;
         }
         book.note_server_fault(fault);
+        self.is_excused |= !needs_timeout;
         match fault {
             Event::ReplyIsLate => self.reply(now.after(LATE), id, opcode::RESULT, body),
             Event::ReplyIsMissing => {}
-            Event::ReplyComesTwice => {
-                let frame = frames::encode(0x84, id, opcode::RESULT, body);
-                self.pending.push(Pending { due: now, bytes: [&*frame, &frame].concat() });
-            }
+            Event::ReplyComesTwice => self.reply_twice(now, id, body, database.repeats_late),
             Event::ReplyToUnknownId => self.reply(now, 31_999, opcode::RESULT, body),
             Event::ReplyIsGarbage => self.unsent.extend([0x13; 20]),
             Event::ReplyIsProtocolError => {
@@ -313,7 +373,9 @@ impl Link {
 
 /// The keyspace `k7` is number 7.
 fn used_keyspace(body: &[u8]) -> Option<u8> {
-    let text = String::from_utf8_lossy(body.get(4..body.len().checked_sub(3)?)?).to_uppercase();
+    // No USE is longer.
+    let text = body.get(4..body.len().checked_sub(3)?).filter(|text| text.len() < 20)?;
+    let text = String::from_utf8_lossy(text).to_uppercase();
     let at = text.find("USE ")?;
     let is_leading = text.starts_with("USE ") || text.starts_with("/*") || text.starts_with(' ');
     let name = text.get(at + 4..).filter(|_| is_leading)?.trim_matches('"');

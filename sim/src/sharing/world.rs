@@ -7,16 +7,18 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use chain::{ChainPart, Connecting, Connector, Cx, Pool, Spawner, Stream, Task, Tick, WorkerCx};
+use chain::{Builder, ChainPart, Connecting, Connector, Cx, Pool, Spawner, Stream, Task, Tick, WorkerCx};
 use sinks::{CassandraSinkSingle, Connections};
 use sources::{Client, Rules};
 use wire::Protocol;
 
 use super::client::{Application, Plan};
+use super::mirror::{self, MirrorLink, Mirrored};
 use super::server::{Database, Link};
-use super::{Book, Event};
-use crate::pipe::{Pipe, PipeStream};
+use super::{Book, Event, READ_TIMEOUT};
+use crate::pipe::{Pipe, PipeStream, note_cuts};
 use crate::random::Random;
+use crate::{FAULTS_MIN, REQUESTS_MIN};
 
 /// Rounds after which a run that has not ended is stuck.
 const ROUNDS_MAX: usize = 400_000;
@@ -24,16 +26,27 @@ const ROUNDS_MAX: usize = 400_000;
 /// Rounds without anything moving, after which the clock jumps to the next deadline.
 const QUIET_ROUNDS: usize = 40;
 
-/// The same where a client reads seldom, and lets some hundred rounds pass now and then.
-const QUIET_ROUNDS_OF_SLOW: usize = 240;
+/// Rounds without anything moving, after which a world without a deadline is stuck.
+const STUCK_ROUNDS: usize = 200;
 
-/// Rounds without anything moving, after which a world without a deadline is stuck: a client that reads seldom lets
-/// many pass.
-const STUCK_ROUNDS: usize = 2000;
+/// Requests that all clients together may have in flight, in the runs in which a second reply may be late.
+const FEW_IN_FLIGHT: usize = 100;
+
+/// Requests of each client in a busy run: with two clients of a user, some times as many as there are ids that rest.
+const BUSY_REQUESTS: usize = 250;
+
+/// Clients there may be at once.
+const SEATS_MAX: usize = 6;
+
+/// Clients that come after others.
+const SUCCESSORS_MAX: usize = 3;
 
 /// The server, as the connector and the world see it.
 struct Server {
     links: Vec<Link>,
+    mirrors: Vec<MirrorLink>,
+    /// What moved on those that are gone.
+    moved_before: u64,
     random: Random,
     database: Database,
     book: Book,
@@ -42,11 +55,17 @@ struct Server {
 struct SimConnector(Rc<RefCell<Server>>);
 
 impl Connector for SimConnector {
-    fn connect(&self, _address: &str) -> Connecting {
+    fn connect(&self, address: &str) -> Connecting {
         let server = &mut *self.0.borrow_mut();
+        if address == mirror::ADDRESS {
+            let room = 1 + server.database.padding_max / 512;
+            let pipe = Pipe::new(Random::new(server.random.below(usize::MAX) as u64), room);
+            server.mirrors.push(MirrorLink::new(pipe.clone()));
+            return Box::pin(std::future::ready(Ok(Box::new(pipe.stream()) as Box<dyn Stream>)));
+        }
         let mut delay = server.random.below(5);
         let every = server.database.fault_every;
-        if every > 0 && server.random.once_in(every.min(12)) {
+        if every > 0 && !server.database.is_busy && server.random.once_in(every.min(12)) {
             let hangs = server.random.once_in(2);
             server.book.note_server_fault(if hangs { Event::ConnectHangs } else { Event::ConnectRefused });
             return if hangs {
@@ -93,6 +112,14 @@ pub struct World {
     pool: Pool,
     now: Tick,
     random: Random,
+    seed: u64,
+    part: Rc<ChainPart>,
+    /// Clients there have been, and what those asked that are gone.
+    clients: usize,
+    asked: usize,
+    /// Clients that are still to come.
+    successors: usize,
+    round: usize,
 }
 
 /// Whether anything goes wrong at the server, and how often.
@@ -100,15 +127,20 @@ fn fault_every(random: &mut Random) -> usize {
     [0, 0, 15, 40, 100][random.below(5)]
 }
 
-fn plan(random: &mut Random, padding_max: usize, faults: bool) -> Plan {
+fn plan(random: &mut Random, database: &Database) -> Plan {
     let client_faults =
         [Event::ClientResets, Event::ClientEndsItsSide, Event::ClientTearsRequest, Event::ClientSendsGarbage];
     let fault = random.once_in(3).then(|| (client_faults[random.below(4)], random.below(40)));
     Plan {
-        requests: 40 + random.below(60),
-        in_flight_max: 1 + random.size(64),
-        padding_max,
-        pipelines_use: !faults,
+        requests: if database.is_busy { BUSY_REQUESTS } else { 30 + random.below(50) },
+        in_flight_max: 1 + random.size(if database.repeats_late {
+            FEW_IN_FLIGHT / SEATS_MAX - 1
+        } else {
+            64
+        }),
+        padding_max: database.padding_max,
+        pipelines_use: database.fault_every == 0,
+        changes_keyspace: !database.is_busy,
         registers: random.once_in(3),
         compresses: random.once_in(8),
         reads_seldom: random.once_in(6),
@@ -120,10 +152,13 @@ impl World {
     pub fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
         let padding_max = if random.once_in(6) { 1 << 18 } else { 3000 };
-        let fault_every = fault_every(&mut random);
-        let has_timeout = random.once_in(2);
+        let is_busy = random.once_in(12);
+        let fault_every = if is_busy { 40 } else { fault_every(&mut random) };
+        let has_timeout = is_busy || random.once_in(2);
         let server = Rc::new(RefCell::new(Server {
             links: Vec::new(),
+            mirrors: Vec::new(),
+            moved_before: 0,
             random: Random::new(seed ^ 1),
             database: Database {
                 prepared: BTreeSet::new(),
@@ -131,8 +166,10 @@ impl World {
                 has_timeout,
                 fault_every,
                 padding_max,
+                repeats_late: random.once_in(2),
+                is_busy,
             },
-            book: Book::default(),
+            book: Book { has_timeout, has_mirror: random.once_in(4), ..Book::default() },
         }));
         let (pool, spawned) = (Pool::new(), Tasks::default());
         let worker = WorkerCx {
@@ -142,44 +179,105 @@ impl World {
             protocol: Protocol::Cql,
         };
         let mut sink = CassandraSinkSingle::new("server:9042".to_owned(), Duration::from_secs(3));
-        sink.read_timeout = has_timeout.then_some(Duration::from_secs(1));
+        sink.read_timeout = has_timeout.then_some(READ_TIMEOUT);
         sink.connections = Connections::Shared;
-        let part = ChainPart::new("chain", &worker, [("CassandraSinkSingle", "sink", &sink as _)], None);
-        let rules = Rc::new(Rules { frame_bytes_max: 1 << 28, idle_timeout: None });
-        let seats = (0..3 + random.below(6)).map(|index| {
-            let plan = plan(&mut random, padding_max, fault_every > 0);
-            server.borrow_mut().book.has_slow_client |= plan.reads_seldom;
-            let pipe = Pipe::new(Random::new(seed ^ (index as u64 + 2)), 1 + padding_max / 512);
-            let stream = pipe.stream();
-            let random = Random::new(seed ^ (index as u64 + 99));
-            let application = Application::new(index as u8, pipe, plan, random);
-            let client =
-                part.client().map(|chain| Client::new(stream, chain, Rc::clone(&rules), None, Tick(0)));
-            Seat { application, client, drain_at: None }
-        });
-        let mut seats: Vec<Seat> = seats.collect();
-        for seat in &mut seats {
-            seat.drain_at = random.once_in(12).then(|| random.below(400));
+        let mirrored = Mirrored(sink.clone());
+        let sink: &dyn Builder = if server.borrow().book.has_mirror { &mirrored } else { &sink };
+        let part = ChainPart::new("chain", &worker, [("CassandraSinkSingle", "sink", sink)], None);
+        let seats = if is_busy { 4 } else { 3 + random.below(SEATS_MAX - 2) };
+        let successors = random.below(SUCCESSORS_MAX + 1);
+        let mut world = Self {
+            server,
+            spawned,
+            tasks: Vec::new(),
+            seats: Vec::new(),
+            pool,
+            now: Tick(0),
+            random,
+            seed,
+            part,
+            clients: 0,
+            asked: 0,
+            successors,
+            round: 0,
+        };
+        for _ in 0..seats {
+            let seat = world.seat();
+            world.seats.push(seat);
         }
-        Self { server, spawned, tasks: Vec::new(), seats, pool, now: Tick(0), random }
+        world
+    }
+
+    /// A new client, and the loop that serves it.
+    fn seat(&mut self) -> Seat {
+        let server = &mut *self.server.borrow_mut();
+        let (index, random) = (self.clients, &mut self.random);
+        self.clients += 1;
+        let plan = plan(random, &server.database);
+        server.book.has_slow_client |= plan.reads_seldom;
+        let salt = self.seed ^ ((index as u64) << 40);
+        let pipe = Pipe::new(Random::new(salt ^ 2), 1 + plan.padding_max / 512);
+        let rules = Rc::new(Rules { frame_bytes_max: 1 << 28, idle_timeout: None });
+        let client = self.part.client().map(|chain| Client::new(pipe.stream(), chain, rules, None, self.now));
+        let application = Application::new(index as u8, pipe, plan, Random::new(salt ^ 99), self.now);
+        let drain_at = random.once_in(12).then(|| self.round + random.below(400));
+        Seat { application, client, drain_at }
+    }
+
+    /// Another client takes the place of one that is gone: some do in every run, and more until enough was asked and
+    /// enough went wrong.
+    fn replace_gone(&mut self) -> Result<(), String> {
+        for at in 0..self.seats.len() {
+            let Seat { application, client, .. } = &self.seats[at];
+            let is_enough = self.asked() >= REQUESTS_MIN && self.faults() >= FAULTS_MIN;
+            if client.is_some() || (is_enough && self.successors == 0) {
+                continue;
+            }
+            if !application.is_done() {
+                return Err(format!("still waits: {}", application.describe()));
+            }
+            let (asked, cuts) = (application.asked(), application.pipe.cuts());
+            self.asked += asked;
+            note_cuts(&mut self.server.borrow_mut().book.cuts, cuts);
+            self.successors = self.successors.saturating_sub(1);
+            self.seats[at] = self.seat();
+        }
+        Ok(())
+    }
+
+    /// Requests that were asked.
+    fn asked(&self) -> usize {
+        self.asked + self.seats.iter().map(|seat| seat.application.asked()).sum::<usize>()
+    }
+
+    /// How often something went wrong, on the way or at its ends.
+    fn faults(&self) -> u64 {
+        let server = self.server.borrow();
+        let pipes = self.seats.iter().map(|seat| &seat.application.pipe);
+        let pipes = pipes.chain(server.links.iter().map(|link| &link.pipe));
+        let cuts = pipes.flat_map(Pipe::cuts).sum::<u64>() + server.book.cuts.iter().sum::<u64>();
+        cuts + server.book.faults()
     }
 
     /// Runs to the end. `Ok` is what happened, `Err` what must never happen.
     pub fn run(mut self) -> Result<Book, String> {
         let (mut moved_before, mut quiet) = (0, 0);
-        let is_slow = self.server.borrow().book.has_slow_client;
-        let quiet_max = if is_slow { QUIET_ROUNDS_OF_SLOW } else { QUIET_ROUNDS };
         for round in 0..ROUNDS_MAX {
-            self.round(round)?;
+            self.round = round;
+            if self.round()? {
+                self.replace_gone()?;
+            }
             let is_over = self.seats.iter().all(|seat| seat.client.is_none()) && self.tasks.is_empty();
             if is_over {
                 return self.check_end();
             }
             let moved = self.moved();
-            quiet = if moved == moved_before { quiet + 1 } else { 0 };
+            let is_quiet =
+                moved == moved_before && !self.seats.iter().any(|seat| seat.application.will_read());
+            quiet = if is_quiet { quiet + 1 } else { 0 };
             moved_before = moved;
             self.now = Tick(self.now.0 + self.random.below(200) as u64);
-            if quiet > quiet_max {
+            if quiet > QUIET_ROUNDS {
                 match self.next() {
                     Some(next) => {
                         self.now = next.max(self.now);
@@ -213,7 +311,10 @@ impl World {
         format!("at {:?}{}{tasks}", self.now, clients.chain(links).collect::<String>())
     }
 
-    fn round(&mut self, round: usize) -> Result<(), String> {
+    /// Everybody has a turn. True when a client ended.
+    fn round(&mut self) -> Result<bool, String> {
+        let (round, mut has_ended) = (self.round, false);
+        self.server.borrow_mut().book.now = self.now;
         for seat in &mut self.seats {
             seat.application.act(&mut self.server.borrow_mut().book)?;
             let Some(client) = &mut seat.client else { continue };
@@ -226,6 +327,7 @@ impl World {
             let mut task = Context::from_waker(Waker::noop());
             if let Poll::Ready(end) = client.poll(&mut Cx { task: &mut task, now: self.now }) {
                 seat.client = None;
+                has_ended = true;
                 let book = &mut self.server.borrow_mut().book;
                 seat.application.act(book).map_err(|problem| format!("{problem} ({end:?})"))?;
             }
@@ -236,19 +338,39 @@ impl World {
             let mut context = Context::from_waker(Waker::noop());
             task.poll(&mut Cx { task: &mut context, now }).is_pending()
         });
-        let Server { links, random, database, book } = &mut *self.server.borrow_mut();
-        if database.fault_every > 0 && random.once_in(database.fault_every * 60) && !links.is_empty() {
+        let Server { links, mirrors, moved_before, random, database, book } = &mut *self.server.borrow_mut();
+        mirrors.iter_mut().try_for_each(|mirror| mirror.act(book))?;
+        mirrors.retain(|mirror| {
+            *moved_before += if mirror.pipe.is_over() { mirror.pipe.moved() } else { 0 };
+            !mirror.pipe.is_over()
+        });
+        if database.fault_every > 0
+            && !database.is_busy
+            && random.once_in(database.fault_every * 60)
+            && !links.is_empty()
+        {
             book.note_server_fault(Event::ServerRestarts);
             database.prepared.clear();
             links.iter_mut().for_each(Link::crash);
         }
-        links.iter_mut().try_for_each(|link| link.act(now, database, book))
+        links.iter_mut().try_for_each(|link| link.act(now, database, book))?;
+        links.retain(|link| {
+            if link.is_gone() {
+                *moved_before += link.pipe.moved();
+                note_cuts(&mut book.cuts, link.pipe.cuts());
+            }
+            !link.is_gone()
+        });
+        Ok(has_ended)
     }
 
     fn moved(&self) -> u64 {
         let applications = self.seats.iter().map(|seat| seat.application.pipe.moved());
         let server = self.server.borrow();
-        applications.sum::<u64>() + server.links.iter().map(|link| link.pipe.moved()).sum::<u64>()
+        let mirrors = server.mirrors.iter().map(|mirror| mirror.pipe.moved());
+        applications.chain(mirrors).sum::<u64>()
+            + server.moved_before
+            + server.links.iter().map(|link| link.pipe.moved()).sum::<u64>()
     }
 
     fn check_end(self) -> Result<Book, String> {
@@ -257,10 +379,13 @@ impl World {
                 return Err(format!("still waits: {}", seat.application.describe()));
             }
         }
-        drop(self.seats);
+        let Server { links, book, .. } = &mut *self.server.borrow_mut();
+        let pipes = self.seats.iter().map(|seat| &seat.application.pipe);
+        let pipes = pipes.chain(links.iter().map(|link| &link.pipe));
+        pipes.for_each(|pipe| note_cuts(&mut book.cuts, pipe.cuts()));
         if self.pool.taken() != 0 {
             return Err(format!("{} chunks are still held", self.pool.taken()));
         }
-        Ok(std::mem::take(&mut self.server.borrow_mut().book))
+        Ok(std::mem::take(book))
     }
 }
