@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use chain::{ChainPart, Connecting, Connector, Cx, Pool, Spawner, Stream, Task, Tick, WorkerCx};
+use observe::{Gauge, SharingMetrics};
 use sinks::{CassandraSinkSingle, Connections};
 use sources::{Client, Rules};
 use wire::Protocol;
@@ -89,6 +90,7 @@ pub struct World {
     tasks: Vec<Box<dyn Task>>,
     seats: Vec<Seat>,
     pool: Pool,
+    sharing: Rc<SharingMetrics>,
     now: Tick,
     random: Random,
 }
@@ -132,12 +134,13 @@ impl World {
             },
             book: Book::default(),
         }));
-        let (pool, spawned) = (Pool::new(), Tasks::default());
+        let (pool, spawned, sharing) = (Pool::new(), Tasks::default(), Rc::<SharingMetrics>::default());
         let worker = WorkerCx {
             pool: pool.clone(),
             connector: Rc::new(SimConnector(Rc::clone(&server))),
             spawner: Rc::new(spawned.clone()),
             protocol: Protocol::Cql,
+            sharing: Rc::clone(&sharing),
         };
         let mut sink = CassandraSinkSingle::new("server:9042".to_owned(), Duration::from_secs(3));
         sink.read_timeout = has_timeout.then_some(Duration::from_secs(1));
@@ -159,7 +162,7 @@ impl World {
         for seat in &mut seats {
             seat.drain_at = random.once_in(12).then(|| random.below(400));
         }
-        Self { server, spawned, tasks: Vec::new(), seats, pool, now: Tick(0), random }
+        Self { server, spawned, tasks: Vec::new(), seats, pool, sharing, now: Tick(0), random }
     }
 
     /// Runs to the end. `Ok` is what happened, `Err` what must never happen.
@@ -247,16 +250,24 @@ impl World {
         applications.sum::<u64>() + server.links.iter().map(|link| link.pipe.moved()).sum::<u64>()
     }
 
-    fn check_end(self) -> Result<Book, String> {
+    /// With the last connection everything that goes up must have come down.
+    fn check_gauges(&self) -> Result<(), String> {
+        let SharingMetrics { shared_open, own_open, in_flight, orphaned, spill_bytes, .. } = &*self.sharing;
+        let left = [shared_open, own_open, in_flight, orphaned, spill_bytes].map(Gauge::get);
+        if left == [0; 5] { Ok(()) } else { Err(format!("gauges that did not come down: {left:?}")) }
+    }
+
+    fn check_end(mut self) -> Result<Book, String> {
         for seat in &self.seats {
             if !seat.application.is_done() {
                 return Err(format!("still waits: {}", seat.application.describe()));
             }
         }
-        drop(self.seats);
+        self.seats.clear();
         if self.pool.taken() != 0 {
             return Err(format!("{} chunks are still held", self.pool.taken()));
         }
+        self.check_gauges()?;
         Ok(std::mem::take(&mut self.server.borrow_mut().book))
     }
 }
