@@ -431,6 +431,7 @@ fn chain_part(
         connector: Rc::new(SimConnector(Rc::clone(servers))),
         spawner: Rc::new(sim::counted::Nobody),
         protocol: Protocol::Cql,
+        sharing: Rc::default(),
     };
     let needs = [Need::None, Need::Head, Need::Whole];
     let looker = Looker(needs[random.below(needs.len())]);

@@ -360,6 +360,7 @@ fn blamed(fails: Fails) -> (String, [u64; 3]) {
         name: "c".to_owned(),
         transforms: kinds.map(str::to_owned).to_vec(),
         reaches_servers: false,
+        shares_connections: false,
     };
     let metrics = WorkerMetrics::new(&Catalog { sources: Vec::new(), chains: vec![entry] });
     let counted = metrics.chain(0).unwrap();
@@ -369,6 +370,7 @@ fn blamed(fails: Fails) -> (String, [u64; 3]) {
         connector: Rc::new(Nobody),
         spawner: Rc::new(Nobody),
         protocol: Protocol::Cql,
+        sharing: Rc::default(),
     };
     let (above, below) = (Above(fails), Below(fails, Vec::new()));
     let entries: [(&str, &str, &dyn Builder); 2] = [(kinds[0], "a", &above), (kinds[1], "b", &below)];

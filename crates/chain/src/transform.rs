@@ -18,6 +18,7 @@ use std::fmt;
 use std::ops::Range;
 use std::rc::Rc;
 
+use observe::SharingMetrics;
 use wire::Protocol;
 
 use crate::chunk::{Chunk, Pool};
@@ -183,6 +184,11 @@ pub trait Builder: Send + Sync {
     fn reaches_servers(&self) -> bool {
         false
     }
+
+    /// True for a sink whose clients share connections: it has metrics of its own.
+    fn shares_connections(&self) -> bool {
+        false
+    }
 }
 
 /// What a worker hands to its parts.
@@ -195,6 +201,8 @@ pub struct WorkerCx {
     pub spawner: Rc<dyn Spawner>,
     /// The protocol of the chain.
     pub protocol: Protocol,
+    /// What the chain's sink counts if its clients share connections.
+    pub sharing: Rc<SharingMetrics>,
 }
 
 /// What the clients of one worker share of one topology entry.

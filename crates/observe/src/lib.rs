@@ -8,6 +8,7 @@ mod connection_span;
 mod logs;
 mod metrics;
 mod render;
+mod sharing;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,7 @@ pub use metrics::{
     Summary, TransformMetrics, WorkerMetrics,
 };
 pub use render::render;
+pub use sharing::{CutOffReason, Gauge, OwnReason, RetireReason, SharingMetrics};
 
 /// Targets of log lines. They are upstream's, since filters and tests of its users name them.
 pub mod target {

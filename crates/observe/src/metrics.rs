@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hdrhistogram::Histogram;
 
+use crate::sharing::{Family, SharingMetrics};
+
 /// Windows of a summary: quantiles are those of the last 40 to 60 seconds.
 const WINDOWS: usize = 3;
 
@@ -117,6 +119,8 @@ pub struct ChainEntry {
     pub transforms: Vec<String>,
     /// Its sink talks to servers.
     pub reaches_servers: bool,
+    /// Its sink's clients share connections.
+    pub shares_connections: bool,
 }
 
 /// Everything that has metrics. It is complete before the first client comes, so that every series is there from the
@@ -150,6 +154,8 @@ pub struct ChainMetrics {
     pub latency: Summary,
     /// One a transform, the sink last.
     pub transforms: Vec<TransformMetrics>,
+    /// Of the sink, if its clients share connections.
+    pub sharing: Rc<SharingMetrics>,
 }
 
 impl ChainMetrics {
@@ -200,6 +206,7 @@ impl WorkerMetrics {
                 responses_batch_size: Summary::default(),
                 latency: Summary::default(),
                 transforms: entry.transforms.iter().map(|_| TransformMetrics::default()).collect(),
+                sharing: Rc::default(),
             })
         };
         Self {
@@ -242,6 +249,7 @@ impl WorkerMetrics {
             responses_batch_size: chain.responses_batch_size.snapshot(),
             latency: chain.latency.snapshot(),
             transforms: chain.transforms.iter().map(transform_snapshot).collect(),
+            sharing: chain.sharing.snapshot(),
         };
         let versions = |source: &Rc<SourceMetrics>| source.protocol_versions.each_ref().map(Counter::get);
         Snapshot {
@@ -277,6 +285,7 @@ pub(crate) struct ChainSnapshot {
     pub(crate) responses_batch_size: SummarySnapshot,
     pub(crate) latency: SummarySnapshot,
     pub(crate) transforms: Vec<TransformSnapshot>,
+    pub(crate) sharing: Vec<Family>,
 }
 
 pub(crate) struct TransformSnapshot {

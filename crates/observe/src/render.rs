@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use crate::metrics::{Catalog, Process, Snapshot, SummarySnapshot, TransformSnapshot, load};
+use crate::sharing::{Family, SharingMetrics};
 
 /// Quantiles of every summary.
 const QUANTILES: [(&str, f64); 8] = [
@@ -29,6 +30,7 @@ pub fn render(catalog: &Catalog, snapshots: &[Snapshot], process: &Process) -> S
     sources(&mut page, catalog, snapshots, process);
     chains(&mut page, catalog, snapshots);
     transforms(&mut page, catalog, snapshots);
+    sharing(&mut page, catalog, snapshots);
     let total = |of: fn(&Snapshot) -> u64| snapshots.iter().map(of).sum::<u64>();
     page.family("shotover_chunks_taken", "gauge", "Chunks of memory now in use");
     page.line("shotover_chunks_taken", &[], total(|snapshot| snapshot.chunks_taken));
@@ -151,6 +153,33 @@ fn transforms(page: &mut Page, catalog: &Catalog, snapshots: &[Snapshot]) {
             snapshots.iter().filter_map(|snapshot| snapshot.chains.get(index)?.transforms.get(layer));
         let count = of_workers.map(|part| part.failed_requests).sum::<u64>();
         page.line("shotover_failed_requests_count", &[("chain", &chain.name), ("transform", kind)], count);
+    }
+}
+
+/// Sinks whose clients share connections. Without one there is nothing to say.
+fn sharing(page: &mut Page, catalog: &Catalog, snapshots: &[Snapshot]) {
+    let of_chain = |index: usize| {
+        let mut families = SharingMetrics::default().snapshot();
+        for chain in snapshots.iter().filter_map(|snapshot| snapshot.chains.get(index)) {
+            families.iter_mut().zip(&chain.sharing).for_each(|(family, more)| family.add(more));
+        }
+        families
+    };
+    let sharing = catalog.chains.iter().enumerate().filter(|(_, chain)| chain.shares_connections);
+    let chains: Vec<(&str, &str, Vec<Family>)> = sharing
+        .filter_map(|(index, chain)| Some((&*chain.name, &**chain.transforms.last()?, of_chain(index))))
+        .collect();
+    let Some((_, _, families)) = chains.first() else { return };
+    for (place, Family { name, kind, help, label, .. }) in families.iter().enumerate() {
+        page.family(name, kind, help);
+        for (chain, transform, families) in &chains {
+            for (text, value) in families.get(place).into_iter().flat_map(|family| &family.values) {
+                let labels = [("chain", *chain), ("transform", *transform)];
+                let more = label.map(|label| (label, *text));
+                let labels: Vec<_> = labels.into_iter().chain(more).collect();
+                page.line(name, &labels, value);
+            }
+        }
     }
 }
 

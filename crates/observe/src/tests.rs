@@ -1,6 +1,9 @@
 //! The page as a whole, and what rolls out of it.
 
-use crate::{Catalog, ChainEntry, Process, SourceEntry, WorkerMetrics, check_filter, render};
+use crate::{
+    Catalog, ChainEntry, CutOffReason, OwnReason, Process, RetireReason, SourceEntry, WorkerMetrics,
+    check_filter, render,
+};
 
 fn catalog() -> Catalog {
     Catalog {
@@ -10,6 +13,7 @@ fn catalog() -> Catalog {
                 name: name.to_owned(),
                 transforms: vec![sink.to_owned()],
                 reaches_servers,
+                shares_connections: reaches_servers,
             })
             .to_vec(),
     }
@@ -28,11 +32,47 @@ fn every_series_is_there_from_the_start() {
         "shotover_failed_requests_count{chain=\"b\",transform=\"CassandraSinkSingle\"} 0",
         "shotover_client_protocol_version_count{version=\"v4\"} 0",
         "shotover_chunks_taken 0",
+        "shotover_shared_connections_open{chain=\"b\",transform=\"CassandraSinkSingle\"} 0",
+        "shotover_own_connections_opened_count{chain=\"b\",transform=\"CassandraSinkSingle\",reason=\"register\"} 0",
     ] {
         assert!(page.lines().any(|known| known == line), "{line} is not in\n{page}");
     }
     let failed = "shotover_failed_requests_count{chain=\"a\"";
     assert!(!page.contains(failed), "a sink without a server fails no requests:\n{page}");
+    assert!(!page.contains("shotover_shared_connections_open{chain=\"a\""), "it shares nothing:\n{page}");
+}
+
+#[test]
+fn what_is_shared_is_added_up_and_goes_down_again() {
+    let catalog = catalog();
+    let workers = [WorkerMetrics::new(&catalog), WorkerMetrics::new(&catalog)];
+    for worker in &workers {
+        let sharing = &worker.chain(1).unwrap().sharing;
+        sharing.in_flight.change(0, 7);
+        sharing.in_flight.change(7, 4);
+        sharing.spill_bytes.set(10);
+        sharing.count_own(OwnReason::Handshake);
+        sharing.count_own(OwnReason::Unclear);
+        sharing.count_retired(RetireReason::Failed);
+        sharing.count_cut_off(CutOffReason::Memory);
+        sharing.replays_refused.add(1);
+    }
+    let snapshots = workers.each_ref().map(|worker| worker.snapshot(0, 0));
+    let page = render(&catalog, &snapshots, &Process::new(&catalog));
+    for (name, more, value) in [
+        ("shotover_shared_requests_in_flight", "", 8),
+        ("shotover_shared_spill_bytes", "", 20),
+        ("shotover_own_connections_opened_count", ",reason=\"handshake\"", 2),
+        ("shotover_own_connections_opened_count", ",reason=\"register\"", 0),
+        ("shotover_own_connections_opened_count", ",reason=\"unclear\"", 2),
+        ("shotover_shared_connections_retired_count", ",reason=\"failed\"", 2),
+        ("shotover_sharing_clients_cut_off_count", ",reason=\"memory\"", 2),
+        ("shotover_sessions_replayed_count", ",outcome=\"refused\"", 2),
+    ] {
+        let line = format!("{name}{{chain=\"b\",transform=\"CassandraSinkSingle\"{more}}} {value}");
+        assert!(page.lines().any(|known| known == line), "{line} is not in\n{page}");
+    }
+    assert_eq!(page.matches("# TYPE shotover_shared_connections_open gauge").count(), 1);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chain::{Builder, ChainPart, WorkerCx};
+use chain::{Builder, ChainPart, Connector, Spawner, WorkerCx};
 use config::{ProcessConfig, read_process, read_topology};
 use net::{LocalSpawner, Seat, TcpConnector};
 use observe::{Catalog, ChainEntry, SourceEntry, WorkerMetrics, check_filter};
@@ -175,6 +175,7 @@ impl Graph {
             name: source.name.clone(),
             transforms: source.chain.iter().map(|entry| entry.kind.clone()).collect(),
             reaches_servers: source.chain.iter().any(|entry| entry.builder.reaches_servers()),
+            shares_connections: source.chain.iter().any(|entry| entry.builder.shares_connections()),
         };
         Catalog {
             sources: self.sources.iter().map(source).collect(),
@@ -185,13 +186,16 @@ impl Graph {
     /// The parts of one worker. `with_metrics`: somebody will ask for what it counts.
     pub(crate) fn worker(&self, seat: &Seat, with_metrics: bool) -> WorkerServe {
         let metrics = Rc::new(WorkerMetrics::new(&self.catalog()));
-        let worker = WorkerCx {
-            pool: seat.pool.clone(),
-            connector: Rc::new(TcpConnector::new(seat.reactor.clone())),
-            spawner: Rc::new(LocalSpawner::new(seat.reactor.clone())),
-            protocol: Protocol::Cql,
-        };
+        let connector: Rc<dyn Connector> = Rc::new(TcpConnector::new(seat.reactor.clone()));
+        let spawner: Rc<dyn Spawner> = Rc::new(LocalSpawner::new(seat.reactor.clone()));
         let part = |(index, source): (usize, &SourcePlan)| {
+            let worker = WorkerCx {
+                pool: seat.pool.clone(),
+                connector: Rc::clone(&connector),
+                spawner: Rc::clone(&spawner),
+                protocol: Protocol::Cql,
+                sharing: metrics.chain(index).map(|chain| Rc::clone(&chain.sharing)).unwrap_or_default(),
+            };
             let chain_metrics = metrics.chain(index).filter(|_| with_metrics).map(Rc::clone);
             let entries =
                 source.chain.iter().map(|entry| (&*entry.kind, &*entry.name, entry.builder.as_ref()));

@@ -102,6 +102,10 @@ impl Builder for CassandraSinkSingle {
     fn reaches_servers(&self) -> bool {
         true
     }
+
+    fn shares_connections(&self) -> bool {
+        self.connections == Connections::Shared
+    }
 }
 
 /// What the clients of one worker have in common.

@@ -17,7 +17,8 @@ const START_MAX: Duration = Duration::from_secs(120);
 pub enum Authenticator {
     /// Anybody.
     AllowAll,
-    /// Whoever knows a password; there is one user, cassandra with password cassandra.
+    /// Whoever knows a password, to do what he was granted; at first there is one user, cassandra with password
+    /// cassandra, who may do everything.
     Password,
 }
 
@@ -91,9 +92,9 @@ fn write_configuration(folder: &Path, port: u16, authenticator: Authenticator) -
     let conf = folder.join("conf");
     fs::create_dir_all(&conf)?;
     let storage_port = free_port();
-    let authenticator = match authenticator {
-        Authenticator::AllowAll => "AllowAllAuthenticator",
-        Authenticator::Password => "PasswordAuthenticator",
+    let (authenticator, authorizer) = match authenticator {
+        Authenticator::AllowAll => ("AllowAllAuthenticator", "AllowAllAuthorizer"),
+        Authenticator::Password => ("PasswordAuthenticator", "CassandraAuthorizer"),
     };
     let yaml = format!(
         "cluster_name: test\n\
@@ -114,6 +115,7 @@ fn write_configuration(folder: &Path, port: u16, authenticator: Authenticator) -
          native_transport_max_frame_size: 256MiB\n\
          commitlog_segment_size: 64MiB\n\
          authenticator: {authenticator}\n\
+         authorizer: {authorizer}\n\
          write_request_timeout: 10s\n\
          read_request_timeout: 20s\n\
          request_timeout: 20s\n"
@@ -144,6 +146,8 @@ fn launch(jars: &Path, folder: &Path) -> Child {
         "-Dcassandra.skip_wait_for_gossip_to_settle=0",
         "-Dcassandra.ring_delay_ms=0",
         "-Dcassandra.superuser_setup_delay_ms=0",
+        // A password is made expensive to guess; tests log in often.
+        "-Dcassandra.auth_bcrypt_gensalt_log2_rounds=4",
     ]);
     command.arg(format!("-Dcassandra.storagedir={}", folder.display()));
     // Libraries are unpacked there, and stay when it is killed.

@@ -9,6 +9,7 @@ mod lifecycle;
 mod real_cassandra;
 mod restarts;
 mod scylla;
+mod users;
 
 /// True in the long tier.
 pub(crate) fn is_full() -> bool {

@@ -147,7 +147,13 @@ impl OneClient {
         let pool = Pool::new();
         let connector = Rc::new(Once(RefCell::new(Some(server))));
         let spawner = Rc::new(Nobody);
-        let worker = WorkerCx { pool: pool.clone(), connector, spawner, protocol: Protocol::Cql };
+        let worker = WorkerCx {
+            pool: pool.clone(),
+            connector,
+            spawner,
+            protocol: Protocol::Cql,
+            sharing: Rc::default(),
+        };
         let sink = CassandraSinkSingle::new("server:9042".to_owned(), Duration::from_secs(3));
         let entries = transforms.iter().map(|transform| ("Transform", "transform", *transform));
         let entries = entries.chain([("CassandraSinkSingle", "sink", &sink as &dyn Builder)]);

@@ -136,6 +136,7 @@ impl SharedClients {
             connector: Rc::new(Servers(Rc::clone(&answers))),
             spawner: Rc::new(spawned.clone()),
             protocol: Protocol::Cql,
+            sharing: Rc::default(),
         };
         let mut sink = CassandraSinkSingle::new("server:9042".to_owned(), Duration::from_secs(3));
         sink.connections = Connections::Shared;

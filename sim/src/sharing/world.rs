@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use chain::{Builder, ChainPart, Connecting, Connector, Cx, Pool, Spawner, Stream, Task, Tick, WorkerCx};
+use observe::{Gauge, SharingMetrics};
 use sinks::{CassandraSinkSingle, Connections};
 use sources::{Client, Rules};
 use wire::Protocol;
@@ -110,6 +111,7 @@ pub struct World {
     tasks: Vec<Box<dyn Task>>,
     seats: Vec<Seat>,
     pool: Pool,
+    sharing: Rc<SharingMetrics>,
     now: Tick,
     random: Random,
     seed: u64,
@@ -171,12 +173,13 @@ impl World {
             },
             book: Book { has_timeout, has_mirror: random.once_in(4), ..Book::default() },
         }));
-        let (pool, spawned) = (Pool::new(), Tasks::default());
+        let (pool, spawned, sharing) = (Pool::new(), Tasks::default(), Rc::<SharingMetrics>::default());
         let worker = WorkerCx {
             pool: pool.clone(),
             connector: Rc::new(SimConnector(Rc::clone(&server))),
             spawner: Rc::new(spawned.clone()),
             protocol: Protocol::Cql,
+            sharing: Rc::clone(&sharing),
         };
         let mut sink = CassandraSinkSingle::new("server:9042".to_owned(), Duration::from_secs(3));
         sink.read_timeout = has_timeout.then_some(READ_TIMEOUT);
@@ -192,6 +195,7 @@ impl World {
             tasks: Vec::new(),
             seats: Vec::new(),
             pool,
+            sharing,
             now: Tick(0),
             random,
             seed,
@@ -373,6 +377,13 @@ impl World {
             + server.links.iter().map(|link| link.pipe.moved()).sum::<u64>()
     }
 
+    /// With the last connection everything that goes up must have come down.
+    fn check_gauges(&self) -> Result<(), String> {
+        let SharingMetrics { shared_open, own_open, in_flight, orphaned, spill_bytes, .. } = &*self.sharing;
+        let left = [shared_open, own_open, in_flight, orphaned, spill_bytes].map(Gauge::get);
+        if left == [0; 5] { Ok(()) } else { Err(format!("gauges that did not come down: {left:?}")) }
+    }
+
     fn check_end(self) -> Result<Book, String> {
         for seat in &self.seats {
             if !seat.application.is_done() {
@@ -386,6 +397,7 @@ impl World {
         if self.pool.taken() != 0 {
             return Err(format!("{} chunks are still held", self.pool.taken()));
         }
+        self.check_gauges()?;
         Ok(std::mem::take(book))
     }
 }

@@ -8,6 +8,7 @@ use chain::{
     Batch, Chunk, Cx, Fault, Leaving, Message, Need, Outgoing, Piece, Progress, Sink, Tick, Ticket, Up,
     mark_sent,
 };
+use observe::{OwnReason, RetireReason};
 use wire::cql::opcode;
 use wire::cql::session::{self, Demand, Said, Work};
 use wire::{ErrorKind, Head, Protocol};
@@ -52,7 +53,7 @@ enum Place {
     Shared { work: Work, prepares: bool },
     /// On the client's own. `may_move`: it may change the keyspace, and what follows waits for its reply. `binds`:
     /// it leaves something on the connection that no other has.
-    Own { work: Work, may_move: bool, binds: bool },
+    Own { work: Work, may_move: bool, binds: bool, why: OwnReason },
 }
 
 /// See the module's text.
@@ -89,30 +90,40 @@ impl SharedSink {
 
     /// Decides where a request of an accepted client goes.
     fn place(&self, leaving: &Leaving<'_>, version: u8) -> Place {
-        let own = |work, may_move, binds| Place::Own { work, may_move, binds };
+        let own = |work, why| Place::Own { work, may_move: false, binds: false, why };
+        let moving = |work, why| Place::Own { work, may_move: true, binds: false, why };
+        let bound = |work, why| Place::Own { work, may_move: false, binds: true, why };
         let head = &leaving.head;
         if head.version != version {
-            return own(Work::Write, false, true);
+            return bound(Work::Write, OwnReason::Unclear);
         }
-        let is_small = leaving.rest == 0
-            && head.frame_bytes <= SHARED_REQUEST_BYTES_MAX
-            && !self.inbox.has_large_replies();
         let plain = |work, prepares| {
-            if is_small { Place::Shared { work, prepares } } else { own(work, false, false) }
+            if leaving.rest > 0 || head.frame_bytes > SHARED_REQUEST_BYTES_MAX {
+                own(work, OwnReason::LargeRequest)
+            } else if self.inbox.has_large_replies() {
+                own(work, OwnReason::LargeReplies)
+            } else {
+                Place::Shared { work, prepares }
+            }
         };
         match session::demand(head, leaving.outgoing.bytes()) {
             Demand::Plain(work) => plain(work, false),
             Demand::Prepare(work) => plain(work, true),
             Demand::Execute(id) => match self.part.surroundings.prepared.get(id) {
-                Some(work) if work != Work::Use => plain(work, false),
-                _ => own(Work::Write, true, false),
+                Some(Work::Use) => moving(Work::Write, OwnReason::Keyspace),
+                Some(work) => plain(work, false),
+                None => moving(Work::Write, OwnReason::UnknownPrepared),
             },
-            Demand::Use => own(Work::Use, true, false),
-            Demand::Register => own(Work::Read, false, true),
+            Demand::Use => moving(Work::Use, OwnReason::Keyspace),
+            Demand::Register => bound(Work::Read, OwnReason::Register),
             Demand::Own => {
                 let is_statement =
                     matches!(head.opcode, opcode::QUERY | opcode::PREPARE) && head.flags & 1 == 0;
-                own(Work::Write, is_statement, !is_statement)
+                if is_statement {
+                    moving(Work::Write, OwnReason::Unclear)
+                } else {
+                    bound(Work::Write, OwnReason::Unclear)
+                }
             }
         }
     }
@@ -122,14 +133,14 @@ impl SharedSink {
         let place = match &mut self.session {
             Session::Beginning(recorder) => {
                 recorder.record(&leaving.head, leaving.outgoing.bytes());
-                Place::Own { work: Work::Write, may_move: false, binds: false }
+                Place::Own { work: Work::Write, may_move: false, binds: false, why: OwnReason::Handshake }
             }
             Session::Alone => {
                 let work = match session::demand(&leaving.head, leaving.outgoing.bytes()) {
                     Demand::Plain(work) | Demand::Prepare(work) => work,
                     _ => Work::Write,
                 };
-                Place::Own { work, may_move: false, binds: true }
+                Place::Own { work, may_move: false, binds: true, why: OwnReason::Session }
             }
             Session::Accepted { identity, .. } => {
                 let version = identity.version;
@@ -142,9 +153,14 @@ impl SharedSink {
         };
         let connection = match place {
             Place::Shared { .. } => self.shared(now),
-            Place::Own { binds, .. } => self.own(now, binds),
+            Place::Own { binds, why, .. } => self.own(now, binds, why),
         };
         let Some(connection) = connection else { return false };
+        let metrics = &self.part.surroundings.metrics;
+        match place {
+            Place::Shared { .. } => metrics.shared_requests.add(1),
+            Place::Own { .. } => metrics.own_requests.add(1),
+        }
         if let Place::Own { may_move: true, .. } = place {
             self.moving = Some(leaving.ticket);
         }
@@ -162,7 +178,7 @@ impl SharedSink {
     }
 
     /// The client's own connection, opened if it has none, with room for a request.
-    fn own(&mut self, now: Tick, binds: bool) -> Option<Rc<Connection>> {
+    fn own(&mut self, now: Tick, binds: bool, why: OwnReason) -> Option<Rc<Connection>> {
         let is_accepted = matches!(self.session, Session::Accepted { .. });
         // One that is gone is replaced; unless it cannot be: then word of its end, which ends the client, is under way.
         self.own.take_if(|own| is_accepted && !own.is_bound && !own.connection.is_usable());
@@ -171,6 +187,7 @@ impl SharedSink {
                 Session::Accepted { identity, keyspace } => Some(identity.replay(keyspace.as_deref())),
                 Session::Beginning(_) | Session::Alone => None,
             };
+            self.part.surroundings.metrics.count_own(why);
             let connection = self.part.open(now, replay, Some(Rc::clone(&self.inbox)));
             Own { connection, is_bound: false }
         });
@@ -211,10 +228,12 @@ impl SharedSink {
         let Session::Beginning(recorder) = std::mem::replace(&mut self.session, Session::Alone) else {
             return;
         };
-        if let Some(identity) = recorder.accepted(version) {
-            self.session = Session::Accepted { identity, keyspace: None };
-            self.join();
-        }
+        let Some(identity) = recorder.accepted(version) else {
+            self.part.surroundings.metrics.count_own(OwnReason::Session);
+            return;
+        };
+        self.session = Session::Accepted { identity, keyspace: None };
+        self.join();
     }
 
     /// Goes to the pool of the client's session and keyspace, with its own connection if that has a place for it.
@@ -226,7 +245,7 @@ impl SharedSink {
                 own.connection.share();
                 pool.add(own.connection);
             } else {
-                own.connection.retire();
+                own.connection.retire(RetireReason::Unused);
             }
         }
         self.pool = Some(pool);
@@ -322,7 +341,7 @@ impl SharedSink {
                 Err(Fault::new(text))
             }
             Some(own) => {
-                own.connection.retire();
+                own.connection.retire(RetireReason::KeyspaceChanged);
                 Ok(())
             }
             None => Ok(()),

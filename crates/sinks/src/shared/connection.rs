@@ -14,6 +14,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use chain::{Chunk, Connecting, Inlet, Leaving, Need, Outgoing, Outlet, Pool, Stream, Tick, Ticket};
+use observe::{RetireReason, SharingMetrics};
 use wire::cql::session::{self, Work};
 use wire::{ErrorKind, Head};
 
@@ -38,6 +39,7 @@ pub(super) struct Surroundings {
     pub(super) pool: Pool,
     pub(super) prepared: Prepared,
     pub(super) spill: Rc<Spill>,
+    pub(super) metrics: Rc<SharingMetrics>,
     pub(super) address: String,
     pub(super) connect_timeout: Duration,
     pub(super) read_timeout: Option<Duration>,
@@ -118,6 +120,17 @@ pub(super) struct Inner {
     pub(super) timeouts: VecDeque<(Tick, SlotName)>,
     /// Clients that wait for room.
     pub(super) waiting: Vec<Waker>,
+    /// What the gauges hold of this connection.
+    counted: Counted,
+}
+
+/// What a connection adds to the gauges.
+#[derive(Clone, Copy, Default)]
+struct Counted {
+    shared: u64,
+    own: u64,
+    in_flight: u64,
+    orphaned: u64,
 }
 
 impl Connection {
@@ -152,6 +165,7 @@ impl Connection {
                 taken_at: now,
                 timeouts: VecDeque::new(),
                 waiting: Vec::new(),
+                counted: Counted::default(),
             }),
             task: RefCell::new(None),
             is_woken: Cell::new(false),
@@ -195,8 +209,8 @@ impl Connection {
     }
 
     /// Takes no new requests, and ends when the last reply is here.
-    pub(super) fn retire(&self) {
-        self.inner.borrow_mut().retires = true;
+    pub(super) fn retire(&self, why: RetireReason) {
+        self.inner.borrow_mut().retire(&self.surroundings.metrics, why);
         self.wake();
     }
 
@@ -270,6 +284,34 @@ fn client_id(head: &Head) -> i16 {
 }
 
 impl Inner {
+    /// Takes no new requests from here on. The end of a connection that has an owner is not counted.
+    pub(super) fn retire(&mut self, metrics: &SharingMetrics, why: RetireReason) {
+        let is_known = self.retires || matches!(self.state, State::Dead);
+        if !is_known && self.owner.is_none() {
+            metrics.count_retired(why);
+        }
+        self.retires = true;
+    }
+
+    /// Brings the gauges up to date. Called once a turn, not at each change: nothing can be forgotten.
+    pub(super) fn settle(&mut self, metrics: &SharingMetrics) {
+        let is_alive = !matches!(self.state, State::Dead);
+        let is_shared = is_alive && self.owner.is_none();
+        let of_shared = |count: usize| if is_shared { count as u64 } else { 0 };
+        let (used, orphans) = (self.slots.used(), self.slots.orphans());
+        let now = Counted {
+            shared: u64::from(is_shared),
+            own: u64::from(is_alive && !is_shared),
+            in_flight: of_shared(used.saturating_sub(orphans)),
+            orphaned: of_shared(orphans),
+        };
+        let before = std::mem::replace(&mut self.counted, now);
+        metrics.shared_open.change(before.shared, now.shared);
+        metrics.own_open.change(before.own, now.own);
+        metrics.in_flight.change(before.in_flight, now.in_flight);
+        metrics.orphaned.change(before.orphaned, now.orphaned);
+    }
+
     /// True while some client waits for a reply, or for the rest of one.
     pub(super) fn is_awaited(&self) -> bool {
         self.reply_tail.to.as_ref().is_some_and(|to| !to.is_closed()) || self.slots.is_awaited()

@@ -9,6 +9,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use chain::{Chunk, Fault, Piece, Pool, Tick, Ticket};
+use observe::{CutOffReason, SharingMetrics};
 use wire::{ErrorKind, Head};
 
 /// Bytes that may wait for a client before they go on account of its worker.
@@ -52,13 +53,17 @@ impl Delivery {
 }
 
 /// Bytes that wait for clients beyond what each may have, and the clients they wait for.
-#[derive(Default)]
 pub(super) struct Spill {
     bytes: Cell<usize>,
     over: RefCell<Vec<Rc<Inbox>>>,
+    metrics: Rc<SharingMetrics>,
 }
 
 impl Spill {
+    pub(super) fn new(metrics: &Rc<SharingMetrics>) -> Self {
+        Self { bytes: Cell::new(0), over: RefCell::default(), metrics: Rc::clone(metrics) }
+    }
+
     /// Cuts off who has stalled too long, and then the largest until the rest fits.
     pub(super) fn cut_off(&self, now: Tick) {
         if self.bytes.get() == 0 {
@@ -68,11 +73,13 @@ impl Spill {
         over.retain(|inbox| inbox.bytes.get() > BYTES_MAX);
         over.sort_unstable_by_key(|inbox| inbox.bytes.get());
         for inbox in over.iter().filter(|inbox| inbox.fetched_at.get().after(STALLED_MAX) <= now) {
+            self.metrics.count_cut_off(CutOffReason::Stalled);
             inbox.cut_off("it fetched nothing for 10 s while more than 1 MiB of replies waited for it");
         }
         while self.bytes.get() > SPILL_BYTES_MAX
             && let Some(largest) = over.pop()
         {
+            self.metrics.count_cut_off(CutOffReason::Memory);
             largest.cut_off("the replies that wait for clients that do not read have taken all their memory");
         }
         over.retain(|inbox| inbox.bytes.get() > BYTES_MAX);
@@ -221,6 +228,7 @@ impl Inbox {
         let beyond = |bytes: usize| bytes.saturating_sub(BYTES_MAX);
         let spilled = self.spill.bytes.get() + beyond(bytes) - beyond(self.bytes.get());
         self.spill.bytes.set(spilled);
+        self.spill.metrics.spill_bytes.set(spilled as u64);
         self.bytes.set(bytes);
     }
 }

@@ -23,6 +23,7 @@ use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 
 use chain::{Connector, Link, Spawner, Task, Tick, WorkerCx, WorkerPart};
+use observe::RetireReason;
 
 use self::connection::{Connection, Surroundings};
 use self::identity::{Key, Replay};
@@ -51,7 +52,8 @@ impl SharedPart {
             surroundings: Rc::new(Surroundings {
                 pool: worker.pool.clone(),
                 prepared: Prepared::new(all),
-                spill: Rc::new(Spill::default()),
+                spill: Rc::new(Spill::new(&worker.sharing)),
+                metrics: Rc::clone(&worker.sharing),
                 address: options.remote_address.clone(),
                 connect_timeout: options.connect_timeout,
                 read_timeout: options.read_timeout,
@@ -145,6 +147,6 @@ impl ConnectionPool {
 
 impl Drop for ConnectionPool {
     fn drop(&mut self) {
-        self.each(|connection| connection.retire());
+        self.each(|connection| connection.retire(RetireReason::Unused));
     }
 }

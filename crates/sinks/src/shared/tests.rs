@@ -10,7 +10,7 @@ use super::inbox::{Inbox, Spill};
 use super::slots::{Pending, SLOTS_MAX, Slots};
 
 fn inbox() -> Rc<Inbox> {
-    Inbox::new(&Pool::new(), &Rc::new(Spill::default()))
+    Inbox::new(&Pool::new(), &Rc::new(Spill::new(&Rc::default())))
 }
 
 fn pending(inbox: &Rc<Inbox>, sequence: u64) -> Pending {

@@ -7,6 +7,7 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use chain::{After, Cx, Fault, Filled, Framing, Message, Outlet, Piece, Task, Tick, Ticket};
+use observe::RetireReason;
 use wire::cql::session::{self, Said, Work};
 use wire::{ErrorKind, Head, Protocol, Side};
 
@@ -50,6 +51,7 @@ impl Task for ConnectionTask {
             inner.state = State::Dead;
             inner.outlet = Outlet::default();
         }
+        inner.settle(&surroundings.metrics);
         if is_over || inner.has_room() {
             inner.waiting.drain(..).for_each(Waker::wake);
         }
@@ -162,8 +164,12 @@ impl Turn<'_> {
                         frames.push(frame);
                     }
                 }
-                Next::Refused => return Err(refused()),
+                Next::Refused => {
+                    self.surroundings.metrics.replays_refused.add(1);
+                    return Err(refused());
+                }
                 Next::Done => {
+                    self.surroundings.metrics.replays_accepted.add(1);
                     if let State::Beginning { stream, .. } =
                         std::mem::replace(&mut self.inner.state, State::Dead)
                     {
@@ -339,7 +345,7 @@ impl Turn<'_> {
         if self.inner.owner.is_some() {
             return;
         }
-        self.inner.retires = true;
+        self.inner.retire(&self.surroundings.metrics, RetireReason::KeyspaceChanged);
         let late = self.inner.slots.orphan_after(Some(sequence));
         // What is queued still leaves: what it does there nobody is told.
         Inner::fail(late, u64::MAX, "the keyspace of the connection changed", now);
@@ -348,7 +354,7 @@ impl Turn<'_> {
     /// The server answers nothing but this error from here on.
     fn called_broken(&mut self, now: Tick) {
         if self.inner.owner.is_none() && self.inner.retire_deadline.is_none() {
-            self.inner.retires = true;
+            self.inner.retire(&self.surroundings.metrics, RetireReason::ProtocolError);
             self.inner.retire_deadline = Some(now.after(BROKEN_GRACE));
         }
     }
@@ -383,7 +389,7 @@ impl Turn<'_> {
             inbox.put(Delivery::Failed { ticket, kind, text: text.into() }, now);
         }
         if self.inner.slots.orphans() > ORPHANS_MAX {
-            self.inner.retires = true;
+            self.inner.retire(&self.surroundings.metrics, RetireReason::Orphans);
         }
     }
 
@@ -393,6 +399,7 @@ impl Turn<'_> {
         if let Some(to) = self.inner.reply_tail.to.take() {
             to.put(broken(), now);
         }
+        self.inner.retire(&self.surroundings.metrics, RetireReason::Failed);
         let owner = self.inner.owner.take();
         if owner.is_none() || self.inner.is_replayed {
             let pending = self.inner.slots.orphan_after(None);
