@@ -8,7 +8,7 @@ import threading
 
 from cassandra import ConsistencyLevel, InvalidRequest, Unauthorized
 from cassandra.auth import PlainTextAuthProvider
-from cassandra.cluster import Cluster, NoHostAvailable
+from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
 from cassandra.protocol import SyntaxException
 from cassandra.query import BatchStatement, SimpleStatement
 
@@ -21,6 +21,8 @@ def cluster(**options):
     if LOGIN:
         options.setdefault("auth_provider", PlainTextAuthProvider(*LOGIN))
     options.setdefault("protocol_version", 4)
+    # A busy machine takes its time to drop a keyspace.
+    options.setdefault("execution_profiles", {EXEC_PROFILE_DEFAULT: ExecutionProfile(request_timeout=60)})
     return Cluster(["127.0.0.1"], port=PORT, connect_timeout=20, **options)
 
 
