@@ -81,6 +81,12 @@ pub(crate) fn command(options: &[&str]) -> Result<(), String> {
     if only.is_none() { write_result(&table) } else { Ok(()) }
 }
 
+/// Whether every bug can still be made. A patch that no longer applies is noticed when the lines are changed.
+pub(crate) fn check() -> Result<(), String> {
+    let mutants = read_mutants()?;
+    mutants.iter().flat_map(|mutant| &mutant.hunks).try_for_each(|hunk| hunk.applied(&workspace()).map(drop))
+}
+
 fn row(mutant: &Mutant, outcome: &Outcome) -> String {
     let (by, seeds) = match outcome {
         Outcome::BySeed { seed, invariant } => {
@@ -142,20 +148,24 @@ impl Mutant {
         (!mutant.bug.is_empty() && !mutant.hunks.is_empty()).then_some(mutant)
     }
 
-    /// Changes the copy of the workspace, and says which files it changed.
-    fn apply(&self, tree: &Path) -> Result<Vec<String>, String> {
-        let mut changed = Vec::new();
-        for Hunk { file, before, after } in &self.hunks {
-            let path = tree.join(file);
-            let text = fs::read_to_string(&path).map_err(|error| format!("{file}: {error}"))?;
-            let times = text.matches(&**before).count();
-            if times != 1 {
-                return Err(format!("the patch no longer applies: {file} has {times} times\n{before}"));
-            }
-            fs::write(&path, text.replacen(&**before, after, 1)).map_err(|error| error.to_string())?;
-            changed.push(file.clone());
+    /// Changes the copy of the workspace.
+    fn apply(&self, tree: &Path) -> Result<(), String> {
+        for hunk in &self.hunks {
+            fs::write(tree.join(&hunk.file), hunk.applied(tree)?).map_err(|error| error.to_string())?;
         }
-        Ok(changed)
+        Ok(())
+    }
+}
+
+impl Hunk {
+    /// The text of its file with the change.
+    fn applied(&self, tree: &Path) -> Result<String, String> {
+        let Self { file, before, after } = self;
+        let text = fs::read_to_string(tree.join(file)).map_err(|error| format!("{file}: {error}"))?;
+        match text.matches(&**before).count() {
+            1 => Ok(text.replacen(&**before, after, 1)),
+            times => Err(format!("a bug's patch no longer applies: {file} has {times} times\n{before}")),
+        }
     }
 }
 
@@ -239,8 +249,7 @@ impl Workshop {
 
     /// Makes one bug, looks for it, and takes it back.
     fn judge(&self, mutant: &Mutant) -> Result<Outcome, String> {
-        let applied = mutant.apply(&self.tree);
-        let outcome = applied.and_then(|_| self.look_for(mutant));
+        let outcome = mutant.apply(&self.tree).and_then(|()| self.look_for(mutant));
         mutant.hunks.iter().try_for_each(|hunk| self.copy(&hunk.file))?;
         outcome
     }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::run::{build_proxy, is_there, run, run_with, sim};
-use crate::{fuzz, instructions, tidy};
+use crate::{fuzz, instructions, mutants, tidy};
 
 /// What the two tiers differ in.
 struct Tier {
@@ -17,7 +17,7 @@ const FULL: Tier = Tier { fuzz_seconds: 600, seeds: "1000000", is_full: true };
 
 type Check = fn(&Tier) -> Result<(), String>;
 
-const STEPS: [(&str, Check); 10] = [
+const STEPS: [(&str, Check); 11] = [
     ("format", |_| run("cargo", &["fmt", "--all", "--check"])),
     ("lints", |_| {
         run("cargo", &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])
@@ -29,6 +29,7 @@ const STEPS: [(&str, Check); 10] = [
     }),
     ("unit", |_| run("cargo", &["test", "--quiet", "--workspace", "--exclude", "e2e"])),
     ("sim", |tier| sim(&["--seeds", tier.seeds])),
+    ("mutants", |tier| if tier.is_full { mutants::command(&[]) } else { mutants::check() }),
     ("fuzz", |tier| fuzz::run_all(tier.fuzz_seconds)),
     ("instructions", |_| instructions::command(&[])),
     ("e2e", end_to_end),
