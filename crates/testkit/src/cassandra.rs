@@ -1,9 +1,10 @@
 //! A real Cassandra, and cassandra-stress.
 
 use std::fs;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::fetch::{Missing, cassandra};
 use crate::guard::Scratch;
@@ -84,7 +85,16 @@ impl Cassandra {
     }
 
     fn wait_until_it_listens(&mut self) -> Result<(), Missing> {
-        self.child.wait_for_line("Starting listening for CQL", START_MAX).map_err(Missing)
+        self.child.wait_for_line("Starting listening for CQL", START_MAX).map_err(Missing)?;
+        // It says so before it does.
+        let deadline = Instant::now() + START_MAX;
+        while let Err(error) = TcpStream::connect(("127.0.0.1", self.port)) {
+            if Instant::now() > deadline {
+                return Err(Missing(format!("Cassandra does not listen on port {}: {error}", self.port)));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
     }
 }
 
