@@ -1,18 +1,36 @@
-//! Runs so many rounds of a client so many requests deep, for a program that counts instructions.
+//! Runs so many rounds of clients with requests in flight, for a program that counts instructions.
 //!
-//! usage: rounds DEPTH ROUNDS [header transforms]
+//! usage: rounds single DEPTH ROUNDS [header transforms]: one client, so many requests deep
+//!        rounds shared CLIENTS ROUNDS: so many clients, one request deep, on one server connection
 
 use chain::{Builder, Link, WorkerCx, WorkerPart};
-use sim::counted::OneClient;
+use sim::counted::{OneClient, SharedClients};
+
+const USAGE: &str = "usage: rounds single DEPTH ROUNDS [HEADER TRANSFORMS] | shared CLIENTS ROUNDS";
 
 fn main() {
-    let numbers: Vec<usize> = std::env::args().skip(1).filter_map(|word| word.parse().ok()).collect();
-    let [depth, rounds, ..] = *numbers else { panic!("usage: rounds DEPTH ROUNDS [HEADER TRANSFORMS]") };
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let numbers: Vec<usize> = words.iter().skip(1).filter_map(|word| word.parse().ok()).collect();
+    let [width, rounds, ..] = *numbers else { panic!("{USAGE}") };
+    match words.first().map(String::as_str) {
+        Some("single") => single(width, rounds, numbers.get(2).copied().unwrap_or_default()),
+        Some("shared") => shared(width, rounds),
+        _ => panic!("{USAGE}"),
+    }
+}
+
+fn single(depth: usize, rounds: usize, header_transforms: usize) {
     let looks = Looks;
-    let transforms = vec![&looks as &dyn Builder; numbers.get(2).copied().unwrap_or_default()];
-    let mut client = OneClient::new(depth, &transforms);
+    let mut client = OneClient::new(depth, &vec![&looks as &dyn Builder; header_transforms]);
     for _ in 0..rounds {
         client.round();
+    }
+}
+
+fn shared(count: usize, rounds: usize) {
+    let mut clients = SharedClients::new(count);
+    for _ in 0..rounds {
+        clients.round();
     }
 }
 

@@ -1,18 +1,21 @@
 //! A message that passes through allocates nothing and is copied nowhere: counted, both ways.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::cell::Cell;
 
-use sim::counted::OneClient;
+use sim::counted::{FRAME_BYTES, OneClient, SharedClients};
 
 struct Counting;
 
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+thread_local! {
+    /// Of this thread: the tests do not count each other's.
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
 
 // SAFETY: every call goes to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
         // SAFETY: as the caller promised.
         unsafe { System.alloc(layout) }
     }
@@ -25,16 +28,41 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-const DEPTH: usize = 32;
+/// Requests, and as many replies.
+const MESSAGES: usize = 100_000;
 
 #[test]
 fn passing_messages_allocates_and_copies_nothing() {
+    const DEPTH: usize = 32;
     let mut client = OneClient::new(DEPTH, &[]);
-    let (allocations, copied) = (ALLOCATIONS.load(Ordering::Relaxed), client.pool.copied_bytes());
-    for _ in 0..100_000 / DEPTH {
+    let (allocations, copied) = (ALLOCATIONS.get(), client.pool.copied_bytes());
+    for _ in 0..MESSAGES / DEPTH {
         client.round();
     }
-    assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - allocations, 0);
+    assert_eq!(ALLOCATIONS.get() - allocations, 0);
     assert_eq!(client.pool.copied_bytes() - copied, 0);
     assert_eq!(client.pool.taken(), 0);
+}
+
+/// Small requests are copied once, behind those of other clients, so that they leave in one write; replies never.
+fn sharing_allocates_nothing_and_copies_requests_once(clients: usize) {
+    let mut shared = SharedClients::new(clients);
+    let (allocations, copied) = (ALLOCATIONS.get(), shared.pool.copied_bytes());
+    let rounds = MESSAGES / clients;
+    for _ in 0..rounds {
+        shared.round();
+    }
+    assert_eq!(ALLOCATIONS.get() - allocations, 0);
+    assert_eq!(shared.pool.copied_bytes() - copied, (rounds * clients * FRAME_BYTES) as u64);
+    assert_eq!(shared.pool.taken(), 0);
+}
+
+#[test]
+fn one_client_that_shares() {
+    sharing_allocates_nothing_and_copies_requests_once(1);
+}
+
+#[test]
+fn many_clients_that_share() {
+    sharing_allocates_nothing_and_copies_requests_once(64);
 }

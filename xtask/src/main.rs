@@ -4,6 +4,7 @@
 
 mod demo;
 mod fuzz;
+mod instructions;
 mod run;
 mod test;
 mod tidy;
@@ -16,6 +17,7 @@ const USAGE: &str = "cargo xtask <chore>
   tidy                     the rules of the house that no compiler checks
   fuzz TARGET SECONDS      one fuzz target; `fuzz all SECONDS` for each
   sim --seeds N | SEED     the simulator: many seeds, or one again
+  instructions [--update]  what the core executes for a request, held against what it did; --update: from now on this
   bench [--quick]          what the proxy costs beside HAProxy, Envoy and upstream, into docs/benchmarks
 ";
 
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::run(),
         ["fuzz", target, seconds] => fuzz::command(target, seconds),
         ["sim", options @ ..] => run::sim(options),
+        ["instructions", options @ ..] => instructions::command(options),
         ["bench", options @ ..] => run::bench(options),
         _ => Err(USAGE.to_owned()),
     };

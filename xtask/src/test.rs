@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::run::{build_proxy, is_there, run, run_with, sim};
-use crate::{fuzz, tidy};
+use crate::{fuzz, instructions, tidy};
 
 /// What the two tiers differ in.
 struct Tier {
@@ -17,7 +17,7 @@ const FULL: Tier = Tier { fuzz_seconds: 600, seeds: "1000000", is_full: true };
 
 type Check = fn(&Tier) -> Result<(), String>;
 
-const STEPS: [(&str, Check); 9] = [
+const STEPS: [(&str, Check); 10] = [
     ("format", |_| run("cargo", &["fmt", "--all", "--check"])),
     ("lints", |_| {
         run("cargo", &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])
@@ -30,6 +30,7 @@ const STEPS: [(&str, Check); 9] = [
     ("unit", |_| run("cargo", &["test", "--quiet", "--workspace", "--exclude", "e2e"])),
     ("sim", |tier| sim(&["--seeds", tier.seeds])),
     ("fuzz", |tier| fuzz::run_all(tier.fuzz_seconds)),
+    ("instructions", |_| instructions::command(&[])),
     ("e2e", end_to_end),
 ];
 
@@ -70,7 +71,7 @@ pub(crate) fn command(options: &[&str]) -> Result<(), String> {
     }
     println!();
     for (name, time, outcome) in &outcomes {
-        println!("{:<8} {:>5} s  {}", name, time.as_secs(), if outcome.is_ok() { "ok" } else { "FAILED" });
+        println!("{:<12} {:>5} s  {}", name, time.as_secs(), if outcome.is_ok() { "ok" } else { "FAILED" });
     }
     let failed = outcomes.iter().filter(|(_, _, outcome)| outcome.is_err()).count();
     let passed = outcomes.len() - failed;

@@ -51,6 +51,15 @@ impl Proxy {
     /// When it does not start.
     #[must_use]
     pub fn with_chain(chain: &str, source_options: &str) -> Self {
+        Self::with_arguments(chain, source_options, &[])
+    }
+
+    /// As [`Proxy::with_chain`], with more arguments on the command line.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn with_arguments(chain: &str, source_options: &str, arguments: &[&str]) -> Self {
         let (port, admin_port) = (free_port(), free_port());
         let topology = format!(
             "sources:\n- Cassandra: {{name: c, listen_addr: '127.0.0.1:{port}', {source_options} chain: {chain}}}\n"
@@ -60,7 +69,7 @@ impl Proxy {
         let topology = files.write("topology.yaml", &topology).expect("a file");
         let config = files.write("config.yaml", &config).expect("a file");
         let mut command = Command::new(Self::binary());
-        command.arg("-t").arg(topology).arg("-c").arg(config).args(["--log-format", "json"]);
+        command.arg("-t").arg(topology).arg("-c").arg(config).args(["--log-format", "json"]).args(arguments);
         Self::start(&mut command, (port, admin_port), Some(files))
     }
 
@@ -69,6 +78,55 @@ impl Proxy {
         let ready = child.wait_for_line("Shotover is now accepting inbound connections", START_MAX);
         ready.unwrap_or_else(|said| panic!("{said}"));
         Self { child, port, admin_port, _files: files }
+    }
+
+    /// Its threads, as folders of the system.
+    fn tasks(&self) -> impl Iterator<Item = std::fs::DirEntry> {
+        std::fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten().flatten()
+    }
+
+    /// The only worker, as a task of the system. Start it with `--core-threads 1`.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn worker(&self) -> u32 {
+        let is_worker = |task: &std::fs::DirEntry| {
+            std::fs::read_to_string(task.path().join("comm"))
+                .is_ok_and(|name| name.trim() == "shotover-worker")
+        };
+        let worker = self.tasks().find(is_worker);
+        let number = worker.and_then(|task| task.file_name().to_string_lossy().parse().ok());
+        number.expect("a worker")
+    }
+
+    /// Stops every thread until [`Proxy::go_on`].
+    ///
+    /// # Panics
+    /// When it does not stop.
+    pub fn pause(&self) {
+        self.child.signal("STOP");
+        let deadline = std::time::Instant::now() + START_MAX;
+        // A thread that is traced has the state `t`, and so it may have for a moment when it is not stopped.
+        let mut seen = 0;
+        while seen < 3 {
+            assert!(std::time::Instant::now() < deadline, "it does not stop");
+            seen = if self.threads_are_stopped() { seen + 1 } else { 0 };
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn threads_are_stopped(&self) -> bool {
+        let state = |task: std::fs::DirEntry| {
+            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            stat.rsplit(") ").next().and_then(|rest| rest.chars().next())
+        };
+        self.tasks().map(state).all(|state| matches!(state, Some('T' | 't')))
+    }
+
+    /// Ends a pause.
+    pub fn go_on(&self) {
+        self.child.signal("CONT");
     }
 
     /// A line of `/proc/PID/status` that is in kB, in bytes: `VmRSS`, `RssAnon`.
@@ -83,13 +141,11 @@ impl Proxy {
     /// Time on the CPU, all threads, nanoseconds.
     #[must_use]
     pub fn cpu_ns(&self) -> u64 {
-        let tasks =
-            std::fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten().flatten();
         let on_cpu = |task: std::fs::DirEntry| {
             let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
             text.split_whitespace().next()?.parse::<u64>().ok()
         };
-        tasks.filter_map(on_cpu).sum()
+        self.tasks().filter_map(on_cpu).sum()
     }
 
     /// The page of metrics.

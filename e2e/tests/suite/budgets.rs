@@ -1,10 +1,25 @@
 //! Costs that are counted, not timed.
 
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use testkit::scripted::{Peer, Server, encode, opcode};
-use testkit::{Child, Proxy};
+use testkit::scripted::{Peer, Server, encode, opcode, query};
+use testkit::{Child, Proxy, Scratch};
+
+/// A chain to the server at this port; `connections` as in the topology.
+fn chain_to(port: u16, connections: &str) -> String {
+    format!(
+        "[CassandraSinkSingle: {{name: s, remote_address: '127.0.0.1:{port}', connect_timeout_ms: 3000, \
+         connections: {connections}}}]"
+    )
+}
+
+/// A request that may be sent on a shared connection.
+fn select(id: usize) -> Vec<u8> {
+    encode(4, id as i16, opcode::QUERY, &query(&[&b"SELECT "[..], &[b'x'; 86]].concat()))
+}
 
 #[test]
 fn one_request_costs_six_system_calls() {
@@ -31,16 +46,178 @@ fn one_request_costs_six_system_calls() {
     proxy.stop().unwrap();
 }
 
+/// Clients that share.
+const SHARING: usize = 64;
+
+/// Accepts sessions, and answers requests when as many have come as there are clients that share, in one write.
+fn wave_server() -> Server {
+    Server::start(|mut peer| {
+        let (mut replies, mut count) = (Vec::new(), 0);
+        while let Ok(frame) = peer.receive() {
+            if frame.opcode == opcode::STARTUP {
+                peer.send(&encode(0x84, frame.id, opcode::READY, &[]));
+                continue;
+            }
+            replies.extend(encode(0x84, frame.id, opcode::RESULT, &[0, 0, 0, 1]));
+            count += 1;
+            if count == SHARING {
+                peer.send(&std::mem::take(&mut replies));
+                count = 0;
+            }
+        }
+    })
+}
+
+/// System calls of a worker, by what they are for.
+#[derive(Debug, Default)]
+struct Calls {
+    client_reads: usize,
+    client_writes: usize,
+    sink: usize,
+    waits: usize,
+    other: Vec<String>,
+}
+
+impl Calls {
+    /// Reads what strace wrote of one thread, with the ends of each socket beside its number (`-yy`).
+    fn of(log: &str, server: u16) -> Self {
+        let mut calls = Self::default();
+        let to_server = format!("->127.0.0.1:{server}]");
+        // What begins with `+++` or `---` is no call but a signal.
+        for line in log.lines().filter(|line| line.starts_with(|first: char| first.is_ascii_lowercase())) {
+            match line.split('(').next().unwrap_or_default() {
+                _ if line.contains(&to_server) => calls.sink += 1,
+                "recvfrom" | "read" | "readv" => calls.client_reads += 1,
+                "sendto" | "write" | "writev" => calls.client_writes += 1,
+                "epoll_wait" | "epoll_pwait" => calls.waits += 1,
+                _ => calls.other.push(line.to_owned()),
+            }
+        }
+        calls
+    }
+}
+
+/// The proxy is stopped while 64 clients send, so that all their requests are there when it goes on.
 #[test]
-fn idle_clients_hold_no_chunk() {
-    let server = Server::echo();
-    let chain = format!(
-        "[CassandraSinkSingle: {{name: s, remote_address: '127.0.0.1:{}', connect_timeout_ms: 3000}}]",
-        server.port
-    );
-    let proxy = Proxy::with_chain(&chain, "connection_limit: 2000,");
-    let clients: Vec<Peer> = (0..1000).map(|_| Peer::session(proxy.port)).collect();
-    assert_eq!(proxy.metric("shotover_chunks_taken"), Some(0.0));
-    println!("{} bytes of RssAnon with {} idle clients", proxy.memory("RssAnon"), clients.len());
+fn sharing_clients_cost_one_read_and_one_write_each() {
+    const WAVES: usize = 100;
+    let server = wave_server();
+    let chain = chain_to(server.port, "Shared");
+    let proxy = Proxy::with_arguments(&chain, "", &["--core-threads", "1"]);
+    let mut clients: Vec<Peer> = (0..SHARING).map(|_| Peer::session(proxy.port)).collect();
+    let mut wave = |id: usize| {
+        proxy.pause();
+        clients.iter_mut().for_each(|client| client.send(&select(id)));
+        proxy.go_on();
+        for client in &mut clients {
+            assert_eq!(client.receive().unwrap().id, id as i16);
+        }
+    };
+    wave(0);
+    let files = Scratch::new("strace").unwrap();
+    let log = files.write("log", "").unwrap();
+    let mut strace = Command::new("strace");
+    strace.args(["-yy", "-s", "0", "-p", &proxy.worker().to_string(), "-o"]).arg(&log);
+    let mut strace = Child::start(&mut strace);
+    strace.wait_for_line("attached", Duration::from_secs(10)).unwrap();
+    (1..=WAVES).for_each(wave);
+    strace.signal("INT");
+    strace.wait(Duration::from_secs(10)).unwrap();
+    let calls = Calls::of(&std::fs::read_to_string(&log).unwrap(), server.port);
+    println!("in {WAVES} waves of {SHARING}: {calls:?}");
+    assert!(calls.client_reads <= WAVES * SHARING, "{calls:?}");
+    assert!(calls.client_writes <= WAVES * SHARING, "{calls:?}");
+    assert!(calls.sink <= WAVES * 4, "{calls:?}");
+    // The wait that the pause interrupts is among them, and the one under way when strace came.
+    assert!(calls.waits <= WAVES * 6, "{calls:?}");
+    assert!(calls.other.is_empty(), "{calls:?}");
     proxy.stop().unwrap();
+}
+
+const MIB: u64 = 1024 * 1024;
+
+/// Holds what the proxy has in memory now against its budgets. Clients are connected.
+fn check_memory(proxy: &Proxy, what: &str, anonymous_max: u64) {
+    let (anonymous, all) = (proxy.memory("RssAnon"), proxy.memory("VmRSS"));
+    println!("{what}: RssAnon {} KiB, VmRSS {} KiB", anonymous / 1024, all / 1024);
+    assert!(anonymous > 0 && anonymous <= anonymous_max, "{what}: RssAnon {anonymous}");
+    assert!(all <= 12 * MIB, "{what}: VmRSS {all}");
+}
+
+/// Every worker has a pool, so the count of workers is that of the machine the budgets were made for.
+fn start_with_two_workers(server: u16, connections: &str) -> Proxy {
+    let proxy = Proxy::with_arguments(
+        &chain_to(server, connections),
+        "connection_limit: 2000,",
+        &["--core-threads", "2"],
+    );
+    check_memory(&proxy, &format!("{connections}, at the start"), 2 * MIB);
+    proxy
+}
+
+fn memory_with_idle_clients(connections: &str) {
+    let server = Server::echo();
+    let proxy = start_with_two_workers(server.port, connections);
+    let clients: Vec<Peer> = (0..1000).map(|_| Peer::session(proxy.port)).collect();
+    check_memory(&proxy, &format!("{connections}, {} idle clients", clients.len()), 6 * MIB);
+    assert_eq!(proxy.metric("shotover_chunks_taken"), Some(0.0));
+    proxy.stop().unwrap();
+}
+
+/// Sends 32 requests, and takes 32 replies, until told to stop.
+fn keep_busy(mut client: Peer, is_over: &AtomicBool, rounds: &AtomicU64) {
+    const DEPTH: usize = 32;
+    let block: Vec<u8> = (0..DEPTH).flat_map(select).collect();
+    while !is_over.load(Ordering::Relaxed) {
+        client.send(&block);
+        for _ in 0..DEPTH {
+            client.receive().unwrap();
+        }
+        rounds.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn memory_with_busy_clients(connections: &str) {
+    const CLIENTS: u64 = 64;
+    const SAMPLES: u64 = 20;
+    let server = Server::echo();
+    let proxy = start_with_two_workers(server.port, connections);
+    let (is_over, rounds) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let clients = (0..CLIENTS).map(|_| {
+        let (client, is_over, rounds) =
+            (Peer::session(proxy.port), Arc::clone(&is_over), Arc::clone(&rounds));
+        std::thread::spawn(move || keep_busy(client, &is_over, &rounds))
+    });
+    let clients: Vec<_> = clients.collect();
+    for sample in 1..=SAMPLES {
+        // As often as every client on the average has had ten rounds more.
+        while rounds.load(Ordering::Relaxed) < sample * CLIENTS * 10 {
+            assert!(!clients.iter().any(std::thread::JoinHandle::is_finished), "a client ended");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        check_memory(&proxy, &format!("{connections}, {CLIENTS} busy clients"), 6 * MIB);
+    }
+    is_over.store(true, Ordering::Relaxed);
+    clients.into_iter().for_each(|client| client.join().unwrap());
+    proxy.stop().unwrap();
+}
+
+#[test]
+fn idle_clients_need_little_memory() {
+    memory_with_idle_clients("PerClient");
+}
+
+#[test]
+fn idle_clients_that_share_need_little_memory() {
+    memory_with_idle_clients("Shared");
+}
+
+#[test]
+fn busy_clients_need_little_memory() {
+    memory_with_busy_clients("PerClient");
+}
+
+#[test]
+fn busy_clients_that_share_need_little_memory() {
+    memory_with_busy_clients("Shared");
 }

@@ -1,4 +1,6 @@
-//! A client loop between two ends in memory that cost next to nothing: what is left is what the data path costs.
+//! Client loops between ends in memory that cost next to nothing: what is left is what the data path costs.
+
+mod shared;
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
@@ -9,7 +11,10 @@ use std::time::Duration;
 use chain::{Builder, ChainPart, Connecting, Connector, Cx, Pool, Spawner, Stream, Task, Tick, WorkerCx};
 use sinks::CassandraSinkSingle;
 use sources::{Client, Rules};
+use testkit::scripted::{HEADER_BYTES, encode, opcode};
 use wire::Protocol;
+
+pub use self::shared::SharedClients;
 
 /// Bytes of every request and reply: those of cassandra-stress have some hundred.
 pub const FRAME_BYTES: usize = 109;
@@ -18,6 +23,8 @@ pub const FRAME_BYTES: usize = 109;
 #[derive(Default)]
 struct Ends {
     is_asked: Cell<bool>,
+    /// The server answers in another poll than it is written to in, as a real one does.
+    may_answer: Cell<bool>,
     to_server: Cell<usize>,
     to_client: Cell<usize>,
 }
@@ -33,23 +40,28 @@ struct End {
 impl End {
     fn new(ends: &Rc<Ends>, is_client: bool, depth: usize) -> Self {
         let (handshake, then) = if is_client {
-            (vec![4, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0], block(4, 7, depth))
+            (vec![4, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0], block(4, opcode::QUERY, depth))
         } else {
-            (vec![0x84, 0, 0, 0, 2, 0, 0, 0, 0], block(0x84, 8, depth))
+            (vec![0x84, 0, 0, 0, 2, 0, 0, 0, 0], block(0x84, opcode::RESULT, depth))
         };
         Self { ends: Rc::clone(ends), is_client, block: handshake, then }
     }
 }
 
-/// `depth` frames with the stream ids 0, 1, ..
+/// `depth` frames with the stream ids 0, 1, .. Requests are SELECTs, so that they may be sent on a shared connection.
 fn block(version: u8, opcode: u8, depth: usize) -> Vec<u8> {
-    let mut block = Vec::with_capacity(depth * FRAME_BYTES);
-    for id in 0..depth {
-        let [high, low] = u16::try_from(id).unwrap_or_default().to_be_bytes();
-        block.extend([version, 0, high, low, opcode, 0, 0, 0, (FRAME_BYTES - 9) as u8]);
-        block.resize((id + 1) * FRAME_BYTES, b'x');
-    }
-    block
+    const BODY_BYTES: usize = FRAME_BYTES - HEADER_BYTES;
+    let body = if opcode == opcode::QUERY { query(BODY_BYTES) } else { vec![b'x'; BODY_BYTES] };
+    let frames = (0..depth).map(|id| encode(version, i16::try_from(id).unwrap_or_default(), opcode, &body));
+    frames.collect::<Vec<_>>().concat()
+}
+
+/// The body of a QUERY that is so many bytes long.
+fn query(bytes: usize) -> Vec<u8> {
+    // The length in front of the text, and consistency and flags behind it.
+    let mut text = b"SELECT ".to_vec();
+    text.resize(bytes - 7, b'x');
+    testkit::scripted::query(&text)
 }
 
 impl End {
@@ -57,7 +69,7 @@ impl End {
         if self.is_client {
             self.ends.is_asked.get()
         } else {
-            self.ends.to_server.get() >= self.block.len().max(9)
+            self.ends.may_answer.get() && self.ends.to_server.get() >= self.block.len().max(9)
         }
     }
 }
@@ -159,8 +171,15 @@ impl OneClient {
     /// Asks, and says how many bytes came back.
     fn exchange(&mut self) -> usize {
         self.ends.is_asked.set(true);
+        self.poll();
+        self.ends.may_answer.set(true);
+        self.poll();
+        self.ends.may_answer.set(false);
+        self.ends.to_client.replace(0)
+    }
+
+    fn poll(&mut self) {
         let mut task = Context::from_waker(Waker::noop());
         assert!(self.client.poll(&mut Cx { task: &mut task, now: Tick(1) }).is_pending());
-        self.ends.to_client.replace(0)
     }
 }
