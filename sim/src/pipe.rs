@@ -57,9 +57,9 @@ pub struct Pipe(Rc<RefCell<Wires>>);
 
 impl Pipe {
     /// A connection that cuts and delays as `random` says.
-    /// `room_min`: bytes under way at once; with fewer, large messages would take for ever.
-    pub fn new(mut random: Random, room_min: usize) -> Self {
-        let room = room_min + random.size(256 * 1024);
+    /// `message_max`: the longest message; it gets through in a few hundred rounds, or it would take for ever.
+    pub fn new(mut random: Random, message_max: usize) -> Self {
+        let room = 1 + message_max / 512 + random.size(256 * 1024);
         Self(Rc::new(RefCell::new(Wires {
             inward: Direction::default(),
             outward: Direction::default(),

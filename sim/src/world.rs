@@ -61,7 +61,7 @@ impl Connector for SimConnector {
             _ => {}
         }
         let seed = shared.random.below(usize::MAX) as u64;
-        let pipe = Pipe::new(Random::new(seed), room_min(shared.padding_max));
+        let pipe = Pipe::new(Random::new(seed), shared.padding_max);
         let server =
             Server::new(pipe.clone(), shared.padding_max, fault, shared.holds, Random::new(seed + 1));
         shared.servers.push(server);
@@ -203,11 +203,6 @@ pub struct World {
     round: usize,
 }
 
-/// The room of a pipe that lets messages of this size through in a few hundred rounds.
-fn room_min(padding_max: usize) -> usize {
-    1 + padding_max / 512
-}
-
 /// What can go wrong at a server, or on the way to it.
 const SERVER_FAULTS: [Fault; 7] = [
     Fault::ConnectRefused,
@@ -280,7 +275,7 @@ impl World {
             writes_are_filtered: self.filters,
             fault: pick(random, &client_faults),
         };
-        let pipe = Pipe::new(Random::new(seed ^ (index + 2)), room_min(padding_max));
+        let pipe = Pipe::new(Random::new(seed ^ (index + 2)), padding_max);
         let stream = pipe.stream();
         let application = Application::new(index, pipe, plan, Random::new(seed ^ (index + 99)));
         let client = self.part.client().map(|chain| Client::new(stream, chain, rules, None, self.now));

@@ -22,12 +22,14 @@ pub trait Stream {
     fn poll_read(&mut self, task: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>>;
     /// Writes a prefix of `bytes` and says how long it was.
     fn poll_write(&mut self, task: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
-    /// As `poll_write`, gathering from several places.
+    /// As `poll_write`, gathering from several places. Who cannot gather writes the first.
     fn poll_write_vectored(
         &mut self,
         task: &mut Context<'_>,
         slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>>;
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write(task, slices.first().map_or(&[], |slice| slice))
+    }
     /// Ends our sending side; the other side may go on sending.
     fn poll_shutdown(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>>;
 }

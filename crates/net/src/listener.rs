@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{info, warn};
 
+use crate::place::{Counts, Permit};
 use crate::tcp::keep_alive;
 use crate::worker::{Accepted, Workers};
 
@@ -29,37 +30,6 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// How often a source at its hard limit looks whether a place is free.
 const HARD_LIMIT_POLL: Duration = Duration::from_secs(1);
-
-/// What a listener counts; the process keeps the numbers.
-pub trait Counts: Send + Sync {
-    /// A client was accepted, and has a place.
-    fn opened(&self);
-    /// A client is gone, and its place free.
-    fn closed(&self);
-    /// Accepting failed.
-    fn accept_failed(&self);
-    /// Listening again failed.
-    fn create_failed(&self);
-}
-
-/// A client's place among those that its source allows.
-pub(crate) struct Permit {
-    _permit: OwnedSemaphorePermit,
-    counts: Arc<dyn Counts>,
-}
-
-impl Permit {
-    pub(crate) fn new(permit: OwnedSemaphorePermit, counts: Arc<dyn Counts>) -> Self {
-        counts.opened();
-        Self { _permit: permit, counts }
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.counts.closed();
-    }
-}
 
 /// A source that listens but accepts nobody yet.
 pub struct Bound {

@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::connect::first_of;
-use crate::listener::Permit;
+use crate::place::Permit;
 use crate::reactor::tests::{reactor, run};
 use crate::resolve::Resolver;
 use crate::tcp::keep_alive;

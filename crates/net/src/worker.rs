@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 
 use crate::clock::{Alarm, Clock};
-use crate::listener::Permit;
+use crate::place::{Permit, Place};
 use crate::reactor::{Bell, Handle, Opening, Reactor};
 use crate::resolve::Resolver;
 
@@ -44,18 +44,6 @@ pub struct Accepted {
     pub socket: std::net::TcpStream,
     /// Held for the life of the connection.
     pub place: Place,
-}
-
-/// A connection's place among those its source allows and its worker has.
-pub struct Place {
-    load: Arc<AtomicUsize>,
-    _permit: Permit,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.load.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// What a worker does with its clients. Made on the worker's thread, never leaves it.
@@ -155,8 +143,7 @@ impl<N: Send + 'static> Workers<N> {
         let load = |worker: &&Worker<N>| worker.load.load(Ordering::Relaxed);
         let first = self.workers.iter().find(|worker| load(worker) < FILL_CLIENTS);
         let Some(worker) = first.or_else(|| self.workers.iter().min_by_key(load)) else { return };
-        worker.load.fetch_add(1, Ordering::Relaxed);
-        let place = Place { load: Arc::clone(&worker.load), _permit: permit };
+        let place = Place::new(&worker.load, permit);
         // A worker that is gone drops the socket, which closes it.
         worker.order(Order::Serve(make(place))).await;
     }

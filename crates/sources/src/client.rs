@@ -186,20 +186,15 @@ impl<S: Stream> Client<S> {
     /// When this client wants to be polled though nothing came. To be asked after each poll.
     #[must_use]
     pub fn deadline(&self) -> Option<Tick> {
-        let own = match &self.state {
+        let due_at = match &self.state {
             State::Open => {
                 let [idle, begin, stalled] = self.open_deadlines();
-                earlier(idle, earlier(begin, stalled))
+                earlier(self.chain.deadline(), earlier(idle, earlier(begin, stalled)))
             }
-            State::Ending { deadline, .. }
-            | State::Closing { deadline, .. }
-            | State::Lingering { deadline, .. } => Some(*deadline),
-            State::Done => None,
-        };
-        let due_at = match &self.state {
-            State::Open | State::Ending { .. } => earlier(own, self.chain.deadline()),
+            State::Ending { deadline, .. } => earlier(self.chain.deadline(), Some(*deadline)),
             // The chain is asked nothing any more; a deadline it has missed would wake the task for ever.
-            State::Closing { .. } | State::Lingering { .. } | State::Done => own,
+            State::Closing { deadline, .. } | State::Lingering { deadline, .. } => Some(*deadline),
+            State::Done => None,
         };
         self.due_at.set(due_at);
         due_at

@@ -3,7 +3,7 @@
 mod shared;
 
 use std::cell::{Cell, RefCell};
-use std::io::{self, IoSlice};
+use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -98,13 +98,6 @@ impl Stream for End {
         let to = if self.is_client { &self.ends.to_client } else { &self.ends.to_server };
         to.set(to.get() + bytes.len());
         Poll::Ready(Ok(bytes.len()))
-    }
-    fn poll_write_vectored(
-        &mut self,
-        task: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.poll_write(task, slices.first().map_or(&[], |slice| slice))
     }
     fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))

@@ -1,7 +1,7 @@
 //! Clients that share a server connection, counted.
 
 use std::cell::{Cell, RefCell};
-use std::io::{self, IoSlice};
+use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -78,14 +78,6 @@ impl Stream for Server {
         }
         self.due += bytes.len();
         Poll::Ready(Ok(bytes.len()))
-    }
-
-    fn poll_write_vectored(
-        &mut self,
-        task: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.poll_write(task, slices.first().map_or(&[], |slice| slice))
     }
 
     fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {

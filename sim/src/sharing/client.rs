@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use bytes::{Buf as _, BytesMut};
 use chain::Tick;
 
-use super::{Book, Event, Nonce, READ_TIMEOUT, is_write, opcode};
-use crate::frames::{self, Frame};
+use super::{Book, Event, Nonce, READ_TIMEOUT, is_write};
+use crate::frames::{self, Frame, opcode};
 use crate::pipe::Pipe;
 use crate::random::Random;
 

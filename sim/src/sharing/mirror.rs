@@ -12,8 +12,8 @@ use chain::{
 };
 use sinks::CassandraSinkSingle;
 
-use super::{Book, Nonce, opcode};
-use crate::frames::{self, Frame};
+use super::{Book, Nonce};
+use crate::frames::{self, Frame, opcode};
 use crate::pipe::Pipe;
 
 /// Where the other server is.

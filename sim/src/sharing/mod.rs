@@ -164,18 +164,6 @@ impl Nonce {
     }
 }
 
-/// Opcodes that `testkit` has no name for.
-pub mod opcode {
-    pub use crate::frames::opcode::*;
-
-    pub const AUTHENTICATE: u8 = 0x03;
-    pub const PREPARE: u8 = 0x09;
-    pub const EXECUTE: u8 = 0x0A;
-    pub const REGISTER: u8 = 0x0B;
-    pub const AUTH_RESPONSE: u8 = 0x0F;
-    pub const AUTH_SUCCESS: u8 = 0x10;
-}
-
 /// Statements with an odd number write.
 pub fn is_write(statement: u8) -> bool {
     statement % 2 == 1

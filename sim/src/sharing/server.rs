@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::{Buf as _, BytesMut};
 use chain::Tick;
 
-use super::{Book, Event, Nonce, opcode};
-use crate::frames::{self, Frame};
+use super::{Book, Event, Nonce};
+use crate::frames::{self, Frame, opcode};
 use crate::pipe::Pipe;
 use crate::random::Random;
 

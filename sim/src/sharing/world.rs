@@ -59,8 +59,8 @@ impl Connector for SimConnector {
     fn connect(&self, address: &str) -> Connecting {
         let server = &mut *self.0.borrow_mut();
         if address == mirror::ADDRESS {
-            let room = 1 + server.database.padding_max / 512;
-            let pipe = Pipe::new(Random::new(server.random.below(usize::MAX) as u64), room);
+            let message_max = server.database.padding_max;
+            let pipe = Pipe::new(Random::new(server.random.below(usize::MAX) as u64), message_max);
             server.mirrors.push(MirrorLink::new(pipe.clone()));
             return Box::pin(std::future::ready(Ok(Box::new(pipe.stream()) as Box<dyn Stream>)));
         }
@@ -75,8 +75,8 @@ impl Connector for SimConnector {
                 Box::pin(std::future::ready(Err(io::ErrorKind::ConnectionRefused.into())))
             };
         }
-        let room = 1 + server.database.padding_max / 512;
-        let pipe = Pipe::new(Random::new(server.random.below(usize::MAX) as u64), room);
+        let message_max = server.database.padding_max;
+        let pipe = Pipe::new(Random::new(server.random.below(usize::MAX) as u64), message_max);
         let link = Link::new(pipe.clone(), Random::new(server.random.below(usize::MAX) as u64));
         server.links.push(link);
         Box::pin(std::future::poll_fn(move |_| {
@@ -220,7 +220,7 @@ impl World {
         let plan = plan(random, &server.database);
         server.book.has_slow_client |= plan.reads_seldom;
         let salt = self.seed ^ ((index as u64) << 40);
-        let pipe = Pipe::new(Random::new(salt ^ 2), 1 + plan.padding_max / 512);
+        let pipe = Pipe::new(Random::new(salt ^ 2), plan.padding_max);
         let rules = Rc::new(Rules { frame_bytes_max: 1 << 28, idle_timeout: None });
         let client = self.part.client().map(|chain| Client::new(pipe.stream(), chain, rules, None, self.now));
         let application = Application::new(index as u8, pipe, plan, Random::new(salt ^ 99), self.now);

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use testkit::scripted::encode;
+use testkit::scripted::{encode, opcode};
 
-use super::frames::{Connection, Reply, opcode};
+use super::frames::{Connection, Reply};
 use super::requests::{
     Asker, Expected, KEYS, KEYSPACES, PREPARED, ROLES, Request, Statement, content, filled,
 };

@@ -5,27 +5,10 @@ use std::io::{self, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use testkit::scripted::encode;
+use testkit::scripted::{encode, opcode};
 
 /// How long a reply may take. Cassandra itself gives up after 20 s.
 const REPLY_MAX: Duration = Duration::from_secs(45);
-
-/// Opcodes (section 2.4).
-pub(super) mod opcode {
-    pub(in super::super) const ERROR: u8 = 0x00;
-    pub(in super::super) const STARTUP: u8 = 0x01;
-    pub(in super::super) const READY: u8 = 0x02;
-    pub(in super::super) const AUTHENTICATE: u8 = 0x03;
-    pub(in super::super) const QUERY: u8 = 0x07;
-    pub(in super::super) const RESULT: u8 = 0x08;
-    pub(in super::super) const PREPARE: u8 = 0x09;
-    pub(in super::super) const EXECUTE: u8 = 0x0A;
-    pub(in super::super) const REGISTER: u8 = 0x0B;
-    pub(in super::super) const EVENT: u8 = 0x0C;
-    pub(in super::super) const BATCH: u8 = 0x0D;
-    pub(in super::super) const AUTH_RESPONSE: u8 = 0x0F;
-    pub(in super::super) const AUTH_SUCCESS: u8 = 0x10;
-}
 
 /// What a server said.
 #[derive(Clone, Debug, PartialEq, Eq)]

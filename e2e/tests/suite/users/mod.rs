@@ -8,12 +8,12 @@ mod requests;
 
 use std::time::{Duration, Instant};
 
-use testkit::scripted::query;
+use testkit::scripted::{opcode, query};
 use testkit::{Authenticator, Cassandra, Proxy};
 
 use self::application::Random;
 use self::crowd::{CLIENTS, Crowd, PROCESSES};
-use self::frames::{Connection, Reply, opcode};
+use self::frames::{Connection, Reply};
 use self::requests::{KEYS, KEYSPACES, ROLES, filled};
 use crate::is_full;
 

@@ -1,8 +1,8 @@
 //! What an application asks, and what the answer must be.
 
-use testkit::scripted::query;
+use testkit::scripted::{opcode, query};
 
-use super::frames::{Part, batch, execute, opcode, prepare};
+use super::frames::{Part, batch, execute, prepare};
 
 /// The keyspaces, as the server names them: they differ in case only.
 pub(super) const KEYSPACES: [&str; 2] = ["users", "Users"];
