@@ -1,5 +1,6 @@
 //! The arms of a comparison: what may stand between clients and server, and how each is started.
 
+use std::collections::BTreeSet;
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use testkit::{Child, Proxy, Scratch, free_port};
 
-use crate::peers::{self, Program, workers};
+use crate::peers::{self, Program, cores, workers};
 
 /// How long an arm may take to start.
 const START_MAX: Duration = Duration::from_secs(20);
@@ -25,17 +26,15 @@ pub(crate) enum Arm {
     Ours(u8),
     /// The proxy with connections that clients share.
     OursShared,
-    /// The proxy with all its clients on one worker, a connection for each.
-    OursOneWorker,
+    /// The proxy with a worker for each core, and a connection for each client.
+    OursAllCores,
 }
 
 impl Arm {
     /// All of them, in the order of their turns.
     pub(crate) fn all() -> Vec<Self> {
-        let mut arms = vec![Self::Direct, Self::HaProxy(1)];
-        if workers() > 1 {
-            arms.push(Self::HaProxy(workers()));
-        }
+        let mut arms = vec![Self::Direct];
+        arms.extend(Self::haproxies());
         arms.extend([
             Self::Envoy,
             Self::Upstream,
@@ -43,9 +42,14 @@ impl Arm {
             Self::OursShared,
             Self::Ours(1),
             Self::Ours(4),
-            Self::OursOneWorker,
+            Self::OursAllCores,
         ]);
         arms
+    }
+
+    /// HAProxy with one thread, as many as we have workers, and as many as there are cores.
+    pub(crate) fn haproxies() -> impl Iterator<Item = Self> {
+        BTreeSet::from([1, workers(), cores()]).into_iter().map(Self::HaProxy)
     }
 
     pub(crate) fn name(self) -> String {
@@ -58,7 +62,7 @@ impl Arm {
             Self::Ours(1) => "ours-1-transform".to_owned(),
             Self::Ours(transforms) => format!("ours-{transforms}-transforms"),
             Self::OursShared => "ours-shared".to_owned(),
-            Self::OursOneWorker => "ours-1-worker".to_owned(),
+            Self::OursAllCores => "ours-all-cores".to_owned(),
         }
     }
 
@@ -74,7 +78,7 @@ impl Arm {
             Self::HaProxy(_) => peers::haproxy()?,
             Self::Envoy => peers::envoy()?,
             Self::Upstream => peers::upstream(may_build)?,
-            Self::Ours(_) | Self::OursShared | Self::OursOneWorker => {
+            Self::Ours(_) | Self::OursShared | Self::OursAllCores => {
                 Program { path: Proxy::binary(), version: format!("shotover-proxy at {}", peers::commit()) }
             }
         };
@@ -139,10 +143,10 @@ impl Ready {
                 let sink = format!("{{remote_address: '127.0.0.1:{to}', connect_timeout_ms: 3000}}");
                 shotover(&mut command, files, port, &format!("[CassandraSinkSingle: {sink}]"))?;
             }
-            Arm::Ours(_) | Arm::OursShared | Arm::OursOneWorker => {
+            Arm::Ours(_) | Arm::OursShared | Arm::OursAllCores => {
                 shotover(&mut command, files, port, &our_chain(self.arm, to))?;
-                if self.arm == Arm::OursOneWorker {
-                    command.args(["--core-threads", "1"]);
+                if self.arm == Arm::OursAllCores {
+                    command.args(["--core-threads", &cores().to_string()]);
                 }
             }
         }

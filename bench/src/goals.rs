@@ -36,6 +36,7 @@ pub(crate) fn claims(loads: &[Measured]) -> Vec<Claim> {
     }
     for load in loads.iter().filter(|load| load.load.server == Kind::PerConnection) {
         claims.extend(throughput_of_direct(load));
+        claims.extend(tail_of_direct(load));
     }
     claims
 }
@@ -111,9 +112,19 @@ fn throughput_of_haproxy(load: &Measured) -> Option<Claim> {
 }
 
 fn throughput_of_direct(load: &Measured) -> Option<Claim> {
+    if load.load.rate.is_some() {
+        return None;
+    }
     let goal = if load.load.clients >= 400 { 1.00 } else { 0.90 };
     let ratios = load.ratios("ours-shared", "direct", Figures::throughput);
     claim(format!("ours-shared: throughput / direct, {}", load.load.name), Goal::AtLeast(goal), &ratios, load)
+}
+
+/// At a rate that direct can serve with ease, the slowest requests are no slower than there.
+fn tail_of_direct(load: &Measured) -> Option<Claim> {
+    load.load.part_of_direct?;
+    let ratios = load.ratios("ours-shared", "direct", |figures| figures.p99_us);
+    claim(format!("ours-shared: p99 / direct, {}", load.load.name), Goal::AtMost(1.00), &ratios, load)
 }
 
 /// At most so many us, at a rate that leaves the machine time.
@@ -140,9 +151,21 @@ mod tests {
             measured(LOAD, 9, &arms),
             measured(Load { name: "4000/s", rate: Some(4000), ..LOAD }, 9, &arms),
             measured(Load { name: "64x1 per connection", server: Kind::PerConnection, ..LOAD }, 9, &arms),
+            measured(
+                Load {
+                    name: "at 0.7 of direct",
+                    server: Kind::PerConnection,
+                    rate: Some(700),
+                    part_of_direct: Some(0.7),
+                    ..LOAD
+                },
+                9,
+                &arms,
+            ),
         ];
         let found = claims(&loads);
         let verdict = |text: &str| found.iter().find(|claim| claim.text.contains(text)).unwrap().verdict;
+        assert_eq!(verdict("ours-shared: p99 / direct"), Verdict::Holds);
         assert_eq!(verdict("mean over 2 loads"), Verdict::Holds);
         assert_eq!(verdict("ours: CPU a request / HAProxy, 64x1"), Verdict::Holds);
         assert_eq!(verdict("ours-shared: CPU"), Verdict::Fails);

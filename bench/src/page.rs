@@ -15,7 +15,6 @@ use crate::arms::{Arm, Ready, Running};
 use crate::measure::{Quiet, Sample, memory};
 use crate::options::Options;
 use crate::page_report;
-use crate::peers::workers;
 use crate::results::{Block, Figures, Load, Measured, Turn};
 use crate::run::{Absent, prepare};
 use crate::server::Kind;
@@ -46,10 +45,8 @@ pub(crate) fn command(options: &Options<'_>) -> Result<(), String> {
         ops: options.number("--ops")?.unwrap_or(100_000),
         folder: options.text("--out").map_or_else(|| workspace().join("docs/benchmarks"), PathBuf::from),
     };
-    let mut arms = vec![Arm::Direct, Arm::HaProxy(1)];
-    if workers() > 1 {
-        arms.push(Arm::HaProxy(workers()));
-    }
+    let mut arms = vec![Arm::Direct];
+    arms.extend(Arm::haproxies());
     arms.extend([Arm::Upstream, Arm::Ours(0), Arm::OursShared]);
     let mut absent = Vec::new();
     let arms = prepare(arms, options, &mut absent)?;
@@ -97,6 +94,7 @@ fn measure(
         clients: COUNTED_THREADS,
         deep: 1,
         rate,
+        part_of_direct: None,
         request_bytes: 0,
         reply_bytes: 0,
         is_quick: false,

@@ -129,10 +129,14 @@ pub(crate) fn machine() -> String {
     let kilobytes = value(&memory, "MemTotal").and_then(|text| text.split(' ').next()?.parse::<f64>().ok());
     let gigabytes = kilobytes.unwrap_or_default() / 1_048_576.0;
     let kernel = read("/proc/sys/kernel/osrelease");
-    format!("{} CPUs ({model}), {gigabytes:.0} GiB, Linux {}", workers(), kernel.trim())
+    format!("{} CPUs ({model}), {gigabytes:.0} GiB, Linux {}", cores(), kernel.trim())
 }
 
 /// As many workers as the proxy has by itself.
 pub(crate) fn workers() -> usize {
+    cores().saturating_sub(1).max(1)
+}
+
+pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }

@@ -82,6 +82,8 @@ pub(crate) struct Load {
     pub(crate) deep: u32,
     /// Requests a second in the open loop; none: closed loop.
     pub(crate) rate: Option<u32>,
+    /// The rate is this part of what `direct` did in the closed loop with as many clients and this server.
+    pub(crate) part_of_direct: Option<f64>,
     pub(crate) request_bytes: u32,
     pub(crate) reply_bytes: u32,
     /// Part of `--quick`.
@@ -125,6 +127,12 @@ pub(crate) struct Measured {
 }
 
 impl Measured {
+    /// True when this is the closed loop that tells how fast the clients of `load` could be.
+    pub(crate) fn is_maximum_of(&self, load: &Load) -> bool {
+        let own = &self.load;
+        own.rate.is_none() && own.server == load.server && own.clients == load.clients
+    }
+
     /// A metric of an arm, block by block.
     pub(crate) fn values(&self, arm: &str, metric: Metric) -> Vec<f64> {
         self.blocks.iter().filter_map(|block| block.of(arm)).map(metric).collect()
@@ -181,6 +189,7 @@ pub(crate) mod tests {
         clients: 64,
         deep: 1,
         rate: None,
+        part_of_direct: None,
         request_bytes: 100,
         reply_bytes: 100,
         is_quick: true,
@@ -195,6 +204,7 @@ pub(crate) mod tests {
                 seconds: 1.0,
                 process_ns: ns * 1000,
                 p50_us: 10.0,
+                p99_us: 20.0,
                 ..Figures::default()
             },
         };

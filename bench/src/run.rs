@@ -17,11 +17,12 @@ const START_MAX: Duration = Duration::from_secs(10);
 
 const fn load(name: &'static str, clients: u32, deep: u32, is_quick: bool) -> Load {
     let server = Kind::Cheap;
-    Load { name, server, clients, deep, rate: None, request_bytes: 100, reply_bytes: 100, is_quick }
+    let (rate, part_of_direct) = (None, None);
+    Load { name, server, clients, deep, rate, part_of_direct, request_bytes: 100, reply_bytes: 100, is_quick }
 }
 
 /// Clients x requests in flight, and what differs.
-const LOADS: [Load; 9] = [
+const LOADS: [Load; 10] = [
     load("8x1", 8, 1, true),
     load("8x32", 8, 32, false),
     load("64x1", 64, 1, true),
@@ -30,6 +31,11 @@ const LOADS: [Load; 9] = [
     Load { rate: Some(4000), ..load("4000/s", 8, 1, true) },
     Load { reply_bytes: 10_000, ..load("64x1-10kB", 64, 1, false) },
     Load { server: Kind::PerConnection, ..load("64x1-per-connection", 64, 1, true) },
+    Load {
+        server: Kind::PerConnection,
+        part_of_direct: Some(0.7),
+        ..load("64-per-connection at 0.7 of direct", 64, 1, false)
+    },
     Load { server: Kind::PerConnection, ..load("400x1-per-connection", 400, 1, false) },
 ];
 
@@ -91,8 +97,10 @@ pub(crate) fn prepare(
         let known: Vec<String> = arms.iter().map(|arm| arm.name()).collect();
         return Err(format!("no arm is named {unknown}; there are {}", known.join(", ")));
     }
-    let is_wanted =
-        |arm: &Arm| words.as_ref().is_none_or(|words| words.iter().any(|word| arm.is_meant(word)));
+    let is_wanted = |arm: &Arm| match &words {
+        Some(words) => words.iter().any(|word| arm.is_meant(word)),
+        None => *arm != Arm::OursAllCores,
+    };
     let mut ready = Vec::new();
     for arm in arms {
         if !is_wanted(&arm) {
@@ -117,13 +125,30 @@ pub(crate) fn command(options: &Options<'_>) -> Result<(), String> {
     let mut measured = Vec::new();
     for load in &plan.loads {
         println!("[{:>4} s] {}", started.elapsed().as_secs(), load.name);
-        let found = measure(load, &plan, &arms, (&mut quiet, &mut absent, &mut failures))?;
+        let load = match at_rate(load, &measured) {
+            Ok(load) => load,
+            Err(problem) => {
+                failures.push(problem);
+                continue;
+            }
+        };
+        let found = measure(&load, &plan, &arms, (&mut quiet, &mut absent, &mut failures))?;
         measured.push(found);
     }
     absent.dedup();
     report::write(&plan, &arms, &absent, &measured)?;
     println!("[{:>4} s] {}", started.elapsed().as_secs(), plan.folder.join("grid.md").display());
     if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
+}
+
+/// The load with its rate in requests a second.
+fn at_rate(load: &Load, measured: &[Measured]) -> Result<Load, String> {
+    let Some(part) = load.part_of_direct else { return Ok(*load) };
+    let maximum = measured.iter().find(|found| found.is_maximum_of(load));
+    match maximum.and_then(|found| found.median("direct", Figures::throughput)) {
+        Some(direct) => Ok(Load { rate: Some((direct * part) as u32), ..*load }),
+        None => Err(format!("{} needs direct in a closed loop in the same run", load.name)),
+    }
 }
 
 /// One load's blocks. Each load has fresh processes: what one left in their memory is not the next one's.

@@ -1,6 +1,6 @@
 //! A TCP socket as the data path sees it.
 
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsFd;
 use std::rc::Rc;
@@ -10,6 +10,8 @@ use std::time::Duration;
 use chain::Stream;
 use mio::Token;
 use mio::net::TcpStream;
+use rustix::io::{Errno, writev};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::{SockRef, TcpKeepalive};
 
 use crate::reactor::{Handle, READABLE, SocketState, WRITABLE};
@@ -87,7 +89,7 @@ impl Tcp {
         &self,
         task: &Context<'_>,
         wanted: usize,
-        mut write: impl FnMut(&TcpStream) -> io::Result<usize>,
+        write: impl Fn(&TcpStream) -> Result<usize, Errno>,
     ) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.state.poll(WRITABLE, task));
@@ -98,9 +100,9 @@ impl Tcp {
                     }
                     return Poll::Ready(Ok(count));
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.state.clear(WRITABLE),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Poll::Ready(Err(error)),
+                Err(Errno::AGAIN) => self.state.clear(WRITABLE),
+                Err(Errno::INTR) => {}
+                Err(error) => return Poll::Ready(Err(error.into())),
             }
         }
     }
@@ -121,22 +123,22 @@ impl Stream for Tcp {
     fn poll_read(&mut self, task: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.state.poll(READABLE, task));
-            match (&self.socket).read(into) {
-                Ok(count) => {
+            match recv(&self.socket, &mut *into, RecvFlags::empty()) {
+                Ok((count, _)) => {
                     if count > 0 && count < into.len() {
                         self.state.clear_drained();
                     }
                     return Poll::Ready(Ok(count));
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.state.clear(READABLE),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Poll::Ready(Err(error)),
+                Err(Errno::AGAIN) => self.state.clear(READABLE),
+                Err(Errno::INTR) => {}
+                Err(error) => return Poll::Ready(Err(error.into())),
             }
         }
     }
 
     fn poll_write(&mut self, task: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_to_write(task, bytes.len(), |mut socket| socket.write(bytes))
+        self.poll_to_write(task, bytes.len(), |socket| send(socket, bytes, SendFlags::NOSIGNAL))
     }
 
     fn poll_write_vectored(
@@ -145,7 +147,7 @@ impl Stream for Tcp {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let wanted = slices.iter().map(|slice| slice.len()).sum();
-        self.poll_to_write(task, wanted, |mut socket| socket.write_vectored(slices))
+        self.poll_to_write(task, wanted, |socket| writev(socket, slices))
     }
 
     fn poll_shutdown(&mut self, _task: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -25,9 +25,15 @@ use crate::resolve::Resolver;
 /// Orders to a worker that wait for it; the acceptor waits when they are that many.
 const ORDERS_MAX: usize = 1024;
 
-/// A worker gets this many clients before the next one gets any: the requests of few clients cost less, and take no
-/// longer, when one worker is kept awake for them than when several are woken in turn (docs/benchmarks).
-const FILL_CLIENTS: usize = 8;
+/// Clients, over all workers, below which some workers may have none: the requests of few clients cost less, and take
+/// no longer, when one worker is kept awake for them than when several are woken in turn (docs/benchmarks).
+const FILL_CLIENTS: usize = 128;
+
+/// A worker gets so many clients before the next one gets any. Where cores are few, each that is awake is taken from
+/// the application or the server beside it; where they are many, a few busy clients must not be left to one.
+fn fill_clients(workers: usize) -> usize {
+    (FILL_CLIENTS / workers.max(1)).clamp(8, 64)
+}
 
 /// Orders taken before the clients of a worker have their turn: a storm of new ones must not starve them.
 const ORDERS_PER_TURN: usize = 64;
@@ -141,7 +147,8 @@ impl<N: Send + 'static> Workers<N> {
     /// the place it takes there.
     pub(crate) async fn hand_over(&self, permit: Permit, make: impl FnOnce(Place) -> Accepted) {
         let load = |worker: &&Worker<N>| worker.load.load(Ordering::Relaxed);
-        let first = self.workers.iter().find(|worker| load(worker) < FILL_CLIENTS);
+        let filled = fill_clients(self.workers.len());
+        let first = self.workers.iter().find(|worker| load(worker) < filled);
         let Some(worker) = first.or_else(|| self.workers.iter().min_by_key(load)) else { return };
         let place = Place::new(&worker.load, permit);
         // A worker that is gone drops the socket, which closes it.

@@ -16,7 +16,7 @@ pub(crate) struct Options {
     #[arg(short = 'c', long, default_value = "config/config.yaml")]
     pub(crate) config_file: PathBuf,
 
-    /// Worker threads [default: one a core].
+    /// Worker threads [default: one a core but one].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) core_threads: Option<u16>,
 

@@ -68,7 +68,7 @@ fn serve(options: &Options, plan: &Plan, logs: &Logs) -> Result<ExitCode, String
         let process = Arc::new(Process::new(&catalog));
         let with_metrics = plan.process.observability_interface.is_some();
         let graph = Arc::clone(&plan.graph);
-        let count = options.core_threads.map_or_else(cores, usize::from);
+        let count = options.core_threads.map_or_else(workers, usize::from);
         let (workers, threads) =
             Workers::start(count, options.stack_size, move |seat| graph.worker(seat, with_metrics))
                 .map_err(|error| format!("the workers: {error}"))?;
@@ -107,8 +107,11 @@ fn serve(options: &Options, plan: &Plan, logs: &Logs) -> Result<ExitCode, String
     code
 }
 
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+/// One core is left to the kernel's network and to what runs beside the proxy: on two cores, two workers cost more a
+/// request than one and serve fewer (docs/benchmarks/choices.md).
+fn workers() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    cores.saturating_sub(1).max(1)
 }
 
 fn check_descriptors(graph: &Graph) {

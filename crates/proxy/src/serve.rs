@@ -88,7 +88,8 @@ impl Future for ClientTask {
 
     fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        let _entered = this.span.enter();
+        // Entering a span that nobody listens to would still ask who does.
+        let _entered = (!this.span.is_disabled()).then(|| this.span.enter());
         loop {
             if !this.is_draining
                 && let Some(deadline) = this.drain.deadline(task.waker())
