@@ -19,6 +19,7 @@ mod plot;
 mod report;
 mod results;
 mod run;
+mod saved;
 mod server;
 mod stream;
 

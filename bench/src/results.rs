@@ -96,14 +96,14 @@ fn kind_name<S: serde::Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, 
 }
 
 /// One arm's turn.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Turn {
     pub(crate) arm: String,
     pub(crate) figures: Figures,
 }
 
 /// All arms there and back.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Block {
     /// False: the machine did other things at its beginning.
     pub(crate) was_quiet: bool,

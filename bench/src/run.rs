@@ -9,8 +9,10 @@ use testkit::{Child, free_port, workspace};
 use crate::arms::{Arm, Ready, Running};
 use crate::measure::Quiet;
 use crate::options::Options;
+use crate::peers::commit;
 use crate::report;
 use crate::results::{Block, Figures, Load, Measured, Turn};
+use crate::saved;
 use crate::server::{Kind, READY_LINE};
 
 const START_MAX: Duration = Duration::from_secs(10);
@@ -54,7 +56,7 @@ pub(crate) struct Plan {
 impl Plan {
     fn read(options: &Options<'_>) -> Result<Self, String> {
         let names = ["--only-loads", "--arms", "--blocks", "--seconds", "--warm-up", "--out"];
-        options.check(&["--quick"], &names)?;
+        options.check(&["--quick", "--go-on"], &names)?;
         let is_quick = options.has("--quick");
         let (blocks, seconds, warm_up, tries) = if is_quick { (3, 0.3, 0.1, 2) } else { (9, 3.0, 1.0, 30) };
         let only = options.list("--only-loads");
@@ -122,8 +124,15 @@ pub(crate) fn command(options: &Options<'_>) -> Result<(), String> {
     let arms = prepare(Arm::all(), options, &mut absent)?;
     let mut failures = Vec::new();
     let mut quiet = Quiet::default();
-    let mut measured = Vec::new();
+    let mut measured = if options.has("--go-on") {
+        saved::read(&plan.folder, &commit(), &LOADS, plan.blocks)?
+    } else {
+        Vec::new()
+    };
     for load in &plan.loads {
+        if measured.iter().any(|found| found.load.name == load.name) {
+            continue;
+        }
         println!("[{:>4} s] {}", started.elapsed().as_secs(), load.name);
         let load = match at_rate(load, &measured) {
             Ok(load) => load,
@@ -134,9 +143,9 @@ pub(crate) fn command(options: &Options<'_>) -> Result<(), String> {
         };
         let found = measure(&load, &plan, &arms, (&mut quiet, &mut absent, &mut failures))?;
         measured.push(found);
+        absent.dedup();
+        report::write(&plan, &arms, &absent, &measured)?;
     }
-    absent.dedup();
-    report::write(&plan, &arms, &absent, &measured)?;
     println!("[{:>4} s] {}", started.elapsed().as_secs(), plan.folder.join("grid.md").display());
     if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
 }
