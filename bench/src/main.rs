@@ -16,6 +16,7 @@ mod page;
 mod page_report;
 mod peers;
 mod plot;
+mod readme;
 mod report;
 mod results;
 mod run;
@@ -28,10 +29,11 @@ use std::process::ExitCode;
 use options::Options;
 
 const USAGE: &str = "bench <part>
-  run [--quick] [--only-loads L,..] [--arms A,..] [--blocks N] [--seconds S] [--warm-up S] [--out DIR]
+  run [--quick] [--go-on] [--only-loads L,..] [--arms A,..] [--blocks N] [--seconds S] [--warm-up S] [--out DIR]
                                     every arm under every load, and docs/benchmarks/grid.*
   page [--rounds N] [--ops N] [--arms A,..] [--out DIR]
                                     the original page again: cassandra-stress and Cassandra, docs/benchmarks/page.*
+  readme                            the README's table from docs/benchmarks/grid.json
   peers                             gets what is compared with, which the two above do too
   server cheap|per-connection --port P
                                     an echo server
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
     let result = match &*words {
         ["run", options @ ..] => run::command(&Options::new(options)),
         ["page", options @ ..] => page::command(&Options::new(options)),
+        ["readme"] => readme::command(),
         ["peers"] => peers::command(),
         ["server", kind, options @ ..] => server::command(kind, &Options::new(options)),
         ["load", options @ ..] => load::command(&Options::new(options)),

@@ -24,7 +24,7 @@ const fn load(name: &'static str, clients: u32, deep: u32, is_quick: bool) -> Lo
 }
 
 /// Clients x requests in flight, and what differs.
-const LOADS: [Load; 10] = [
+pub(crate) const LOADS: [Load; 10] = [
     load("8x1", 8, 1, true),
     load("8x32", 8, 32, false),
     load("64x1", 64, 1, true),
@@ -125,7 +125,7 @@ pub(crate) fn command(options: &Options<'_>) -> Result<(), String> {
     let mut failures = Vec::new();
     let mut quiet = Quiet::default();
     let mut measured = if options.has("--go-on") {
-        saved::read(&plan.folder, &commit(), &LOADS, plan.blocks)?
+        saved::measured(&plan.folder, &commit(), &LOADS, plan.blocks)?
     } else {
         Vec::new()
     };

@@ -3,10 +3,12 @@
 //! `sim --seeds N [--from S]` runs many seeds and prints how often each fault occurred; `sim SEED` replays one.
 
 mod frames;
+mod pace;
 mod peers;
 mod pipe;
 mod random;
 mod sharing;
+mod tasks;
 mod world;
 
 use std::collections::BTreeMap;

@@ -15,16 +15,11 @@ use sources::{Client, Rules};
 use transforms::QueryTypeFilter;
 use wire::{Protocol, QueryType};
 
+use crate::pace::Pace;
 use crate::peers::{Application, Book, Fault, Plan, Server};
 use crate::pipe::{Pipe, PipeStream, note_cuts};
 use crate::random::Random;
 use crate::{FAULTS_MIN, REQUESTS_MIN};
-
-/// Rounds after which a run that has not ended is stuck.
-const ROUNDS_MAX: usize = 200_000;
-
-/// Rounds without anything moving, after which the clock jumps to the next deadline.
-const QUIET_ROUNDS: usize = 40;
 
 /// What the connector and the world share.
 struct Servers {
@@ -318,28 +313,24 @@ impl World {
 
     /// Runs to the end. `Ok` is what happened, `Err` what must never happen.
     pub fn run(mut self) -> Result<Book, String> {
-        let (mut moved_before, mut quiet) = (0, 0);
-        for round in 0..ROUNDS_MAX {
+        let mut pace = Pace::default();
+        for round in 0.. {
             self.round = round;
-            let polled_to_end = self.round()?;
-            if polled_to_end {
+            if self.round()? {
+                pace.is_moving();
                 self.replace_gone()?;
             }
             if self.connections.iter().all(|connection| connection.client.is_none()) {
-                return self.check_end();
+                break;
             }
-            let moved = self.moved();
-            quiet = if moved == moved_before && !polled_to_end { quiet + 1 } else { 0 };
-            moved_before = moved;
             self.now = Tick(self.now.0 + self.random.below(200) as u64);
-            if quiet > QUIET_ROUNDS {
-                let clients = self.connections.iter().filter_map(|connection| connection.client.as_ref());
-                let next = clients.filter_map(Client::deadline).min();
-                self.now = next.ok_or_else(|| format!("stuck: {}", self.describe()))?.max(self.now);
-                quiet = 0;
+            let clients = self.connections.iter().filter_map(|connection| connection.client.as_ref());
+            match pace.after_round(self.moved(), self.now, || clients.filter_map(Client::deadline).min()) {
+                Ok(now) => self.now = now,
+                Err(problem) => return Err(format!("{problem}: {}", self.describe())),
             }
         }
-        Err(format!("no end in sight: {}", self.describe()))
+        self.check_end()
     }
 
     /// Where everybody is, for the report of a run that went wrong.

@@ -40,7 +40,8 @@ pub(crate) fn sim(options: &[&str]) -> Result<(), String> {
 /// Runs a benchmark of the proxy as it ships: the grid, unless `page` is asked for.
 pub(crate) fn bench(options: &[&str]) -> Result<(), String> {
     build_proxy()?;
-    let part: &[&str] = if matches!(options.first(), Some(&"page" | &"peers")) { &[] } else { &["run"] };
+    let part: &[&str] =
+        if matches!(options.first(), Some(&"page" | &"peers" | &"readme")) { &[] } else { &["run"] };
     let bench = ["run", "--quiet", "--release", "--package", "bench", "--"];
     run("cargo", &[&bench, part, options].concat())
 }

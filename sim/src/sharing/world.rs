@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use chain::{Builder, ChainPart, Connecting, Connector, Cx, Pool, Spawner, Stream, Task, Tick, WorkerCx};
+use chain::{Builder, ChainPart, Connecting, Connector, Cx, Pool, Stream, Tick, WorkerCx};
 use observe::{Gauge, SharingMetrics};
 use sinks::{CassandraSinkSingle, Connections};
 use sources::{Client, Rules};
@@ -17,18 +17,11 @@ use super::client::{Application, Plan};
 use super::mirror::{self, MirrorLink, Mirrored};
 use super::server::{Database, Link};
 use super::{Book, Event, READ_TIMEOUT};
+use crate::pace::Pace;
 use crate::pipe::{Pipe, PipeStream, note_cuts};
 use crate::random::Random;
+use crate::tasks::Tasks;
 use crate::{FAULTS_MIN, REQUESTS_MIN};
-
-/// Rounds after which a run that has not ended is stuck.
-const ROUNDS_MAX: usize = 400_000;
-
-/// Rounds without anything moving, after which the clock jumps to the next deadline.
-const QUIET_ROUNDS: usize = 40;
-
-/// Rounds without anything moving, after which a world without a deadline is stuck.
-const STUCK_ROUNDS: usize = 200;
 
 /// Requests that all clients together may have in flight, in the runs in which a second reply may be late.
 const FEW_IN_FLIGHT: usize = 100;
@@ -89,15 +82,6 @@ impl Connector for SimConnector {
     }
 }
 
-#[derive(Clone, Default)]
-struct Tasks(Rc<RefCell<Vec<Box<dyn Task>>>>);
-
-impl Spawner for Tasks {
-    fn spawn(&self, task: Box<dyn Task>) {
-        self.0.borrow_mut().push(task);
-    }
-}
-
 struct Seat {
     application: Application,
     client: Option<Client<PipeStream>>,
@@ -107,8 +91,7 @@ struct Seat {
 /// One run, from its seed.
 pub struct World {
     server: Rc<RefCell<Server>>,
-    spawned: Tasks,
-    tasks: Vec<Box<dyn Task>>,
+    tasks: Tasks,
     seats: Vec<Seat>,
     pool: Pool,
     sharing: Rc<SharingMetrics>,
@@ -173,11 +156,11 @@ impl World {
             },
             book: Book { has_timeout, has_mirror: random.once_in(4), ..Book::default() },
         }));
-        let (pool, spawned, sharing) = (Pool::new(), Tasks::default(), Rc::<SharingMetrics>::default());
+        let (pool, tasks, sharing) = (Pool::new(), Tasks::default(), Rc::<SharingMetrics>::default());
         let worker = WorkerCx {
             pool: pool.clone(),
             connector: Rc::new(SimConnector(Rc::clone(&server))),
-            spawner: Rc::new(spawned.clone()),
+            spawner: Rc::new(tasks.spawner()),
             protocol: Protocol::Cql,
             sharing: Rc::clone(&sharing),
         };
@@ -191,8 +174,7 @@ impl World {
         let successors = random.below(SUCCESSORS_MAX + 1);
         let mut world = Self {
             server,
-            spawned,
-            tasks: Vec::new(),
+            tasks,
             seats: Vec::new(),
             pool,
             sharing,
@@ -265,43 +247,33 @@ impl World {
 
     /// Runs to the end. `Ok` is what happened, `Err` what must never happen.
     pub fn run(mut self) -> Result<Book, String> {
-        let (mut moved_before, mut quiet) = (0, 0);
-        for round in 0..ROUNDS_MAX {
+        let mut pace = Pace::default();
+        for round in 0.. {
             self.round = round;
             if self.round()? {
                 self.replace_gone()?;
             }
-            let is_over = self.seats.iter().all(|seat| seat.client.is_none()) && self.tasks.is_empty();
-            if is_over {
-                return self.check_end();
+            if self.seats.iter().all(|seat| seat.client.is_none()) && self.tasks.is_empty() {
+                break;
             }
-            let moved = self.moved();
-            let is_quiet =
-                moved == moved_before && !self.seats.iter().any(|seat| seat.application.will_read());
-            quiet = if is_quiet { quiet + 1 } else { 0 };
-            moved_before = moved;
             self.now = Tick(self.now.0 + self.random.below(200) as u64);
-            if quiet > QUIET_ROUNDS {
-                match self.next() {
-                    Some(next) => {
-                        self.now = next.max(self.now);
-                        quiet = 0;
-                    }
-                    None if quiet > STUCK_ROUNDS => return Err(format!("stuck: {}", self.describe())),
-                    None => {}
-                }
+            if self.seats.iter().any(|seat| seat.application.will_read()) {
+                pace.is_moving();
+            }
+            match pace.after_round(self.moved(), self.now, || self.next()) {
+                Ok(now) => self.now = now,
+                Err(problem) => return Err(format!("{problem}: {}", self.describe())),
             }
         }
-        Err(format!("no end in sight: {}", self.describe()))
+        self.check_end()
     }
 
     /// The next time at which somebody wants to do something though nothing came.
     fn next(&self) -> Option<Tick> {
         let clients = self.seats.iter().filter_map(|seat| seat.client.as_ref()?.deadline());
-        let tasks = self.tasks.iter().filter_map(|task| task.deadline());
         let server = self.server.borrow();
         let links = server.links.iter().filter_map(|link| link.due(self.now));
-        clients.chain(tasks).chain(links).min()
+        clients.chain(self.tasks.deadline()).chain(links).min()
     }
 
     fn describe(&self) -> String {
@@ -311,8 +283,8 @@ impl World {
         });
         let server = self.server.borrow();
         let links = server.links.iter().map(|link| format!("\n  {}", link.describe()));
-        let tasks = format!("\n  {} tasks", self.tasks.len());
-        format!("at {:?}{}{tasks}", self.now, clients.chain(links).collect::<String>())
+        let tasks = self.tasks.len();
+        format!("at {:?}{}\n  {tasks} tasks", self.now, clients.chain(links).collect::<String>())
     }
 
     /// Everybody has a turn. True when a client ended.
@@ -336,12 +308,8 @@ impl World {
                 seat.application.act(book).map_err(|problem| format!("{problem} ({end:?})"))?;
             }
         }
-        self.tasks.append(&mut self.spawned.0.borrow_mut());
         let now = self.now;
-        self.tasks.retain_mut(|task| {
-            let mut context = Context::from_waker(Waker::noop());
-            task.poll(&mut Cx { task: &mut context, now }).is_pending()
-        });
+        self.tasks.poll(now);
         let Server { links, mirrors, moved_before, random, database, book } = &mut *self.server.borrow_mut();
         mirrors.iter_mut().try_for_each(|mirror| mirror.act(book))?;
         mirrors.retain(|mirror| {
