@@ -17,7 +17,7 @@ const FULL: Tier = Tier { fuzz_seconds: 600, seeds: "1000000", is_full: true };
 
 type Check = fn(&Tier) -> Result<(), String>;
 
-const STEPS: [(&str, Check); 11] = [
+const STEPS: [(&str, Check); 12] = [
     ("format", |_| run("cargo", &["fmt", "--all", "--check"])),
     ("lints", |_| {
         run("cargo", &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])
@@ -28,6 +28,7 @@ const STEPS: [(&str, Check); 11] = [
         run_with("cargo", &["doc", "--quiet", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])
     }),
     ("unit", |_| run("cargo", &["test", "--quiet", "--workspace", "--exclude", "e2e"])),
+    ("custom", |_| custom_transform()),
     ("sim", |tier| sim(&["--seeds", tier.seeds])),
     ("mutants", |tier| if tier.is_full { mutants::command(&[]) } else { mutants::check() }),
     ("fuzz", |tier| fuzz::run_all(tier.fuzz_seconds)),
@@ -40,6 +41,20 @@ fn deny() -> Result<(), String> {
         run("cargo", &["install", "--quiet", "--locked", "cargo-deny"])?;
     }
     run("cargo", &["deny", "--log-level", "error", "check", "bans", "licenses", "sources"])
+}
+
+/// The example of a program with more transforms, which is a workspace of its own.
+fn custom_transform() -> Result<(), String> {
+    const MANIFEST: [&str; 2] = ["--manifest-path", "examples/custom-transform/Cargo.toml"];
+    let own = || testkit::workspace().join("target").display().to_string();
+    // What was built for this workspace serves there too.
+    let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| own());
+    let cargo = |arguments: &[&str], more: &[&str]| {
+        run_with("cargo", &[arguments, &MANIFEST, more].concat(), &[("CARGO_TARGET_DIR", &target)])
+    };
+    cargo(&["fmt"], &["--check"])?;
+    cargo(&["clippy", "--quiet", "--locked", "--all-targets"], &["--", "-D", "warnings"])?;
+    cargo(&["test", "--quiet", "--locked"], &[])
 }
 
 /// The tests measure time and memory of one machine: they take turns.

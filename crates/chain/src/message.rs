@@ -273,6 +273,10 @@ impl Outgoing<'_> {
 }
 
 /// One message of a [`Batch`], to look at and to judge.
+///
+/// A message that is given no verdict passes. A request can be answered ([`Item::answer`], [`Item::answer_error`]), kept
+/// for later ([`Item::hold`]) or replaced ([`Item::replace`]); a reply can be replaced. Its bytes come from a peer, and
+/// may be anything behind the header: read them with `wire`, whose views give an error instead of a panic.
 pub struct Item<'i> {
     protocol: Protocol,
     side: Side,
@@ -337,7 +341,7 @@ impl Item<'_> {
         self.ledger.tag(self.message.ticket, self.layer)
     }
 
-    /// Leaves a tag on the request, to be found again on its reply.
+    /// Leaves a tag on the request, to be found again on its reply. Each transform has one of its own, 0 at first.
     pub fn set_tag(&mut self, tag: u32) {
         self.ledger.set_tag(self.message.ticket, self.layer, tag);
     }

@@ -53,6 +53,36 @@ pub enum Why {
 }
 
 /// Sees every request and every reply of one client.
+///
+/// Each hook lets everything pass unless it is written otherwise: a transform writes those that it needs. None may block,
+/// or take long: a worker serves many clients. What a hook does not touch goes on as the bytes it came in.
+///
+/// ```
+/// use chain::{Batch, Cx, Fault, Transform};
+/// use wire::cql::opcode::EXECUTE;
+///
+/// /// Counts the replies to requests that run prepared statements.
+/// struct Executed {
+///     replies: u64,
+/// }
+///
+/// impl Transform for Executed {
+///     fn requests(&mut self, _cx: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault> {
+///         batch.each(|request| {
+///             if request.head().opcode == EXECUTE {
+///                 request.set_tag(1);
+///             }
+///         });
+///         Ok(())
+///     }
+///
+///     fn responses(&mut self, _cx: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault> {
+///         // The tag is the request's: a transform needs no table of what is in flight.
+///         batch.each(|reply| self.replies += u64::from(reply.tag()));
+///         Ok(())
+///     }
+/// }
+/// ```
 pub trait Transform {
     /// How much of a request with this opcode `requests` looks at. Asked once a chain.
     fn request_need(&self, _opcode: u8) -> Need {
@@ -176,6 +206,30 @@ pub enum Link {
 }
 
 /// One entry of the topology.
+///
+/// It is made when the files are read, also by who only checks them: what it needs beyond its options is opened by the
+/// parts it makes. Those of a transform without state can be copies of the builder itself:
+///
+/// ```
+/// use chain::{Builder, Link, Transform, WorkerCx, WorkerPart};
+///
+/// #[derive(Clone)]
+/// struct Nothing;
+///
+/// impl Transform for Nothing {}
+///
+/// impl WorkerPart for Nothing {
+///     fn client(&self) -> Link {
+///         Link::Transform(Box::new(self.clone()))
+///     }
+/// }
+///
+/// impl Builder for Nothing {
+///     fn worker(&self, _worker: &WorkerCx) -> Box<dyn WorkerPart> {
+///         Box::new(self.clone())
+///     }
+/// }
+/// ```
 pub trait Builder: Send + Sync {
     /// Makes the part that the clients of one worker share. Called on that worker's thread.
     fn worker(&self, worker: &WorkerCx) -> Box<dyn WorkerPart>;
@@ -205,13 +259,18 @@ pub struct WorkerCx {
     pub sharing: Rc<SharingMetrics>,
 }
 
-/// What the clients of one worker share of one topology entry.
+/// What the clients of one worker share of one topology entry. It never leaves its thread: `Rc` and `Cell` will do.
 pub trait WorkerPart {
-    /// Makes the part of one client.
+    /// Makes the part of one client: a sink if the entry's type is said to end a chain, else a transform.
     fn client(&self) -> Link;
 }
 
 /// What ended a client, outermost cause first.
+///
+/// ```
+/// let fault = chain::Fault::new("the quota is used up").caused_by("3 of 3 rows");
+/// assert_eq!(fault.to_string(), "the quota is used up\n\nCaused by:\n    3 of 3 rows");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     causes: Vec<String>,

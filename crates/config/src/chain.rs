@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::describe::Kind;
 use crate::errors::{Errors, Section, one_of, quoted};
 use crate::fields::{Fields, one_key};
 use crate::tree::Node;
@@ -87,6 +88,31 @@ impl Transform {
         fields.finish();
         value
     }
+
+    /// Asks `read` what options a transform of this type has.
+    pub(crate) fn described(
+        kind: &str,
+        file: &Node,
+        dialect: Dialect,
+        errors: &mut Errors,
+        read: impl FnOnce(&mut Fields<'_>),
+    ) {
+        let has_name = dialect == Dialect::Named;
+        if has_name {
+            Fields::new(file, errors).and_then(|mut fields| fields.required_string("name"));
+        }
+        let transform = Self { kind: kind.to_owned(), name: String::new(), options: file.clone(), has_name };
+        transform.read_options(errors, |fields| {
+            read(fields);
+            Some(())
+        });
+    }
+
+    /// The path of its options. Those of transforms in its chains begin with it.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.options.path()
+    }
 }
 
 /// Where a chain stands.
@@ -127,6 +153,10 @@ impl<'c> ChainReader<'c> {
     /// Reads a chain, whose transforms may have chains of their own: those are read the same way, when the options
     /// are. Returns what could be read; what could not is recorded.
     pub fn read_chain(&mut self, list: &Node, place: &ChainPlace<'_>, errors: &mut Errors) -> Vec<Transform> {
+        if let Some(description) = errors.description() {
+            description.sample(list, &Kind::Chain);
+            return Vec::new();
+        }
         let Some(nodes) = list.items() else {
             list.error(errors, format!("expected a list of transforms, found {}", list.describe()));
             return Vec::new();

@@ -3,6 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::describe::Description;
+use crate::tree::Node;
+
 /// Mistakes that are kept. Whoever has more corrects these first.
 const MISTAKES_MAX: usize = 200;
 
@@ -21,6 +24,30 @@ pub struct Errors {
     /// Mistakes beyond [`MISTAKES_MAX`].
     left_out: usize,
     outline: Vec<Outlined>,
+    addresses: Vec<Address>,
+    /// Set while nothing is read but readers are asked what they would read. Then nothing is wrong.
+    description: Option<Box<Description>>,
+}
+
+/// `host:port`, as it stands in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// As it is written.
+    pub text: String,
+    /// The path that leads to it.
+    pub path: String,
+    /// What it is for.
+    pub purpose: Purpose,
+    place: (usize, usize),
+}
+
+/// What an address is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Clients connect to it.
+    Listen,
+    /// It is a server's.
+    Connect,
 }
 
 /// Ordered as it is shown.
@@ -52,7 +79,48 @@ impl Errors {
     /// None yet, in this file.
     #[must_use]
     pub fn new(file: &str) -> Self {
-        Self { file: file.to_owned(), found: BTreeSet::new(), left_out: 0, outline: Vec::new() }
+        Self {
+            file: file.to_owned(),
+            found: BTreeSet::new(),
+            left_out: 0,
+            outline: Vec::new(),
+            addresses: Vec::new(),
+            description: None,
+        }
+    }
+
+    /// For readers that are asked what they would read.
+    pub(crate) fn describing(description: Description) -> Self {
+        Self { description: Some(Box::new(description)), ..Self::new("") }
+    }
+
+    /// What the readers asked for, when they were asked what they would read.
+    pub(crate) fn description(&mut self) -> Option<&mut Description> {
+        self.description.as_deref_mut()
+    }
+
+    pub(crate) fn described(&self) -> Option<&Description> {
+        self.description.as_deref()
+    }
+
+    pub(crate) fn into_description(self) -> Description {
+        self.description.map(|description| *description).unwrap_or_default()
+    }
+
+    /// The addresses that stand in the file, as far as it was read.
+    #[must_use]
+    pub fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    pub(crate) fn push_address(&mut self, node: &Node, text: &str, purpose: Purpose) {
+        let (text, path) = (text.to_owned(), node.path().to_owned());
+        self.addresses.push(Address { text, path, purpose, place: node.position() });
+    }
+
+    /// Records what is wrong with an address.
+    pub fn fail_address(&mut self, address: &Address, message: impl Into<String>) {
+        self.push(address.place, &address.path, message);
     }
 
     /// True when nothing is wrong so far.
@@ -63,6 +131,9 @@ impl Errors {
 
     /// Records a mistake. Lines and columns count from 1.
     pub(crate) fn push(&mut self, place: (usize, usize), path: &str, message: impl Into<String>) {
+        if self.description.is_some() {
+            return;
+        }
         let (line, column) = place;
         let mistake = Mistake { line, column, path: path.to_owned(), message: message.into() };
         if self.found.len() < MISTAKES_MAX {
@@ -74,7 +145,7 @@ impl Errors {
 
     /// Adds a line to the outline under `Topology errors`. The mistake it tells of is recorded by [`Self::push`].
     pub(crate) fn push_outline(&mut self, section: Section, headings: &[String], text: impl Into<String>) {
-        if self.outline.len() < MISTAKES_MAX {
+        if self.outline.len() < MISTAKES_MAX && self.description.is_none() {
             let outlined = Outlined { section, headings: headings.to_vec(), text: text.into() };
             let place = self.outline.partition_point(|other| other.section <= section);
             self.outline.insert(place, outlined);

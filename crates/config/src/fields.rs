@@ -2,7 +2,8 @@
 
 use std::ops::RangeInclusive;
 
-use crate::errors::{Errors, one_of, quoted};
+use crate::describe::Kind;
+use crate::errors::{Errors, Purpose, one_of, quoted};
 use crate::tree::{Node, Value};
 
 /// A map that is being read. It remembers what it was asked for, so that [`Fields::finish`] can name the rest.
@@ -21,6 +22,9 @@ pub struct Fields<'e> {
 impl<'e> Fields<'e> {
     /// Begins to read `node`, which must be a map, or nothing at all.
     pub fn new(node: &Node, errors: &'e mut Errors) -> Option<Self> {
+        if let Some(description) = errors.description() {
+            description.open(node.path());
+        }
         let node = if node.is_null() { node.empty_map() } else { node.clone() };
         if node.entries().is_none() {
             node.error(errors, format!("expected a map of options, found {}", node.describe()));
@@ -34,12 +38,21 @@ impl<'e> Fields<'e> {
         Fields::new(node, self.errors)
     }
 
+    /// Where what is wrong is recorded: for who reads a value of this map by other means, as a chain.
+    pub fn errors(&mut self) -> &mut Errors {
+        self.errors
+    }
+
     /// Lets `key` stand in the file under other names: words that upstream's documents use and its code refuses, or
     /// that older files have. To be called before `key` is asked for. A name that was already asked for by itself is
     /// left alone.
     pub fn aliases(&mut self, key: &str, others: &[&str]) {
         for other in others {
-            let Some(node) = self.node.get(other).filter(|_| !self.was_asked(other)) else { continue };
+            let is_own = self.was_asked(other);
+            if let Some(description) = self.errors.description().filter(|_| !is_own) {
+                description.alias(self.node.path(), key, other);
+            }
+            let Some(node) = self.node.get(other).filter(|_| !is_own) else { continue };
             if self.has(key) {
                 node.error(self.errors, format!("`{other}` is another name of `{key}`, which is given too"));
             }
@@ -54,6 +67,9 @@ impl<'e> Fields<'e> {
     }
 
     fn entry(&self, key: &str) -> Option<Node> {
+        if let Some(description) = self.errors.described() {
+            return description.is_there(&self.node.path_below(key)).then(|| self.node.blank(key));
+        }
         let renamed = || self.renamed.iter().find(|(named, _)| named == key);
         self.node.get(key).or_else(|| self.node.get(&renamed()?.1))
     }
@@ -80,84 +96,145 @@ impl<'e> Fields<'e> {
 
     /// The value of a key, if it is there; `Some` of nothing when only the key is.
     pub fn optional_node(&mut self, key: &str) -> Option<Node> {
-        if !self.was_asked(key) {
-            self.asked.push(key.to_owned());
-        }
+        self.ask(key, false);
         self.entry(key)
     }
 
     /// The value of a key that must be there.
     pub fn required_node(&mut self, key: &str) -> Option<Node> {
-        let node = self.optional_node(key);
+        self.ask(key, true);
+        if self.errors.described().is_some() {
+            return Some(self.node.blank(key));
+        }
+        let node = self.entry(key);
         if node.is_none() {
             self.fail(&format!("missing field `{key}`"));
         }
         node
     }
 
-    fn optional<T>(&mut self, key: &str, expected: &str, read: impl FnOnce(&Node) -> Option<T>) -> Option<T> {
+    fn ask(&mut self, key: &str, is_required: bool) {
+        if !self.was_asked(key) {
+            self.asked.push(key.to_owned());
+        }
+        if let Some(description) = self.errors.description() {
+            description.ask(self.node.path(), key, is_required);
+        }
+    }
+
+    fn optional<T>(&mut self, key: &str, kind: &Kind, read: impl FnOnce(&Node) -> Option<T>) -> Option<T> {
         let node = self.optional_node(key).filter(|node| !node.is_null())?;
-        self.read(&node, expected, read)
+        self.read(&node, kind, read)
     }
 
-    fn required<T>(&mut self, key: &str, expected: &str, read: impl FnOnce(&Node) -> Option<T>) -> Option<T> {
+    fn required<T>(&mut self, key: &str, kind: &Kind, read: impl FnOnce(&Node) -> Option<T>) -> Option<T> {
         let node = self.required_node(key)?;
-        self.read(&node, expected, read)
+        self.read(&node, kind, read)
     }
 
-    fn read<T>(&mut self, node: &Node, expected: &str, read: impl FnOnce(&Node) -> Option<T>) -> Option<T> {
+    fn read<T>(&mut self, node: &Node, kind: &Kind, read: impl FnOnce(&Node) -> Option<T>) -> Option<T> {
+        if let Some(description) = self.errors.description() {
+            return read(&description.sample(node, kind));
+        }
         let value = read(node);
         if value.is_none() {
-            node.error(self.errors, format!("expected {expected}, found {}", node.describe()));
+            // In quotes a number is text, and says so: it looks right otherwise.
+            let is_number = matches!(kind, Kind::Number { .. } | Kind::Truth);
+            let is_quoted = is_number && node.text().is_some() && node.plain().is_none();
+            let found = format!("{}{}", if is_quoted { "the text " } else { "" }, node.describe());
+            node.error(self.errors, format!("expected {}, found {found}", kind.expected()));
         }
         value
     }
 
     /// Text that may be left out.
     pub fn optional_string(&mut self, key: &str) -> Option<String> {
-        self.optional(key, "text", text)
+        self.optional(key, &Kind::Text, text)
     }
 
     /// Text that must be there. A number or a word like `true` is text where text is asked for.
     pub fn required_string(&mut self, key: &str) -> Option<String> {
-        self.required(key, "text", text)
+        self.required(key, &Kind::Text, text)
+    }
+
+    /// `host:port` of a server, that must be there. Whoever checks the file resolves the name as well.
+    pub fn required_address(&mut self, key: &str) -> Option<String> {
+        let node = self.required_node(key)?;
+        self.address(&node)
+    }
+
+    /// A list of `host:port`s of servers, that must be there; nothing unless all of them are addresses.
+    pub fn required_addresses(&mut self, key: &str) -> Option<Vec<String>> {
+        let nodes = self.required_list(key)?;
+        let addresses: Vec<Option<String>> = nodes.iter().map(|node| self.address(node)).collect();
+        addresses.into_iter().collect()
+    }
+
+    /// `host:port` of a server. Without a port every attempt to connect would fail; the name is only looked at when it is
+    /// resolved.
+    pub fn address(&mut self, node: &Node) -> Option<String> {
+        let address = self.read(node, &Kind::Address, text)?;
+        let has_port = |(host, port): (&str, &str)| !host.is_empty() && port.parse::<u16>().is_ok();
+        if address.rsplit_once(':').is_some_and(has_port) {
+            self.errors.push_address(node, &address, Purpose::Connect);
+            return Some(address);
+        }
+        node.error(self.errors, "expected an address with its port, like 10.0.0.1:9042");
+        None
+    }
+
+    /// Notes that the value of a key is an address, for whoever checks the file.
+    pub(crate) fn note_address(&mut self, key: &str, address: &str, purpose: Purpose) {
+        if let Some(node) = self.entry(key) {
+            self.errors.push_address(&node, address, purpose);
+        }
     }
 
     /// A whole number in a range, that may be left out.
     pub fn optional_u64(&mut self, key: &str, range: RangeInclusive<u64>) -> Option<u64> {
-        self.optional(key, &number_in(&range), |node| number(node, &range))
+        self.optional(key, &Kind::number(&range), |node| number(node, &range))
     }
 
     /// A whole number in a range, that must be there.
     pub fn required_u64(&mut self, key: &str, range: RangeInclusive<u64>) -> Option<u64> {
-        self.required(key, &number_in(&range), |node| number(node, &range))
+        self.required(key, &Kind::number(&range), |node| number(node, &range))
     }
 
     /// `true` or `false`, that may be left out.
     pub fn optional_bool(&mut self, key: &str) -> Option<bool> {
-        self.optional(key, "`true` or `false`", truth)
+        self.optional(key, &Kind::Truth, truth)
     }
 
     /// `true` or `false`, that must be there.
     pub fn required_bool(&mut self, key: &str) -> Option<bool> {
-        self.required(key, "`true` or `false`", truth)
+        self.required(key, &Kind::Truth, truth)
     }
 
     /// A list that may be left out.
     pub fn optional_list(&mut self, key: &str) -> Option<Vec<Node>> {
-        self.optional(key, "a list", Node::items)
+        self.optional(key, &Kind::List, Node::items)
     }
 
     /// A list that must be there.
     pub fn required_list(&mut self, key: &str) -> Option<Vec<Node>> {
-        self.required(key, "a list", Node::items)
+        self.required(key, &Kind::List, Node::items)
+    }
+
+    /// A list of texts that may be left out; nothing unless all of them are texts.
+    pub fn optional_strings(&mut self, key: &str) -> Option<Vec<String>> {
+        let nodes = self.optional_list(key)?;
+        self.texts(&nodes)
     }
 
     /// A list of texts that must be there; nothing unless all of them are.
     pub fn required_strings(&mut self, key: &str) -> Option<Vec<String>> {
         let nodes = self.required_list(key)?;
-        // All are read before any failure counts, to report every one of them.
-        let texts: Vec<Option<String>> = nodes.iter().map(|node| self.read(node, "text", text)).collect();
+        self.texts(&nodes)
+    }
+
+    /// All are read before any failure counts, to report every one of them.
+    fn texts(&mut self, nodes: &[Node]) -> Option<Vec<String>> {
+        let texts: Vec<Option<String>> = nodes.iter().map(|node| self.read(node, &Kind::Text, text)).collect();
         texts.into_iter().collect()
     }
 
@@ -175,6 +252,11 @@ impl<'e> Fields<'e> {
 
     /// One of a few words.
     pub fn word<'w>(&mut self, node: &Node, words: &[&'w str]) -> Option<&'w str> {
+        let described = self.errors.description().map(|description| {
+            let words = words.iter().map(|word| (*word).to_owned()).collect();
+            description.sample(node, &Kind::Words(words))
+        });
+        let node = described.as_ref().unwrap_or(node);
         let known = node.text().and_then(|text| words.iter().find(|word| **word == text));
         if known.is_none() {
             let found = node.describe();
@@ -184,10 +266,21 @@ impl<'e> Fields<'e> {
         known.copied()
     }
 
-    /// A word by itself, or the one key of a map and its value: how a choice with options of its own is written. A
-    /// word by itself has an empty map for its value.
+    /// One of a few words by itself, or the one key of a map and its value: how a choice with options of its own is
+    /// written. A word by itself has an empty map for its value.
+    pub fn choice<'w>(&mut self, node: &Node, words: &[&'w str]) -> Option<(&'w str, Node)> {
+        let (word, value) = one_key_of(node, words, self.errors)?;
+        let known = words.iter().find(|known| **known == word);
+        if known.is_none() {
+            let expected = one_of(words.iter().copied());
+            node.error(self.errors, format!("unknown variant {}, expected {expected}", quoted(&word)));
+        }
+        Some((known.copied()?, value))
+    }
+
+    /// As [`Fields::choice`], where any word may stand. What stands below the word is not described.
     pub fn one_key_map(&mut self, node: &Node) -> Option<(String, Node)> {
-        one_key(node, self.errors)
+        one_key_of(node, &[], self.errors)
     }
 
     /// Ends the reading: reports every key that nobody asked for.
@@ -203,7 +296,16 @@ impl<'e> Fields<'e> {
     }
 }
 
-/// As [`Fields::one_key_map`], of a node that stands in no map that is being read.
+/// As [`one_key`], of which the word should be one of these. Whether it is remains to be seen.
+pub(crate) fn one_key_of(node: &Node, words: &[&str], errors: &mut Errors) -> Option<(String, Node)> {
+    let Some(description) = errors.description() else { return one_key(node, errors) };
+    let words = words.iter().map(|word| (*word).to_owned()).collect();
+    let word = description.sample(node, &Kind::Choice(words));
+    let word = word.text().unwrap_or_default();
+    Some((word.to_owned(), node.blank(word)))
+}
+
+/// A word by itself, or the one key of a map and its value, of a node that stands in no map that is being read.
 pub(crate) fn one_key(node: &Node, errors: &mut Errors) -> Option<(String, Node)> {
     match node.value() {
         Value::Map(entries) => {
@@ -237,11 +339,4 @@ fn truth(node: &Node) -> Option<bool> {
 
 fn number(node: &Node, range: &RangeInclusive<u64>) -> Option<u64> {
     node.plain()?.parse().ok().filter(|number| range.contains(number))
-}
-
-fn number_in(range: &RangeInclusive<u64>) -> String {
-    match (*range.start(), *range.end()) {
-        (start, u64::MAX) => format!("a whole number, at least {start}"),
-        (start, end) => format!("a whole number from {start} to {end}"),
-    }
 }

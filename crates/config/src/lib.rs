@@ -5,21 +5,27 @@
 //! Must hold: no file can panic, recurse without limit, or blow up through its aliases.
 
 mod chain;
+mod describe;
+#[cfg(test)]
+mod description_tests;
 mod errors;
 mod fields;
 #[cfg(any(test, fuzzing))]
 mod fuzz;
+mod json;
 mod process;
+mod schema;
 #[cfg(test)]
 mod tests;
 mod topology;
 mod tree;
 
 pub use chain::{Catalog, ChainPlace, ChainReader, Dialect, Transform, TransformShape};
-pub use errors::Errors;
+pub use errors::{Address, Errors, Purpose};
 pub use fields::Fields;
 #[cfg(any(test, fuzzing))]
 pub use fuzz::fuzz_topology;
 pub use process::{CheckLogLevel, ProcessConfig, read_process};
+pub use schema::{ReadAny, process_schema, topology_schema};
 pub use topology::{Source, Topology, read_topology};
 pub use tree::Node;

@@ -33,6 +33,11 @@ pub fn read_process(
     config.filter(|_| errors.is_empty()).ok_or(errors)
 }
 
+/// Asks the reader what it would read.
+pub(crate) fn describe_process(file: &Node, errors: &mut Errors) {
+    drop(read(file, &|_| Ok(()), errors));
+}
+
 fn read(root: &Node, check_log_level: CheckLogLevel<'_>, errors: &mut Errors) -> Option<ProcessConfig> {
     let mut fields = Fields::new(root, errors)?;
     let main_log_level = fields.required_string("main_log_level");

@@ -221,7 +221,7 @@ fn mistakes_in_options_are_named() {
     let at =
         |place: &str, message: &str| format!("t.yaml:1:{place}: sources[0].Cassandra.chain[0].Sink{message}");
     for (options, place, message) in [
-        ("number: '3'", "84", ".number: expected a whole number from 1 to 9, found `3`"),
+        ("number: '3'", "84", ".number: expected a whole number from 1 to 9, found the text `3`"),
         ("number: -1", "84", ".number: expected a whole number from 1 to 9, found `-1`"),
         (
             "number: 99999999999999999999",

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use crate::chain::{Catalog, ChainPlace, ChainReader, Dialect, Transform};
-use crate::errors::{Errors, Section, one_of, quoted};
-use crate::fields::{Fields, one_key};
+use crate::errors::{Errors, Purpose, Section, one_of, quoted};
+use crate::fields::{Fields, one_key_of};
 use crate::tree::Node;
 
 /// Clients a source takes at once unless told otherwise.
@@ -61,12 +61,26 @@ pub fn read_topology(file: &str, text: &str, catalog: &dyn Catalog) -> (Option<T
     (topology, errors)
 }
 
+/// Asks the readers what they would read in a file of this dialect.
+pub(crate) fn describe_topology(file: &Node, catalog: &dyn Catalog, dialect: Dialect, errors: &mut Errors) {
+    drop(read_as(file, catalog, |_| dialect, errors));
+}
+
 fn read(root: &Node, catalog: &dyn Catalog, errors: &mut Errors) -> Option<Topology> {
+    read_as(root, catalog, |nodes| dialect_of(nodes, catalog), errors)
+}
+
+fn read_as(
+    root: &Node,
+    catalog: &dyn Catalog,
+    dialect_of: impl FnOnce(&[Node]) -> Dialect,
+    errors: &mut Errors,
+) -> Option<Topology> {
     let mut fields = Fields::new(root, errors)?;
     let nodes = fields.required_list("sources");
     fields.finish();
     let nodes = nodes?;
-    let dialect = dialect_of(&nodes, catalog);
+    let dialect = dialect_of(&nodes);
     let mut reader =
         SourceReader { catalog, chains: ChainReader::new(catalog, dialect), names: BTreeMap::new() };
     let read = nodes.iter().enumerate().filter_map(|(index, node)| reader.read_source(index, node, errors));
@@ -101,8 +115,8 @@ struct SourceReader<'c> {
 
 impl SourceReader<'_> {
     fn read_source(&mut self, index: usize, node: &Node, errors: &mut Errors) -> Option<Source> {
-        let (kind, options) = one_key(node, errors)?;
         let known = self.catalog.sources();
+        let (kind, options) = one_key_of(node, &known, errors)?;
         if !known.contains(&&*kind) {
             node.error(errors, unknown_source(&kind, &known));
             return None;
@@ -154,13 +168,15 @@ impl SourceReader<'_> {
 /// same, to report what is wrong with that too.
 fn read_source_options(kind: String, name: String, fields: &mut Fields<'_>) -> Source {
     let listen_addr = fields.required_string("listen_addr");
-    if let Some(address) = &listen_addr
-        && !has_port(address)
-    {
-        let message = format!(
-            "Invalid listening address {address:?}, must follow the format ip_address:port e.g. 10.0.0.1:9042"
-        );
-        fields.fail_key("listen_addr", message);
+    match &listen_addr {
+        Some(address) if has_port(address) => fields.note_address("listen_addr", address, Purpose::Listen),
+        Some(address) => fields.fail_key(
+            "listen_addr",
+            format!(
+                "Invalid listening address {address:?}, must follow the format ip_address:port e.g. 10.0.0.1:9042"
+            ),
+        ),
+        None => {}
     }
     let connection_limit = fields.optional_u64("connection_limit", 1..=u64::from(u32::MAX));
     let hard_connection_limit = fields.optional_bool("hard_connection_limit");

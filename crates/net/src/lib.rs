@@ -23,6 +23,7 @@ pub use descriptors::raise_descriptor_limit;
 pub use listener::{Bound, Listening, bind, listen};
 pub use place::{Counts, Place};
 pub use reactor::Handle;
+pub use resolve::Resolver;
 pub use spawner::LocalSpawner;
 pub use tcp::Tcp;
 pub use worker::{Accepted, Drain, DrainSeat, Seat, Serve, Workers};

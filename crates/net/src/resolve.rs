@@ -15,8 +15,8 @@ const STACK_BYTES: usize = 1024 * 1024;
 
 type Answer = io::Result<Vec<SocketAddr>>;
 
-/// Resolves names for all workers. Its threads end when no name waits; those that hang end with the process.
-pub(crate) struct Resolver {
+/// Resolves names. Its threads end when no name waits; those that hang end with the process.
+pub struct Resolver {
     look_up: fn(&str) -> Answer,
     state: Mutex<State>,
 }
@@ -40,12 +40,16 @@ impl Resolver {
     }
 
     /// The system is asked.
-    pub(crate) fn system() -> Arc<Self> {
+    #[must_use]
+    pub fn system() -> Arc<Self> {
         Self::new(|name| name.to_socket_addrs().map(Iterator::collect))
     }
 
-    /// The addresses of `host:port`.
-    pub(crate) async fn resolve(self: &Arc<Self>, name: &str) -> Answer {
+    /// The addresses of `host:port`. Sets itself no limit of time.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub async fn resolve(self: &Arc<Self>, name: &str) -> Answer {
         let (answer, answered) = oneshot::channel();
         self.ask(Question { name: name.to_owned(), answer });
         answered.await.unwrap_or_else(|_| Err(io::Error::other("no thread to resolve the name on")))

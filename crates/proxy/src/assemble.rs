@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chain::{Builder, ChainPart, Connector, Spawner, WorkerCx};
-use config::{ProcessConfig, read_process, read_topology};
+use config::{Errors, ProcessConfig, Topology, read_process, read_topology};
 use net::{LocalSpawner, Seat, TcpConnector};
 use observe::{Catalog, ChainEntry, SourceEntry, WorkerMetrics, check_filter};
 use sinks::CassandraSinkSingle;
@@ -52,24 +52,31 @@ struct Entry {
     builder: Box<dyn Builder>,
 }
 
+/// What the command line asks for that this version cannot do. Started without it, the process would not do what its
+/// user relies on.
+pub(crate) fn unsupported(options: &Options) -> Option<String> {
+    options.hotreload_socket.as_ref().map(|_| {
+        format!(
+            "--hotreload-socket: hot reload is not supported by this version (a drain of {} s was asked for)",
+            options.hotreload_gradual_shutdown_seconds
+        )
+    })
+}
+
 /// Reads what the command line names.
 ///
 /// # Errors
 /// Everything that is wrong with both files, as text.
 pub(crate) fn plan(options: &Options, registry: &Registry) -> Result<Plan, String> {
-    if options.hotreload_socket.is_some() {
-        // Started without it, the process would not do what its user relies on.
-        return Err(format!(
-            "--hotreload-socket: hot reload is not supported by this version (a drain of {} s was asked for)",
-            options.hotreload_gradual_shutdown_seconds
-        ));
+    if let Some(problem) = unsupported(options) {
+        return Err(problem);
     }
     match &options.command {
         Some(Command::Passthrough { listen, to, observe, .. }) => Ok(passthrough(listen, to, *observe)),
         None => {
             let mut problems = String::new();
             let process = load_process(&options.config_file, &mut problems);
-            let graph = load_topology(&options.topology_file, registry, &mut problems);
+            let graph = load_topology(&options.topology_file, registry, &mut |_, _| (), &mut problems);
             match (process, graph) {
                 (Some(process), Some((graph, topology))) => {
                     Ok(Plan { process, topology, graph: Arc::new(graph) })
@@ -106,13 +113,16 @@ fn passthrough_limit() -> usize {
     usize::try_from(clients).unwrap_or(usize::MAX).clamp(1, PASSTHROUGH_CLIENTS_MAX)
 }
 
-fn push_problem(problems: &mut String, lead: &str, detail: &str) {
+/// Looks at a topology that was read, and records what else is wrong with it.
+pub(crate) type LookAt<'l> = &'l mut dyn FnMut(&Topology, &mut Errors);
+
+pub(crate) fn push_problem(problems: &mut String, lead: &str, detail: &str) {
     let separator = if problems.is_empty() { "" } else { "\n\n" };
     // Writing to a string cannot fail.
     problems.write_fmt(format_args!("{separator}{lead}\n{detail}")).unwrap_or_default();
 }
 
-fn load_process(file: &Path, problems: &mut String) -> Option<ProcessConfig> {
+pub(crate) fn load_process(file: &Path, problems: &mut String) -> Option<ProcessConfig> {
     let shown = file.display();
     match std::fs::read_to_string(file) {
         Ok(text) => read_process(&shown.to_string(), &text, &check_filter)
@@ -129,12 +139,18 @@ fn load_process(file: &Path, problems: &mut String) -> Option<ProcessConfig> {
 }
 
 /// The graph, and what it was made from in one line for people.
-fn load_topology(file: &Path, registry: &Registry, problems: &mut String) -> Option<(Graph, String)> {
+pub(crate) fn load_topology(
+    file: &Path,
+    registry: &Registry,
+    look_at: LookAt<'_>,
+    problems: &mut String,
+) -> Option<(Graph, String)> {
     let shown = file.display();
     let text = std::fs::read_to_string(file).map_err(|error| {
         push_problem(problems, &format!("Couldn't open the topology file {shown}"), &error.to_string());
     });
     let (topology, mut errors) = read_topology(&shown.to_string(), &text.ok()?, registry);
+    let seen = topology.clone();
     let described = topology.as_ref().map(|topology| format!("{topology:?}")).unwrap_or_default();
     let mut sources = Vec::new();
     for source in topology.map(|topology| topology.sources).unwrap_or_default() {
@@ -156,6 +172,9 @@ fn load_topology(file: &Path, registry: &Registry, problems: &mut String) -> Opt
             },
             chain,
         });
+    }
+    if let Some(topology) = seen {
+        look_at(&topology, &mut errors);
     }
     if errors.is_empty() {
         return Some((Graph { sources }, described));

@@ -36,6 +36,14 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 60)]
     pub(crate) hotreload_gradual_shutdown_seconds: u64,
 
+    /// Read both files, resolve the names in them, say what is wrong or what would run, and end: with 0 if it would start.
+    #[arg(long)]
+    pub(crate) check: bool,
+
+    /// Print the JSON Schema of a file, for editors, and end.
+    #[arg(long, value_enum, value_name = "FILE")]
+    pub(crate) schema: Option<SchemaOf>,
+
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 }
@@ -57,6 +65,13 @@ pub(crate) enum Command {
         #[arg(long)]
         observe: Option<std::net::SocketAddr>,
     },
+}
+
+/// Files that have a schema.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum SchemaOf {
+    Topology,
+    Config,
 }
 
 /// Protocols that can be passed through.

@@ -5,6 +5,8 @@ use config::{Fields, TransformShape};
 use sinks::CassandraSinkSingle;
 use transforms::{DebugPrinter, DebugReturner, NullSink, QueryTypeFilter};
 
+use crate::custom::CustomTransform;
+
 /// Reads the options of one transform; what is wrong with them is recorded in the fields.
 pub(crate) type ReadOptions = fn(&mut Fields<'_>) -> Option<Box<dyn Builder>>;
 
@@ -42,6 +44,22 @@ impl Registry {
                 kind("QueryTypeFilter", false, ANYWHERE, |fields| QueryTypeFilter::parse(fields).map(boxed)),
             ],
         }
+    }
+
+    /// Those, and others.
+    ///
+    /// # Errors
+    /// A name that stands for two.
+    pub(crate) fn with(custom: &[CustomTransform]) -> Result<Self, String> {
+        let mut registry = Self::built_in();
+        for CustomTransform { name, is_terminating, accepts, read } in custom.iter().copied() {
+            if registry.kind(name).is_some() {
+                return Err(format!("two transforms are called {name}"));
+            }
+            let shape = TransformShape { is_terminating, accepts, name_is_option: false };
+            registry.kinds.push(Kind { name, shape, read });
+        }
+        Ok(registry)
     }
 
     /// The type of this name.

@@ -22,8 +22,8 @@ const DRAIN_MAX: Duration = Duration::from_secs(10);
 pub(crate) const OWN_DESCRIPTORS: u64 = 64;
 
 /// Runs until told to end.
-pub(crate) fn run(options: &Options) -> ExitCode {
-    let planned = plan(options, &Registry::built_in());
+pub(crate) fn run(options: &Options, registry: &Registry) -> ExitCode {
+    let planned = plan(options, registry);
     let level = planned.as_ref().map_or("info", |plan| &plan.process.main_log_level).to_owned();
     let overrides = std::env::var("RUST_LOG").ok();
     let logs = match start_logs(options.log_format.into(), &level, overrides.as_deref()) {

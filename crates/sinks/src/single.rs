@@ -67,10 +67,7 @@ impl CassandraSinkSingle {
 
     /// Reads the options; what is wrong with them is recorded in the fields' errors.
     pub fn parse(fields: &mut Fields<'_>) -> Option<Self> {
-        let remote_address = fields.required_string("remote_address");
-        if remote_address.as_deref().is_some_and(|address| !has_port(address)) {
-            fields.fail_key("remote_address", "expected an address with its port, like 10.0.0.1:9042");
-        }
+        let remote_address = fields.required_address("remote_address");
         if fields.optional_node("tls").is_some_and(|tls| !tls.is_null()) {
             fields.fail_key("tls", "TLS is not supported by this version");
         }
@@ -399,9 +396,4 @@ impl Surroundings {
         ))
         .nothing_sent()
     }
-}
-
-/// Without a port every attempt to connect would fail. The name is only looked at when it is resolved.
-fn has_port(address: &str) -> bool {
-    address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
 }

@@ -35,6 +35,13 @@ pub(crate) enum Value {
     Map(Vec<Entry>),
 }
 
+impl Value {
+    /// A list of one value that is only asked about.
+    pub(crate) fn list_of_one() -> Self {
+        Self::List(vec![Arc::new(Tree { value: Self::Map(Vec::new()), place: (1, 1), weight: 1, depth: 1 })])
+    }
+}
+
 pub(crate) struct Entry {
     pub(crate) key: String,
     pub(crate) place: (usize, usize),
@@ -67,10 +74,19 @@ impl Node {
         Some(Self { tree, path: Arc::from("") })
     }
 
+    /// A value that stands in no file.
+    pub(crate) fn made(path: String, value: Value) -> Self {
+        Self { tree: Arc::new(Tree { value, place: (1, 1), weight: 1, depth: 1 }), path: path.into() }
+    }
+
+    /// An empty map at an entry of this one, for a value that is only asked about.
+    pub(crate) fn blank(&self, key: &str) -> Self {
+        Self::made(self.path_below(key), Value::Map(Vec::new()))
+    }
+
     /// An empty map at this place, for options that were left out.
     pub(crate) fn empty_map(&self) -> Self {
-        let value = Value::Map(Vec::new());
-        let tree = Tree { value, place: self.tree.place, weight: 1, depth: 1 };
+        let tree = Tree { value: Value::Map(Vec::new()), place: self.tree.place, weight: 1, depth: 1 };
         Self { tree: Arc::new(tree), path: Arc::clone(&self.path) }
     }
 
@@ -90,9 +106,12 @@ impl Node {
 
     /// The node of a map's entry.
     pub(crate) fn below(&self, entry: &Entry) -> Self {
-        let path =
-            if self.path.is_empty() { entry.key.clone() } else { format!("{}.{}", self.path, entry.key) };
-        Self { tree: Arc::clone(&entry.value), path: path.into() }
+        Self { tree: Arc::clone(&entry.value), path: self.path_below(&entry.key).into() }
+    }
+
+    /// The path of a map's entry.
+    pub(crate) fn path_below(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
     /// The node of a map's key.

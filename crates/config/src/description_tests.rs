@@ -1,0 +1,178 @@
+//! What readers say of themselves, in ways that readers have.
+
+use crate::chain::{ChainPlace, ChainReader, Dialect};
+use crate::describe::describe;
+use crate::errors::{Errors, Purpose};
+use crate::fields::Fields;
+use crate::schema::topology_schema;
+use crate::tree::Node;
+use crate::{Catalog, TransformShape};
+
+/// One transform that ends a chain.
+struct Only;
+
+impl Catalog for Only {
+    fn sources(&self) -> Vec<&str> {
+        vec!["Cassandra"]
+    }
+
+    fn transforms(&self) -> Vec<&str> {
+        vec!["Only"]
+    }
+
+    fn shape(&self, transform: &str) -> Option<TransformShape> {
+        let shape = TransformShape { is_terminating: true, accepts: &[], name_is_option: false };
+        (transform == "Only").then_some(shape)
+    }
+}
+
+/// The schema of the named dialect's only transform, without white space.
+fn schema_of(read: &dyn Fn(&mut Fields<'_>) -> Option<()>) -> String {
+    let schema = topology_schema(&Only, &|_, fields| {
+        read(fields);
+    });
+    let schema: String = schema.split_whitespace().collect();
+    let (_, rest) = schema.split_once(r#""Only":"#).unwrap();
+    rest.split_once(r#","releasedTopology""#).unwrap().0.to_owned()
+}
+
+#[track_caller]
+fn says(read: &dyn Fn(&mut Fields<'_>) -> Option<()>, expected: &str) {
+    let schema = schema_of(read);
+    assert!(schema.contains(expected), "{expected}\nis not in\n{schema}");
+}
+
+#[test]
+fn a_key_is_required_if_no_reader_goes_on_without_it() {
+    let read = |fields: &mut Fields<'_>| {
+        fields.required_u64("always", 1..=9);
+        if fields.optional_bool("flag") == Some(true) {
+            fields.required_string("beside_the_flag");
+        }
+        if fields.has("strings") {
+            fields.required_strings("strings");
+        }
+        fields.optional_strings("more_strings");
+        Some(())
+    };
+    says(&read, r#""required":["name","always"]"#);
+    says(&read, r#""always":{"type":"integer","minimum":1,"maximum":9}"#);
+    says(&read, r#""beside_the_flag":{"type":["string","number","boolean","null"]}"#);
+    for key in ["strings", "more_strings"] {
+        let strings = r#"{"type":["array","null"],"items":{"type":["string","number","boolean"]}}"#;
+        says(&read, &format!("\"{key}\":{strings}"));
+    }
+}
+
+#[test]
+fn a_reader_that_gives_up_at_once_is_found_out_all_the_same() {
+    // As DebugReturner does.
+    let read = |fields: &mut Fields<'_>| {
+        if fields.optional_node("one").is_some() {
+            return None;
+        }
+        if fields.has("other") {
+            fields.optional_u64("other", 0..=u64::MAX);
+        }
+        Some(())
+    };
+    says(&read, r#""one":{},"other":{"type":["integer","null"],"minimum":0}"#);
+}
+
+#[test]
+fn another_name_is_as_good() {
+    let read = |fields: &mut Fields<'_>| {
+        fields.aliases("port", &["http_port", "name"]);
+        fields.required_u64("port", 1..=2).map(drop)
+    };
+    // `name` is the transform's own.
+    says(&read, r#""allOf":[{"anyOf":[{"required":["port"]},{"required":["http_port"]}]}]"#);
+    says(&read, r#""http_port":{"type":"integer","minimum":1,"maximum":2}"#);
+}
+
+/// A choice of which one word has a chain, and one an option.
+fn choice(fields: &mut Fields<'_>) -> Option<()> {
+    let node = fields.required_node("behavior")?;
+    let (word, options) = fields.choice(&node, &["Ignore", "Log", "Chain"])?;
+    match word {
+        "Log" => {
+            let mut log = fields.nested(&options)?;
+            log.required_u64("lines", 1..=5);
+            log.finish();
+        }
+        "Chain" => {
+            let mut nested = fields.nested(&options)?;
+            if let Some(list) = nested.required_node("chain") {
+                let place = ChainPlace { protocol: "Cassandra", description: "", headings: &[] };
+                ChainReader::new(&Only, Dialect::Named).read_chain(&list, &place, nested.errors());
+            }
+            nested.finish();
+        }
+        _ => {}
+    }
+    Some(())
+}
+
+#[test]
+fn choices_and_nested_chains_are_described() {
+    says(&choice, r#""behavior":{"anyOf":[{"enum":["Ignore"]},{"type":"object","minProperties":1,"#);
+    says(&choice, r#""Ignore":{},"Log":{"type":"object","additionalProperties":false,"required":["lines"]"#);
+    says(&choice, r##""required":["chain"],"properties":{"chain":{"$ref":"#/definitions/chain"}}"##);
+}
+
+fn read(text: &str, read: impl FnOnce(&mut Fields<'_>)) -> Errors {
+    let mut errors = Errors::new("t.yaml");
+    let node = Node::parse(text, &mut errors).unwrap();
+    read(&mut Fields::new(&node, &mut errors).unwrap());
+    errors
+}
+
+#[test]
+fn choices_are_read() {
+    for (text, expected) in [
+        ("behavior: Ignore", ""),
+        ("behavior: {Log: {lines: 3}}", ""),
+        ("behavior: Log", "t.yaml:1:11: behavior: missing field `lines`"),
+        (
+            "behavior: Nope",
+            "t.yaml:1:11: behavior: unknown variant `Nope`, expected one of `Ignore`, `Log`, `Chain`",
+        ),
+        ("behavior: {Chain: {chain: [Only: {name: o}]}}", ""),
+        ("behavior: [Log]", "t.yaml:1:11: behavior: expected a map with exactly one key, found a list"),
+    ] {
+        let errors = read(text, |fields| {
+            choice(fields);
+        });
+        assert_eq!(errors.to_string(), expected, "{text}");
+    }
+}
+
+#[test]
+fn addresses_are_kept_for_who_resolves_them() {
+    let errors = read("one: 'a:1'\nmany: [b:2, c, '[::1]:3']", |fields| {
+        assert_eq!(fields.required_address("one").as_deref(), Some("a:1"));
+        assert_eq!(fields.required_addresses("many"), None);
+    });
+    let known: Vec<(&str, &str)> =
+        errors.addresses().iter().map(|address| (&*address.text, &*address.path)).collect();
+    assert_eq!(known, [("a:1", "one"), ("b:2", "many[0]"), ("[::1]:3", "many[2]")]);
+    assert!(errors.addresses().iter().all(|address| address.purpose == Purpose::Connect));
+    assert_eq!(
+        errors.to_string(),
+        "t.yaml:2:13: many[1]: expected an address with its port, like 10.0.0.1:9042"
+    );
+    let read = |fields: &mut Fields<'_>| fields.required_address("one").map(drop);
+    says(&read, r#""one":{"type":"string","pattern":":[0-9]{1,5}$"}"#);
+}
+
+#[test]
+fn nothing_is_wrong_while_readers_are_asked() {
+    let description = describe(|file, errors| {
+        let mut fields = Fields::new(file, errors).unwrap();
+        fields.required_string("key");
+        fields.fail("never");
+        fields.finish();
+        assert!(errors.is_empty());
+    });
+    assert_eq!(description.at("").unwrap().keys.len(), 1);
+}

@@ -1,0 +1,99 @@
+//! `--check` on ten wrong topologies: all of what it says is compared.
+
+use clap::Parser;
+use testkit::Scratch;
+
+use crate::check::check;
+use crate::cli::Options;
+use crate::registry::Registry;
+
+/// What `--check` says of the files of a folder.
+pub(super) fn said_of(folder: &str) -> Result<String, String> {
+    let files = ["-t", &format!("{folder}/topology.yaml"), "-c", &format!("{folder}/config.yaml")];
+    let options = Options::parse_from([&["shotover", "--check"], &files[..]].concat());
+    check(&options, &Registry::built_in())
+}
+
+/// What it says of files with these texts.
+fn said_of_texts(topology: &str, config: &str) -> Result<String, String> {
+    let folder = Scratch::new("check").unwrap();
+    folder.write("topology.yaml", topology).unwrap();
+    folder.write("config.yaml", config).unwrap();
+    said_of(&folder.path().display().to_string())
+}
+
+/// Systems differ in why a name cannot be resolved.
+fn without_reasons(text: &str) -> String {
+    let cut = |line: &str| match line.split_once("cannot be resolved: ") {
+        Some((before, _)) => format!("{before}cannot be resolved: (why)\n"),
+        None => format!("{line}\n"),
+    };
+    text.lines().map(cut).collect()
+}
+
+#[test]
+fn every_mistake_of_ten_wrong_topologies_is_told_with_its_place() {
+    let mut folders: Vec<String> = std::fs::read_dir("fixtures/check")
+        .unwrap()
+        .map(|entry| entry.unwrap().path().display().to_string())
+        .collect();
+    folders.sort();
+    assert_eq!(folders.len(), 10);
+    for folder in folders {
+        let said = without_reasons(&said_of(&folder).unwrap_err());
+        let file = format!("{folder}/said.txt");
+        let expected = std::fs::read_to_string(&file).unwrap_or_default();
+        assert_eq!(said, expected, "{file}:\n{said}");
+    }
+}
+
+#[test]
+fn what_would_run_is_told() {
+    let topology = "sources:
+- Cassandra: {name: a, listen_addr: 'localhost:0', connection_limit: 7, chain: [DebugPrinter: {name: p}, CassandraSinkSingle: {name: s, remote_address: '127.0.0.1:1', connect_timeout_ms: 1}]}
+- Cassandra: {name: b, listen_addr: '127.0.0.1:0', chain: [NullSink: {name: n}]}
+";
+    let said =
+        said_of_texts(topology, "main_log_level: info\nobservability_interface: 127.0.0.1:9001").unwrap();
+    let (listens, rest) = said.split_once(", at most").unwrap();
+    assert!(listens.starts_with("Cassandra source \"a\" on localhost:0 ("), "{said}");
+    assert!(listens.contains("127.0.0.1:0") || listens.contains("[::1]:0"), "{said}");
+    let expected = " 7 clients
+  DebugPrinter \"p\"
+  CassandraSinkSingle \"s\" to 127.0.0.1:1
+Cassandra source \"b\" on 127.0.0.1:0, at most 512 clients
+  NullSink \"n\"
+log level \"info\", metrics on 127.0.0.1:9001
+OK
+";
+    assert_eq!(rest, expected);
+    let said = said_of_texts("sources: []", "main_log_level: info").unwrap();
+    assert_eq!(said, "log level \"info\", metrics nowhere\nOK\n");
+}
+
+#[test]
+fn ports_collide_only_where_they_would() {
+    for (first, second, collides) in [
+        ("127.0.0.1:9", "127.0.0.1:9", true),
+        ("127.0.0.1:9", "127.0.0.1:8", false),
+        ("127.0.0.1:0", "127.0.0.1:0", false),
+        ("127.0.0.1:9", "127.0.0.2:9", false),
+        ("0.0.0.0:9", "127.0.0.1:9", true),
+        ("127.0.0.1:9", "[::]:9", true),
+        ("0.0.0.0:9", "[::1]:9", false),
+        ("0.0.0.0:9", "[::]:9", true),
+    ] {
+        let topology = format!(
+            "sources: [Cassandra: {{name: a, listen_addr: '{first}', chain: [NullSink]}}, \
+             Cassandra: {{name: b, listen_addr: '{second}', chain: [NullSink]}}]"
+        );
+        let said = said_of_texts(&topology, "main_log_level: info");
+        assert_eq!(said.is_err(), collides, "{first} {second}: {said:?}");
+    }
+}
+
+#[test]
+fn what_has_no_files_is_not_checked() {
+    let options = Options::parse_from(["shotover", "--check", "passthrough", "cassandra"]);
+    assert_eq!(check(&options, &Registry::built_in()).unwrap_err(), "--check: there are no files to check");
+}

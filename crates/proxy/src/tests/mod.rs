@@ -1,0 +1,5 @@
+//! Files that are checked, described and documented.
+
+mod check;
+mod docs;
+mod schema;
