@@ -70,7 +70,9 @@ impl Verb {
         match self {
             Self::Select | Self::List | Self::Describe => Statement::Read,
             Self::Insert | Self::Update | Self::Delete | Self::Truncate | Self::Begin => Statement::Write,
-            Self::Create | Self::Alter | Self::Drop | Self::Grant | Self::Revoke | Self::Add => Statement::Schema,
+            Self::Create | Self::Alter | Self::Drop | Self::Grant | Self::Revoke | Self::Add => {
+                Statement::Schema
+            }
             Self::Use => Statement::Use,
             Self::Apply => Statement::Apply,
         }

@@ -94,6 +94,6 @@ impl<'t> TableName<'t> {
     /// The keyspace it is in: the one that is written, or the one in use on its connection.
     #[must_use]
     pub fn keyspace_or(self, in_use: Option<&'t str>) -> Option<Cow<'t, str>> {
-        self.keyspace.map(Identifier::name).or(in_use.map(Cow::Borrowed))
+        self.keyspace.map(Identifier::name).or_else(|| in_use.map(Cow::Borrowed))
     }
 }

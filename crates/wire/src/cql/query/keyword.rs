@@ -101,8 +101,7 @@ fn has(words: &[&str], word: &str) -> bool {
 /// True for a word that is no name.
 pub(super) fn is_reserved(word: &str) -> bool {
     // The longest has 12 letters; most names are told apart by that or their first letter.
-    word.len() <= 12
-        && RESERVED.iter().any(|one| one.len() == word.len() && one.eq_ignore_ascii_case(word))
+    word.len() <= 12 && RESERVED.iter().any(|one| one.len() == word.len() && one.eq_ignore_ascii_case(word))
 }
 
 /// True for a type that needs no parameters.

@@ -152,9 +152,11 @@ const DASHES: [usize; 4] = [8, 13, 18, 23];
 fn is_uuid(bytes: &[u8]) -> bool {
     bytes.get(..36).is_some_and(|bytes| {
         let mut places = bytes.iter().enumerate();
-        places.all(|(place, byte)| {
-            if DASHES.contains(&place) { *byte == b'-' } else { byte.is_ascii_hexdigit() }
-        })
+        places.all(
+            |(place, byte)| {
+                if DASHES.contains(&place) { *byte == b'-' } else { byte.is_ascii_hexdigit() }
+            },
+        )
     })
 }
 
@@ -200,9 +202,7 @@ fn minus(rest: &[u8]) -> (Kind, usize) {
 /// What begins with a digit.
 fn number(rest: &[u8]) -> (Kind, usize) {
     match rest {
-        [b'0', b'x' | b'X', hex @ ..] => {
-            (Kind::Blob, run(hex, u8::is_ascii_hexdigit).saturating_add(2))
-        }
+        [b'0', b'x' | b'X', hex @ ..] => (Kind::Blob, run(hex, u8::is_ascii_hexdigit).saturating_add(2)),
         _ if is_uuid(rest) => (Kind::Uuid, 36),
         _ => decimal(rest),
     }

@@ -60,7 +60,10 @@ pub(super) enum Step<'t> {
 
 #[derive(Copy, Clone, Debug)]
 pub(super) enum Function<'t> {
-    Named { keyspace: Option<Identifier<'t>>, name: Identifier<'t> },
+    Named {
+        keyspace: Option<Identifier<'t>>,
+        name: Identifier<'t>,
+    },
     Operator(&'static str),
     /// CAST to this type.
     CastTo(&'t str),

@@ -32,6 +32,3 @@ pub use view::{
     Assigned, Assignment, Batch, BatchKind, Condition, Delete, Deleted, Existence, Form, Insert, Inserted,
     Operator, Order, Relation, Select, Selected, Selector, Statement, Subject, Term, Update, Using,
 };
-
-#[cfg(test)]
-pub(crate) use parser::parse_counted;

@@ -136,11 +136,7 @@ impl<'t> Parser<'t> {
     }
 
     /// From behind `column =`.
-    fn assigned(
-        &mut self,
-        column: Identifier<'t>,
-        whole: &Binding<'_, 't>,
-    ) -> Result<Assignment<'t>> {
+    fn assigned(&mut self, column: Identifier<'t>, whole: &Binding<'_, 't>) -> Result<Assignment<'t>> {
         let is_column = matches!(self.kind(), Kind::EmptyQuotedName)
             || (self.is_name()
                 && matches!(self.ahead(), [next, _] if !matches!(next.kind, Kind::Symbol(b'(' | b'.'))));

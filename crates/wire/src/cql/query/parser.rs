@@ -81,7 +81,7 @@ pub fn parse(text: &str) -> Result<Parsed<'_>> {
 
 /// As [`parse`], with the bytes that the lexer went over, however often.
 #[cfg(test)]
-pub(crate) fn parse_counted(text: &str) -> (Result<Parsed<'_>>, usize) {
+pub(super) fn parse_counted(text: &str) -> (Result<Parsed<'_>>, usize) {
     parse_steps(text)
 }
 
@@ -142,11 +142,17 @@ impl<'t> Parser<'t> {
                 self.expect_word("USE")?;
                 Statement::Use(self.name()?)
             }
-            StatementKind::Unrecognized => return Err(self.error(Problem::Unrecognized)),
+            StatementKind::Unrecognized | StatementKind::ApplyBatch => {
+                return Err(self.error(Problem::Unrecognized));
+            }
             other => return Ok(Statement::Other(other)),
         };
         while self.eat_symbol(b';') {}
-        if self.token.kind == Kind::End { Ok(statement) } else { Err(self.expected("the end of the statement")) }
+        if self.token.kind == Kind::End {
+            Ok(statement)
+        } else {
+            Err(self.expected("the end of the statement"))
+        }
     }
 
     pub(super) fn kind(&self) -> Kind {
@@ -184,7 +190,7 @@ impl<'t> Parser<'t> {
     }
 
     /// Reads on behind a token that was looked at ahead of time.
-    pub(super) fn lexer_behind(&mut self, token: Token) -> Lexer<'t> {
+    pub(super) fn lexer_behind(&self, token: Token) -> Lexer<'t> {
         let mut lexer = self.lexer;
         lexer.seek(token.end);
         lexer

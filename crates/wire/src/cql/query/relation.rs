@@ -195,11 +195,7 @@ impl<'t> Parser<'t> {
         Ok(Relation { subject: Subject::Tuple(columns), operator, values })
     }
 
-    fn tuple_or_marker(
-        &mut self,
-        columns: &[Identifier<'t>],
-        binding: &Binding<'_, 't>,
-    ) -> Result<Term<'t>> {
+    fn tuple_or_marker(&mut self, columns: &[Identifier<'t>], binding: &Binding<'_, 't>) -> Result<Term<'t>> {
         match self.marker_term(binding)? {
             Some(marker) => Ok(marker),
             None => self.tuple_literal(columns),
@@ -222,11 +218,7 @@ impl<'t> Parser<'t> {
     }
 
     /// A marker for all, or tuples, or a marker for each.
-    fn in_tuples(
-        &mut self,
-        columns: &[Identifier<'t>],
-        binding: &Binding<'_, 't>,
-    ) -> Result<Vec<Term<'t>>> {
+    fn in_tuples(&mut self, columns: &[Identifier<'t>], binding: &Binding<'_, 't>) -> Result<Vec<Term<'t>>> {
         if let Some(marker) = self.marker_term(&Binding::inside(binding, Step::In))? {
             return Ok(vec![marker]);
         }
@@ -255,7 +247,8 @@ impl<'t> Parser<'t> {
             return Ok(None);
         }
         // A column may be called exists.
-        let is_column = matches!(self.ahead(), [next, _] if is_behind_column(next.kind, self.token_text(next)));
+        let is_column =
+            matches!(self.ahead(), [next, _] if is_behind_column(next.kind, self.token_text(next)));
         if self.is_word("EXISTS") && !is_column {
             self.advance();
             return Ok(Some(Existence::Exists));

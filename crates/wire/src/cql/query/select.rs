@@ -8,9 +8,7 @@ impl<'t> Parser<'t> {
     pub(super) fn select(&mut self) -> Result<Select<'t>> {
         self.expect_word("SELECT")?;
         let (is_json, (is_distinct, selectors)) =
-            self.keyword_or_column("JSON", |parser| {
-                parser.keyword_or_column("DISTINCT", Self::selectors)
-            })?;
+            self.keyword_or_column("JSON", |parser| parser.keyword_or_column("DISTINCT", Self::selectors))?;
         self.expect_word("FROM")?;
         let table = self.table()?;
         let relations = if self.eat_word("WHERE") { self.relations()? } else { Vec::new() };

@@ -188,7 +188,8 @@ impl<'t> Parser<'t> {
             self.emit("}");
             return Ok(Form::Set);
         }
-        let is_user_type = self.is_name() && matches!(self.ahead(), [next, _] if next.kind == Kind::Symbol(b':'));
+        let is_user_type =
+            self.is_name() && matches!(self.ahead(), [next, _] if next.kind == Kind::Symbol(b':'));
         let form = if is_user_type { self.fields(binding)? } else { self.set_or_map(binding)? };
         self.emit("}");
         Ok(form)
@@ -285,7 +286,7 @@ impl<'t> Parser<'t> {
     }
 
     /// True when so many tokens behind this one, a parenthesis closes.
-    fn is_closed_behind(&mut self, token: Token, count: usize) -> bool {
+    fn is_closed_behind(&self, token: Token, count: usize) -> bool {
         let mut lexer = self.lexer_behind(token);
         for _ in 0..count {
             lexer.next();
@@ -294,7 +295,7 @@ impl<'t> Parser<'t> {
     }
 
     /// True when the token behind this one begins a value.
-    fn is_value_behind(&mut self, token: Token) -> bool {
+    fn is_value_behind(&self, token: Token) -> bool {
         let mut lexer = self.lexer_behind(token);
         let first = lexer.next();
         match first.kind {
