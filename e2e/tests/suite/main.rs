@@ -5,6 +5,7 @@
 mod budgets;
 mod faults;
 mod flow;
+mod generic;
 mod lifecycle;
 mod real_cassandra;
 mod restarts;

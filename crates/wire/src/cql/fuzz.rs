@@ -1,5 +1,6 @@
 //! What the fuzz targets run; the unit tests run the same on every prefix of their vectors.
 
+use crate::cql::words::{Kind, Part, Parts};
 use crate::cql::{body, describe, opcode, request, response};
 use crate::protocol::{Framed, Head, Protocol, Side};
 
@@ -13,6 +14,7 @@ pub fn frame(side: Side, bytes: &[u8]) {
     let Framed::Frame(head) = Protocol::Cql.frame(bytes, side, u32::MAX) else { return };
     let here = bytes.get(..head.frame_bytes as usize).unwrap_or(bytes);
     ignore(describe(side, &head, here));
+    ignore(Protocol::Cql.check(side, &head, here));
     match side {
         Side::Request => views_of_request(&head, here),
         Side::Response => views_of_response(&head, here),
@@ -22,6 +24,13 @@ pub fn frame(side: Side, bytes: &[u8]) {
 fn views_of_request(head: &Head, frame: &[u8]) {
     ignore(Protocol::Cql.query_type(head, frame));
     ignore(Protocol::Cql.connection_state(head, frame));
+    ignore(Protocol::Cql.statements(head, frame));
+    ignore(Protocol::Cql.request_name(head, frame));
+    ignore(Protocol::Cql.each_statement(head, frame, ignore));
+    ignore(Protocol::Cql.login_user(head, frame));
+    if let Some(text) = Protocol::Cql.statement_text(head, frame) {
+        words(text);
+    }
     let Ok(body) = body(Side::Request, head, frame) else { return };
     match head.opcode {
         opcode::STARTUP => ignore(request::startup(body, |_, _| ())),
@@ -33,6 +42,16 @@ fn views_of_request(head: &Head, frame: &[u8]) {
         opcode::BATCH => ignore(request::batch(body, |_, values| ignore(values.each(|_, _| ())))),
         _ => {}
     }
+}
+
+/// Everything that takes a text apart. What is redacted has nothing left to redact.
+pub fn words(text: &[u8]) {
+    ignore(Protocol::Cql.table(text));
+    let redacted = Protocol::Cql.redacted(text, usize::MAX);
+    let parts: usize = Parts::new(text).map(|part| part.bytes.len()).sum();
+    assert!(parts <= text.len());
+    let is_literal = |part: Part<'_>| part.kind == Kind::Literal;
+    assert!(!Parts::new(redacted.as_bytes()).any(is_literal), "a literal was shown: {redacted}");
 }
 
 fn views_of_response(head: &Head, frame: &[u8]) {
