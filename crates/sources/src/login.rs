@@ -77,7 +77,7 @@ mod tests {
         let (mut login, identity, pool) = (Login::default(), Identity::default(), Pool::new());
         for frame in frames {
             if frame[0] == 4 {
-                let chunk = pool.own(frame.to_vec());
+                let chunk = pool.own(Vec::from(*frame));
                 let request = Message::new(head(frame, Side::Request), 0, frame.len());
                 login.note(Protocol::Cql, &chunk, &[request]);
             } else {
