@@ -1,7 +1,7 @@
 //! QueryTypeFilter and NullSink, in the combinations that upstream did not survive.
 
-use super::scene::{INSERT, SELECT, batch, execute, frame, prepare, query, scene};
-use crate::{DebugPrinter, QueryTypeFilter};
+use super::scene::{INSERT, SELECT, batch, execute, frame, prepare, query, scene, scene_over};
+use crate::{DebugPrinter, NullSink, QueryTypeFilter};
 use wire::QueryType;
 use wire::cql::opcode;
 
@@ -36,4 +36,14 @@ fn upstream_let_writes_pass_that_were_prepared() {
     let mut scene = scene(&[&filter]);
     scene.send(&[prepare(1, INSERT), prepare(2, SELECT), execute(3)]);
     assert_eq!(scene.replies(), [(1, FILTERED), (2, None), (3, None)]);
+}
+
+#[test]
+fn upstream_lost_the_connection_with_a_filter_before_a_null_sink() {
+    let filter = QueryTypeFilter::DenyList(vec![QueryType::Read]);
+    let mut scene = scene_over(&[&filter], &NullSink);
+    scene.send(&[query(1, SELECT), query(2, INSERT)]);
+    let mut replies = scene.replies();
+    replies.sort_unstable();
+    assert_eq!(replies, [(1, FILTERED), (2, Some(0))]);
 }

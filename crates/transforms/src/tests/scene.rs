@@ -167,6 +167,11 @@ pub(super) struct Scene {
 
 /// A worker's part of a chain of these transforms, with a server at its end.
 pub(super) fn part(transforms: &[&dyn Builder], server: &Server) -> Rc<ChainPart> {
+    part_over(transforms, server)
+}
+
+/// As [`part`], with this sink at its end.
+pub(super) fn part_over(transforms: &[&dyn Builder], sink: &dyn Builder) -> Rc<ChainPart> {
     let worker = WorkerCx {
         pool: Pool::new(),
         connector: Rc::new(Nobody),
@@ -175,7 +180,7 @@ pub(super) fn part(transforms: &[&dyn Builder], server: &Server) -> Rc<ChainPart
         sharing: Rc::default(),
     };
     let entries = transforms.iter().map(|transform| ("Transform", "t", *transform));
-    ChainPart::new("c", &worker, entries.chain([("Server", "s", server as &dyn Builder)]), None)
+    ChainPart::new("c", &worker, entries.chain([("Sink", "s", sink)]), None)
 }
 
 /// A client of that part.
@@ -188,6 +193,11 @@ pub(super) fn client(part: &Rc<ChainPart>, server: &Server) -> Scene {
         now: Tick(1_000_000),
         pool: part.pool().clone(),
     }
+}
+
+/// One client of a worker of its own, with this sink instead of a server.
+pub(super) fn scene_over(transforms: &[&dyn Builder], sink: &dyn Builder) -> Scene {
+    client(&part_over(transforms, sink), &Server::default())
 }
 
 /// One client of a worker of its own.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::options::read;
 use super::scene::{
-    INSERT, SELECT, Scene, Server, batch, client, execute, frame, part, prepare, query, scene,
+    INSERT, SELECT, Scene, Server, batch, client, execute, frame, part, prepare, query, scene, scene_over,
 };
 use crate::{NullSink, QueryTypeFilter, RequestThrottling};
 use wire::QueryType;
@@ -118,7 +118,10 @@ fn each_user_has_a_quota_of_its_own() {
 #[test]
 fn upstream_lost_the_connection_with_a_throttle_before_a_null_sink() {
     let throttle = throttle("max_requests_per_second: 50");
-    let mut scene = scene(&[&throttle]);
-    let _null: NullSink = read("{}", NullSink::parse).unwrap();
-    assert_eq!(passed(&mut scene, 100), 50);
+    let mut scene = scene_over(&[&throttle], &NullSink);
+    scene.send(&(0..60).map(|id| query(id, SELECT)).collect::<Vec<_>>());
+    let mut replies = scene.replies();
+    replies.sort_unstable();
+    let expected = (0..60).map(|id| (id, if id < 50 { Some(0) } else { OVERLOADED }));
+    assert_eq!(replies, expected.collect::<Vec<_>>());
 }
