@@ -12,7 +12,7 @@ use chain::{
 };
 use sinks::CassandraSinkSingle;
 use sources::{Client, Rules};
-use transforms::QueryTypeFilter;
+use transforms::{Coalesce, DebugForceParse, QueryCounter, QueryTypeFilter, RequestThrottling};
 use wire::{Protocol, QueryType};
 
 use crate::pace::Pace;
@@ -434,6 +434,19 @@ fn chain_part(
     if filters {
         entries.push(("QueryTypeFilter", "filter", &filter));
     }
+    // More than are ever asked: what is refused here would not be what is looked for.
+    let throttle = RequestThrottling::new(1_000_000_000);
+    let counter = QueryCounter::new("counter");
+    let parse = DebugForceParse { parse_requests: random.once_in(2), parse_responses: random.once_in(2) };
+    let debug: [(&str, &str, &dyn Builder); 3] = [
+        ("RequestThrottling", "throttle", &throttle),
+        ("QueryCounter", "counter", &counter),
+        ("DebugForceParse", "parse", &parse),
+    ];
+    entries.extend(debug.into_iter().filter(|_| random.once_in(6)));
+    let coalesces = [coalesce(random), coalesce(random)];
+    let coalesces = coalesces.iter().map(|coalesce| ("Coalesce", "coalesce", coalesce as &dyn Builder));
+    entries.extend(coalesces.filter(|_| random.once_in(4)));
     if holds {
         entries.push(("Holder", "holder", &holder));
     }
@@ -442,4 +455,10 @@ fn chain_part(
     }
     entries.push(("CassandraSinkSingle", "sink", &sink));
     ChainPart::new("chain", &worker, entries, None)
+}
+
+/// Keeps requests back for a time at least, since applications wait for their replies.
+fn coalesce(random: &mut Random) -> Coalesce {
+    let count = random.once_in(2).then(|| 1 + random.size(100));
+    Coalesce { count, after: Some(Duration::from_micros(1 + random.size(20_000) as u64)) }
 }

@@ -52,17 +52,29 @@ const fn single(
 const ONE: (&[&str], u32) = (&["single", "1"], 1);
 const DEEP: (&[&str], u32) = (&["single", "32"], 32);
 
+const GENERIC: (&[&str], u32) = (&["generic", "32"], 32);
+
 const DEEP_ONE_TRANSFORM: &str = "one client, 32 deep, 1 header transform";
 const DEEP_FOUR_TRANSFORMS: &str = "one client, 32 deep, 4 header transforms";
 
 /// The budgets are those of the design: 2,500 one request deep, 600 at 32.
-const CASES: [Case; 8] = [
+const CASES: [Case; 13] = [
     single("one client, 1 deep", ONE, &["0"], Some(2500.0)),
     single("one client, 32 deep", DEEP, &["0"], Some(600.0)),
     single("one client, 1 deep, 1 header transform", ONE, &["1"], None),
     single("one client, 1 deep, 4 header transforms", ONE, &["4"], None),
     single(DEEP_ONE_TRANSFORM, DEEP, &["1"], None),
     single(DEEP_FOUR_TRANSFORMS, DEEP, &["4"], None),
+    single("one client, 32 deep, Coalesce", GENERIC, &["Coalesce"], None),
+    single("one client, 32 deep, QueryCounter", GENERIC, &["QueryCounter"], None),
+    single("one client, 32 deep, RequestThrottling", GENERIC, &["RequestThrottling"], None),
+    single("one client, 32 deep, 1 header transform, counted", (&["counts", "32"], 32), &[], None),
+    single(
+        "one client, 32 deep, 1 header transform, counted with latencies",
+        (&["latencies", "32"], 32),
+        &[],
+        None,
+    ),
     Case { name: "shared, 1 client, 1 deep", arguments: (&["shared", "1"], &[]), requests: 1, budget: None },
     Case {
         name: "shared, 64 clients, 1 deep",

@@ -8,6 +8,7 @@ use wire::{Protocol, Side};
 
 use crate::chunk::{Chunk, Pool};
 use crate::framing::Framing;
+use crate::identity::Identity;
 use crate::inlet::Inlet;
 use crate::ledger::{IN_FLIGHT_MAX, Ledger, Stage, Ticket};
 use crate::message::{Answer, Batch, Message, Verdict, reply_message};
@@ -129,12 +130,24 @@ impl ChainPart {
         let Some(transform) = self.metrics.as_ref().and_then(|metrics| metrics.transforms.get(layer)) else {
             return;
         };
+        let has_latencies = self.metrics.as_ref().is_some_and(|metrics| metrics.has_latencies);
         for message in batch.messages.iter() {
-            if let Some(age) = batch.ledger.age(message.ticket, now) {
+            if let Some(age) = batch.ledger.age(message.ticket, now).filter(|_| has_latencies) {
                 transform.latency.record_n(age, 1);
             }
             if self.protocol.is_error(&message.head) {
                 transform.failed_requests.add(1);
+            }
+        }
+    }
+
+    /// Records how long the requests that reach the sink took to get there: longer than no time at all only if they were
+    /// held.
+    fn count_sent(&self, now: Tick, batch: &Batch<'_>) {
+        let Some(metrics) = self.metrics.as_ref().filter(|metrics| metrics.has_latencies) else { return };
+        for message in batch.messages.iter().filter(|message| message.verdict == Verdict::Pass) {
+            if let Some(age) = batch.ledger.age(message.ticket, now) {
+                metrics.source_to_sink.record_n(age, 1);
             }
         }
     }
@@ -218,6 +231,17 @@ impl Chain {
         &self.part
     }
 
+    /// Who its client is.
+    #[must_use]
+    pub fn identity(&self) -> &Rc<Identity> {
+        self.ledger.identity()
+    }
+
+    /// Says who its client is: for a chain that stands in another one, whose [`Batch::identity`] it is.
+    pub fn set_identity(&mut self, identity: Rc<Identity>) {
+        self.ledger.set_identity(identity);
+    }
+
     /// Requests in flight.
     #[must_use]
     pub fn in_flight(&self) -> usize {
@@ -291,6 +315,7 @@ impl Chain {
         batch.layer = self.transforms.len();
         let layer = batch.layer;
         self.part.count_run(layer);
+        self.part.count_sent(cx.now, &batch);
         self.sink.submit(cx, &mut batch).map_err(|fault| self.part.fault_at(layer, fault))
     }
 
@@ -319,6 +344,7 @@ impl Chain {
         if let Some(metrics) = &self.part.metrics {
             metrics.total.add(1);
             metrics.requests_batch_size.record_n(count, 1);
+            metrics.record_at_once(&metrics.source_to_sink, count);
         }
         self.part.count_run(0);
         let sent = self.sink.submit_plain(cx, chunk, place.start..place.start + bytes);
@@ -392,6 +418,18 @@ impl Chain {
         Ok(())
     }
 
+    /// Tells every transform that no more requests will come, the upper ones first: what one releases the lower ones
+    /// still see before they are told. Nobody is told while the rest of a large request is due: that would be torn.
+    ///
+    /// # Errors
+    /// What a transform or the sink said.
+    pub fn client_done(&mut self, cx: &mut Cx<'_, '_>) -> Result<(), Fault> {
+        if self.request_tail.rest > 0 && !self.request_tail.is_dropped {
+            return Ok(());
+        }
+        (0..self.transforms.len()).try_for_each(|layer| self.wake(cx, layer, Why::ClientDone))
+    }
+
     /// Tells every transform that this client is being closed. What it releases goes nowhere any more.
     pub fn close(&mut self, cx: &mut Cx<'_, '_>) {
         for layer in 0..self.transforms.len() {
@@ -411,7 +449,7 @@ impl Chain {
         let Some(transform) = self.transforms.get_mut(layer) else { return Ok(()) };
         let mut result =
             transform.woken(cx, why, &mut batch).map_err(|fault| self.part.fault_at(layer, fault));
-        if result.is_ok() && why == Why::Deadline && !messages.is_empty() {
+        if result.is_ok() && why != Why::Closing && !messages.is_empty() {
             result = self.run_down(cx, &nothing, &mut messages, layer + 1);
         }
         self.part.pool.give_list(messages);

@@ -5,9 +5,11 @@
 //! connection's side: which ticket a reply with this id belongs to.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 
 use wire::Head;
 
+use crate::identity::Identity;
 use crate::stream::Tick;
 use crate::transform::Need;
 
@@ -83,6 +85,8 @@ pub struct Ledger {
     tags: Vec<u32>,
     stride: usize,
     next_sequence: u64,
+    /// Whose requests these are.
+    identity: Rc<Identity>,
 }
 
 impl Ledger {
@@ -90,6 +94,16 @@ impl Ledger {
     #[must_use]
     pub fn new(transforms: usize) -> Self {
         Self { stride: transforms, ..Self::default() }
+    }
+
+    /// Whose requests these are.
+    #[must_use]
+    pub fn identity(&self) -> &Rc<Identity> {
+        &self.identity
+    }
+
+    pub(crate) fn set_identity(&mut self, identity: Rc<Identity>) {
+        self.identity = identity;
     }
 
     /// Requests in flight.

@@ -9,6 +9,7 @@
 mod chain;
 mod chunk;
 mod framing;
+mod identity;
 mod inlet;
 mod ledger;
 mod message;
@@ -22,6 +23,7 @@ mod up;
 pub use chain::{Chain, ChainPart, Exit, Named};
 pub use chunk::{CHUNK_BYTES, Chunk, Piece, Pool};
 pub use framing::{After, Framing};
+pub use identity::Identity;
 pub use inlet::{Filled, Inlet};
 pub use ledger::{Entry, IN_FLIGHT_MAX, IdTable, Ledger, Stage, Ticket};
 pub use message::{Batch, Held, Item, Leaving, Message, Outgoing, Verdict, mark_sent};

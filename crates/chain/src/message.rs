@@ -4,10 +4,12 @@
 //! [`Item`] and gives verdicts. What must outlive the run is pinned or copied by the code that needs it.
 
 use std::ops::Range;
+use std::rc::Rc;
 
 use wire::{ConnectionState, ErrorKind, Head, Protocol, QueryType, Side};
 
 use crate::chunk::{Chunk, Piece, Pool};
+use crate::identity::Identity;
 use crate::ledger::{Entry, Ledger, Stage, Ticket};
 use crate::transform::Need;
 
@@ -196,6 +198,24 @@ impl Batch<'_> {
     pub fn release(&mut self, held: Held) {
         let has_tail = self.messages.last().is_some_and(|last| last.rest() > 0);
         self.messages.insert(self.messages.len() - usize::from(has_tail), held.0);
+    }
+
+    /// As [`Batch::release`], of several: they go in front of everything in this run, in their order, as a client that
+    /// sent them first expects.
+    pub fn release_in_front(&mut self, held: impl IntoIterator<Item = Held>) {
+        drop(self.messages.splice(..0, held.into_iter().map(|held| held.0)));
+    }
+
+    /// Requests of this client in flight: those of this run, those that are held and those whose replies are due.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.ledger.len()
+    }
+
+    /// Who the client is.
+    #[must_use]
+    pub fn identity(&self) -> &Rc<Identity> {
+        self.ledger.identity()
     }
 
     /// The last message, whose tail may still be to come.

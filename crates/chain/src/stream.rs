@@ -79,7 +79,8 @@ pub trait Spawner {
     fn spawn(&self, task: Box<dyn Task>);
 }
 
-/// A point in monotonic time, microseconds since the worker started.
+/// A point in monotonic time, microseconds since the first worker started: the same on all of them, but for the turn of
+/// its loop in which each last looked at the clock.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Tick(pub u64);
 

@@ -12,13 +12,15 @@
 //! of it. A message larger than a chunk with need `None` or `Head` is seen once, and that verdict rules its tail.
 //!
 //! **Ends.** For every request that a transform let pass it sees exactly one end: a reply in `responses`, or
-//! `woken(Why::Closing)`, which ends all that are left.
+//! `woken(Why::Closing)`, which ends all that are left. Before that, `woken(Why::ClientDone)` says that no more requests
+//! come, unless the client's connection failed.
 
 use std::fmt;
 use std::ops::Range;
 use std::rc::Rc;
+use std::sync::Arc;
 
-use observe::SharingMetrics;
+use observe::{OwnMetrics, SharingMetrics};
 use wire::Protocol;
 
 use crate::chunk::{Chunk, Pool};
@@ -48,6 +50,9 @@ pub const WHOLE_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub enum Why {
     /// The deadline this transform asked for has come.
     Deadline,
+    /// No more requests will come: the client has ended its sending side, or is being drained. Said once, and before
+    /// `Closing`. What is released goes on to the server, and its replies are awaited: nothing should be held from here on.
+    ClientDone,
     /// The client is gone or its connection is being closed: every request left has had its end.
     Closing,
 }
@@ -233,6 +238,21 @@ pub enum Link {
 pub trait Builder: Send + Sync {
     /// Makes the part that the clients of one worker share. Called on that worker's thread.
     fn worker(&self, worker: &WorkerCx) -> Box<dyn WorkerPart>;
+
+    /// Opens what this entry needs beyond its options: files, folders. Called once, before any worker starts; never when
+    /// a topology is only checked.
+    ///
+    /// # Errors
+    /// Why the process cannot start.
+    fn start(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// What this entry counts besides what is counted of every transform. Asked once; who has chains of its own adds
+    /// what their entries count.
+    fn own_metrics(&self) -> Vec<Arc<dyn OwnMetrics>> {
+        Vec::new()
+    }
 
     /// True for a sink that talks to servers: only those accept a client's session, and can fail a request.
     fn reaches_servers(&self) -> bool {

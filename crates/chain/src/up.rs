@@ -91,6 +91,7 @@ impl Up<'_> {
         }
         if let Some(metrics) = &self.part.metrics {
             metrics.responses_batch_size.record_n(messages.len() as u64, 1);
+            metrics.record_at_once(&metrics.sink_to_source, messages.len() as u64);
         }
         let result = self.run_up(cx, chunk, &mut messages, self.transforms.len());
         self.part.pool.give_list(messages);
@@ -138,7 +139,7 @@ impl Up<'_> {
             }
             let Some(ticket) = awaited.take(head.id) else { return false };
             if let Some(metrics) = metrics {
-                if let Some(age) = self.ledger.age(ticket, cx.now) {
+                if let Some(age) = self.ledger.age(ticket, cx.now).filter(|_| metrics.has_latencies) {
                     latencies.note(age, |age, times| metrics.record_plain(age, times));
                 }
                 if protocol.is_error(head) {
@@ -151,6 +152,7 @@ impl Up<'_> {
         if let Some(metrics) = metrics.filter(|_| count > 0) {
             latencies.end(|age, times| metrics.record_plain(age, times));
             metrics.responses_batch_size.record_n(count, 1);
+            metrics.record_at_once(&metrics.sink_to_source, count);
         }
         if bytes > 0 {
             let range = place.start..place.start + bytes;
@@ -240,7 +242,7 @@ impl Up<'_> {
             *self.tail = Tail::of(last);
         }
         for message in batch.messages.iter().filter(|message| message.verdict == Verdict::Pass) {
-            if let Some(metrics) = &self.part.metrics
+            if let Some(metrics) = self.part.metrics.as_ref().filter(|metrics| metrics.has_latencies)
                 && let Some(age) = batch.ledger.age(message.ticket, cx.now)
             {
                 metrics.latency.record_n(age, 1);

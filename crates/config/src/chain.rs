@@ -8,21 +8,16 @@ use crate::fields::{Fields, one_key};
 use crate::tree::Node;
 
 /// Types that upstream knows and this version does not.
-const UPSTREAM_TRANSFORMS: [&str; 19] = [
+const UPSTREAM_TRANSFORMS: [&str; 14] = [
     "CassandraPeersRewrite",
     "CassandraSinkCluster",
-    "Coalesce",
     "ConnectionBalanceAndPool",
     "DebugForceEncode",
-    "DebugForceParse",
-    "DebugLogToFile",
     "KafkaSinkCluster",
     "KafkaSinkSingle",
     "OpenSearchSinkSingle",
     "ParallelMap",
     "Protect",
-    "QueryCounter",
-    "RequestThrottling",
     "Tee",
     "ValkeyCache",
     "ValkeyClusterPortsRewrite",
@@ -71,6 +66,8 @@ pub struct Transform {
     pub options: Node,
     /// `name` stands among the options, and is not one of them.
     has_name: bool,
+    /// Where its chain stands in the outline.
+    headings: Vec<String>,
 }
 
 impl Transform {
@@ -81,6 +78,7 @@ impl Transform {
         read: impl FnOnce(&mut Fields<'_>) -> Option<T>,
     ) -> Option<T> {
         let mut fields = Fields::new(&self.options, errors)?;
+        fields.set_headings(&self.headings);
         if self.has_name {
             fields.optional_node("name");
         }
@@ -101,7 +99,13 @@ impl Transform {
         if has_name {
             Fields::new(file, errors).and_then(|mut fields| fields.required_string("name"));
         }
-        let transform = Self { kind: kind.to_owned(), name: String::new(), options: file.clone(), has_name };
+        let transform = Self {
+            kind: kind.to_owned(),
+            name: String::new(),
+            options: file.clone(),
+            has_name,
+            headings: Vec::new(),
+        };
         transform.read_options(errors, |fields| {
             read(fields);
             Some(())
@@ -174,7 +178,13 @@ impl<'c> ChainReader<'c> {
                 continue;
             };
             let Some(name) = self.read_name(&kind, &options, (index, place), errors) else { continue };
-            let transform = Transform { kind, name, options, has_name: self.dialect == Dialect::Named };
+            let transform = Transform {
+                kind,
+                name,
+                options,
+                has_name: self.dialect == Dialect::Named,
+                headings: place.headings.to_vec(),
+            };
             if let Some(message) = self.misplaced(&transform, shape, index + 1 == nodes.len()) {
                 node.error(errors, &*message);
                 errors.push_outline(Section::Chains, place.headings, message);

@@ -2,8 +2,9 @@
 
 use std::ops::RangeInclusive;
 
+use crate::chain::Dialect;
 use crate::describe::Kind;
-use crate::errors::{Errors, Purpose, one_of, quoted};
+use crate::errors::{Errors, Purpose, Section, one_of, quoted};
 use crate::tree::{Node, Value};
 
 /// A map that is being read. It remembers what it was asked for, so that [`Fields::finish`] can name the rest.
@@ -17,6 +18,8 @@ pub struct Fields<'e> {
     asked: Vec<String>,
     /// Keys that stand in the file under another name: the key, and the name.
     renamed: Vec<(String, String)>,
+    /// Where in the outline of the file what is wrong with this map stands, if anywhere.
+    headings: Vec<String>,
 }
 
 impl<'e> Fields<'e> {
@@ -30,7 +33,7 @@ impl<'e> Fields<'e> {
             node.error(errors, format!("expected a map of options, found {}", node.describe()));
             return None;
         }
-        Some(Self { node, errors, asked: Vec::new(), renamed: Vec::new() })
+        Some(Self { node, errors, asked: Vec::new(), renamed: Vec::new(), headings: Vec::new() })
     }
 
     /// Begins to read a map that stands somewhere in this one.
@@ -41,6 +44,28 @@ impl<'e> Fields<'e> {
     /// Where what is wrong is recorded: for who reads a value of this map by other means, as a chain.
     pub fn errors(&mut self) -> &mut Errors {
         self.errors
+    }
+
+    /// Says where in the outline this map stands.
+    pub(crate) fn set_headings(&mut self, headings: &[String]) {
+        self.headings = headings.to_vec();
+    }
+
+    /// The dialect of the options of a transform: in the named one its name has been asked for already.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        if self.was_asked("name") { Dialect::Named } else { Dialect::Released }
+    }
+
+    /// Records a mistake at the map itself, in words of several lines that users of upstream know: they also stand in the
+    /// outline, as they are.
+    pub fn fail_lines(&mut self, lines: &[&str]) {
+        let message: Vec<&str> =
+            lines.iter().map(|line| line.trim()).filter(|line| !line.is_empty()).collect();
+        self.fail(&message.join(" "));
+        for line in lines {
+            self.errors.push_outline(Section::Chains, &self.headings, *line);
+        }
     }
 
     /// Lets `key` stand in the file under other names: words that upstream's documents use and its code refuses, or
@@ -234,7 +259,8 @@ impl<'e> Fields<'e> {
 
     /// All are read before any failure counts, to report every one of them.
     fn texts(&mut self, nodes: &[Node]) -> Option<Vec<String>> {
-        let texts: Vec<Option<String>> = nodes.iter().map(|node| self.read(node, &Kind::Text, text)).collect();
+        let texts: Vec<Option<String>> =
+            nodes.iter().map(|node| self.read(node, &Kind::Text, text)).collect();
         texts.into_iter().collect()
     }
 

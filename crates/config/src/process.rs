@@ -13,6 +13,8 @@ pub struct ProcessConfig {
     pub main_log_level: String,
     /// Where `/metrics` and `/filter` are served; nowhere if it is left out.
     pub observability_interface: Option<SocketAddr>,
+    /// Latencies are measured, where metrics are served at all.
+    pub latency_metrics: bool,
 }
 
 /// Says what is wrong with the directives of a log filter, if anything is.
@@ -54,6 +56,7 @@ fn read(root: &Node, check_log_level: CheckLogLevel<'_>, errors: &mut Errors) ->
             );
         }
     }
+    let latency_metrics = fields.optional_bool("latency_metrics").unwrap_or(true);
     fields.finish();
-    Some(ProcessConfig { main_log_level: main_log_level?, observability_interface })
+    Some(ProcessConfig { main_log_level: main_log_level?, observability_interface, latency_metrics })
 }

@@ -436,7 +436,7 @@ fn config_yaml_is_read() {
         said,
         "c.yaml:1:1: missing field `main_log_level`\n\
          c.yaml:1:26: observability_interface: expected an address like 127.0.0.1:9001, found `here`\n\
-         c.yaml:2:1: unknown field `level`, expected one of `main_log_level`, `observability_interface`"
+         c.yaml:2:1: unknown field `level`, expected one of `main_log_level`, `observability_interface`, `latency_metrics`"
     );
     let said = read_process("c.yaml", "main_log_level: loud", &|text| Err(format!("{text} is no level")));
     assert_eq!(said.unwrap_err().to_string(), "c.yaml:1:17: main_log_level: loud is no level");

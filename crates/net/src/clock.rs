@@ -3,12 +3,17 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::OnceLock;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use chain::Tick;
 
-/// Counts ticks from when the worker started. The loop reads the system's clock when it comes back from the sockets;
+/// When the first clock of the process was started: all count from there, so that what workers share (the limiter of a
+/// throttle) may compare their ticks.
+static STARTED: OnceLock<Instant> = OnceLock::new();
+
+/// Counts ticks from when the first worker started. The loop reads the system's clock when it comes back from the sockets;
 /// everybody else is told that time.
 #[derive(Clone)]
 pub struct Clock(Rc<Time>);
@@ -39,10 +44,10 @@ fn system_now() -> Instant {
 }
 
 impl Clock {
-    /// A clock that starts now.
+    /// A clock that shows the time of all others.
     pub(crate) fn start() -> Self {
         Self(Rc::new(Time {
-            started: system_now(),
+            started: *STARTED.get_or_init(system_now),
             now: Cell::default(),
             next_alarm: Cell::new(NEVER),
             alarms: RefCell::default(),

@@ -7,10 +7,12 @@
 mod connection_span;
 mod logs;
 mod metrics;
+mod own;
 mod render;
 mod sharing;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 pub use connection_span::connection_span;
 pub use logs::{FilterHandle, LogFormat, Logs, check_filter, start_logs};
@@ -18,8 +20,10 @@ pub use metrics::{
     Catalog, ChainEntry, ChainMetrics, Counter, Process, Snapshot, SourceCounts, SourceEntry, SourceMetrics,
     Summary, TransformMetrics, WorkerMetrics,
 };
-pub use render::render;
+pub use own::{OwnFamily, OwnMetrics, Tallies, Tally};
+pub use render::{render, render_own};
 pub use sharing::{CutOffReason, Gauge, OwnReason, RetireReason, SharingMetrics};
+pub use writer::{LineTarget, MessageFile, Queue, json_string, open_lines, open_message_files};
 
 /// Targets of log lines. They are upstream's, since filters and tests of its users name them.
 pub mod target {
@@ -29,6 +33,12 @@ pub mod target {
     pub const TOPOLOGY: &str = "shotover::config::topology";
     /// The admin endpoints.
     pub const OBSERVABILITY: &str = "shotover::observability";
+    /// Files that messages are kept in.
+    pub const LOG_TO_FILE: &str = "shotover::transforms::debug::log_to_file";
+    /// Requests that are refused because there are too many.
+    pub const THROTTLING: &str = "shotover::transforms::throttling";
+    /// Messages that are read though nobody needs it.
+    pub const FORCE_PARSE: &str = "shotover::transforms::debug::force_parse";
     /// The life of a client's connection.
     pub const SOURCE_TASK: &str = "shotover::source_task";
 }

@@ -150,8 +150,14 @@ pub struct ChainMetrics {
     pub requests_batch_size: Summary,
     /// Replies of a run.
     pub responses_batch_size: Summary,
+    /// Latencies are measured: what follows here, and that of each transform.
+    pub has_latencies: bool,
     /// From the tick a request was read to the tick its reply left the chain, microseconds.
     pub latency: Summary,
+    /// From the tick a request was read to the tick it was given to the sink, microseconds.
+    pub source_to_sink: Summary,
+    /// From the tick a reply was read to the tick it was given to the source, microseconds.
+    pub sink_to_source: Summary,
     /// One a transform, the sink last.
     pub transforms: Vec<TransformMetrics>,
     /// Of the sink, if its clients share connections.
@@ -161,9 +167,19 @@ pub struct ChainMetrics {
 impl ChainMetrics {
     /// Records replies of a chain that is nothing but a sink, all with this latency in microseconds.
     pub fn record_plain(&self, latency: u64, times: u64) {
+        if !self.has_latencies {
+            return;
+        }
         self.latency.record_n(latency, times);
         if let Some(sink) = self.transforms.last() {
             sink.latency.record_n(latency, times);
+        }
+    }
+
+    /// Records messages that were given on in the tick in which they were read.
+    pub fn record_at_once(&self, summary: &Summary, times: u64) {
+        if self.has_latencies && times > 0 {
+            summary.record_n(0, times);
         }
     }
 
@@ -198,13 +214,22 @@ impl WorkerMetrics {
     /// Cells for everything in the catalog.
     #[must_use]
     pub fn new(catalog: &Catalog) -> Self {
+        Self::with_latencies(catalog, true)
+    }
+
+    /// As [`WorkerMetrics::new`]; latencies are measured if somebody wants to know them.
+    #[must_use]
+    pub fn with_latencies(catalog: &Catalog, has_latencies: bool) -> Self {
         let chain = |entry: &ChainEntry| {
             Rc::new(ChainMetrics {
                 total: Counter::default(),
                 failures: Counter::default(),
                 requests_batch_size: Summary::default(),
                 responses_batch_size: Summary::default(),
+                has_latencies,
                 latency: Summary::default(),
+                source_to_sink: Summary::default(),
+                sink_to_source: Summary::default(),
                 transforms: entry.transforms.iter().map(|_| TransformMetrics::default()).collect(),
                 sharing: Rc::default(),
             })
@@ -230,9 +255,11 @@ impl WorkerMetrics {
     /// Begins a new window of every summary; to be called every 20 s.
     pub fn rotate(&self) {
         for chain in &self.chains {
-            let ChainMetrics { requests_batch_size, responses_batch_size, latency, transforms, .. } =
-                &**chain;
-            for summary in [requests_batch_size, responses_batch_size, latency] {
+            let ChainMetrics { requests_batch_size, responses_batch_size, latency, .. } = &**chain;
+            let ChainMetrics { source_to_sink, sink_to_source, transforms, .. } = &**chain;
+            for summary in
+                [requests_batch_size, responses_batch_size, latency, source_to_sink, sink_to_source]
+            {
                 summary.rotate();
             }
             transforms.iter().for_each(|transform| transform.latency.rotate());
@@ -247,7 +274,10 @@ impl WorkerMetrics {
             failures: chain.failures.get(),
             requests_batch_size: chain.requests_batch_size.snapshot(),
             responses_batch_size: chain.responses_batch_size.snapshot(),
+            has_latencies: chain.has_latencies,
             latency: chain.latency.snapshot(),
+            source_to_sink: chain.source_to_sink.snapshot(),
+            sink_to_source: chain.sink_to_source.snapshot(),
             transforms: chain.transforms.iter().map(transform_snapshot).collect(),
             sharing: chain.sharing.snapshot(),
         };
@@ -283,7 +313,10 @@ pub(crate) struct ChainSnapshot {
     pub(crate) failures: u64,
     pub(crate) requests_batch_size: SummarySnapshot,
     pub(crate) responses_batch_size: SummarySnapshot,
+    pub(crate) has_latencies: bool,
     pub(crate) latency: SummarySnapshot,
+    pub(crate) source_to_sink: SummarySnapshot,
+    pub(crate) sink_to_source: SummarySnapshot,
     pub(crate) transforms: Vec<TransformSnapshot>,
     pub(crate) sharing: Vec<Family>,
 }

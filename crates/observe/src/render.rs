@@ -1,8 +1,11 @@
 //! Metrics as Prometheus reads them: text format 0.0.4.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::sync::Arc;
 
 use crate::metrics::{Catalog, Process, Snapshot, SummarySnapshot, TransformSnapshot, load};
+use crate::own::{OwnFamily, OwnMetrics};
 use crate::sharing::{Family, SharingMetrics};
 
 /// Quantiles of every summary.
@@ -29,13 +32,39 @@ pub fn render(catalog: &Catalog, snapshots: &[Snapshot], process: &Process) -> S
     let mut page = Page(String::new());
     sources(&mut page, catalog, snapshots, process);
     chains(&mut page, catalog, snapshots);
-    transforms(&mut page, catalog, snapshots);
+    let has_latencies =
+        snapshots.iter().flat_map(|snapshot| &snapshot.chains).all(|chain| chain.has_latencies);
+    if has_latencies {
+        ends(&mut page, catalog, snapshots);
+    }
+    transforms(&mut page, catalog, snapshots, has_latencies);
     sharing(&mut page, catalog, snapshots);
     let total = |of: fn(&Snapshot) -> u64| snapshots.iter().map(of).sum::<u64>();
     page.family("shotover_chunks_taken", "gauge", "Chunks of memory now in use");
     page.line("shotover_chunks_taken", &[], total(|snapshot| snapshot.chunks_taken));
     page.family("shotover_chunks_pooled", "gauge", "Chunks of memory kept for reuse");
     page.line("shotover_chunks_pooled", &[], total(|snapshot| snapshot.chunks_pooled));
+    page.0
+}
+
+/// What transforms count by themselves; those that count the same add to one family.
+#[must_use]
+pub fn render_own(own: &[Arc<dyn OwnMetrics>]) -> String {
+    let mut families: Vec<OwnFamily> = Vec::new();
+    for family in own.iter().flat_map(|own| own.families()) {
+        match families.iter_mut().find(|known| known.name == family.name) {
+            Some(known) => known.series.extend(family.series),
+            None => families.push(family),
+        }
+    }
+    let mut page = Page(String::new());
+    for OwnFamily { name, help, series } in &families {
+        page.family(name, "counter", help);
+        for (labels, value) in series {
+            let labels: Vec<(&str, &str)> = labels.iter().map(|(label, text)| (*label, &**text)).collect();
+            page.line(name, &labels, value);
+        }
+    }
     page.0
 }
 
@@ -86,19 +115,13 @@ fn chains(page: &mut Page, catalog: &Catalog, snapshots: &[Snapshot]) {
         }
     }
     type Part = fn(&crate::metrics::ChainSnapshot) -> &SummarySnapshot;
-    let summaries: [(&str, &str, f64, Part); 3] = [
+    let summaries: [(&str, &str, f64, Part); 2] = [
         ("shotover_chain_requests_batch_size", "Requests of a run", PLAIN, |chain| {
             &chain.requests_batch_size
         }),
         ("shotover_chain_responses_batch_size", "Replies of a run", PLAIN, |chain| {
             &chain.responses_batch_size
         }),
-        (
-            "shotover_chain_latency_seconds",
-            "From reading a request to its reply leaving the chain",
-            SECONDS,
-            |chain| &chain.latency,
-        ),
     ];
     for (name, help, unit, part) in summaries {
         page.family(name, "summary", help);
@@ -109,7 +132,44 @@ fn chains(page: &mut Page, catalog: &Catalog, snapshots: &[Snapshot]) {
     }
 }
 
-fn transforms(page: &mut Page, catalog: &Catalog, snapshots: &[Snapshot]) {
+/// Latencies from one end of a chain to the other.
+fn ends(page: &mut Page, catalog: &Catalog, snapshots: &[Snapshot]) {
+    let latency = ("shotover_chain_latency_seconds", "From reading a request to its reply leaving the chain");
+    page.family(latency.0, "summary", latency.1);
+    for (index, chain) in catalog.chains.iter().enumerate() {
+        let of_workers = snapshots.iter().filter_map(|snapshot| snapshot.chains.get(index));
+        let parts = of_workers.map(|chain| &chain.latency);
+        page.summary(latency.0, &[("chain", &chain.name)], SECONDS, parts);
+    }
+    let of = |indices: &[usize]| -> Vec<&crate::metrics::ChainSnapshot> {
+        let chains = indices
+            .iter()
+            .flat_map(|index| snapshots.iter().filter_map(move |snapshot| snapshot.chains.get(*index)));
+        chains.collect()
+    };
+    let sink = ("shotover_source_to_sink_latency_seconds", "From reading a request to giving it to the sink");
+    page.family(sink.0, "summary", sink.1);
+    // Sinks of one type share a series, whatever chain they end.
+    let mut sinks: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (index, chain) in catalog.chains.iter().enumerate() {
+        let Some(kind) = chain.transforms.last() else { continue };
+        sinks.entry(kind).or_default().push(index);
+    }
+    for (kind, indices) in &sinks {
+        let parts = of(indices);
+        page.summary(sink.0, &[("sink", kind)], SECONDS, parts.iter().map(|chain| &chain.source_to_sink));
+    }
+    let source =
+        ("shotover_sink_to_source_latency_seconds", "From reading a reply to giving it to the source");
+    page.family(source.0, "summary", source.1);
+    for (index, named) in catalog.sources.iter().enumerate() {
+        let parts = of(&[index]);
+        let parts = parts.iter().map(|chain| &chain.sink_to_source);
+        page.summary(source.0, &[("source", &named.name)], SECONDS, parts);
+    }
+}
+
+fn transforms(page: &mut Page, catalog: &Catalog, snapshots: &[Snapshot], has_latencies: bool) {
     let mut kinds: Vec<&str> =
         catalog.chains.iter().flat_map(|chain| chain.transforms.iter().map(String::as_str)).collect();
     kinds.sort_unstable();
@@ -140,8 +200,10 @@ fn transforms(page: &mut Page, catalog: &Catalog, snapshots: &[Snapshot]) {
         page.line("shotover_transform_failures_count", &[("transform", kind)], count);
     }
     let help = "From reading a request to its reply passing this transform";
-    page.family("shotover_transform_latency_seconds", "summary", help);
-    for kind in &kinds {
+    if has_latencies {
+        page.family("shotover_transform_latency_seconds", "summary", help);
+    }
+    for kind in kinds.iter().filter(|_| has_latencies) {
         let parts = of_kind(kind);
         let name = "shotover_transform_latency_seconds";
         page.summary(name, &[("transform", kind)], SECONDS, parts.iter().map(|part| &part.latency));

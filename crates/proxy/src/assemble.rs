@@ -10,7 +10,7 @@ use std::time::Duration;
 use chain::{Builder, ChainPart, Connector, Spawner, WorkerCx};
 use config::{Errors, ProcessConfig, Topology, read_process, read_topology};
 use net::{LocalSpawner, Seat, TcpConnector};
-use observe::{Catalog, ChainEntry, SourceEntry, WorkerMetrics, check_filter};
+use observe::{Catalog, ChainEntry, OwnMetrics, SourceEntry, WorkerMetrics, check_filter};
 use sinks::CassandraSinkSingle;
 use sources::Rules;
 use wire::Protocol;
@@ -44,6 +44,15 @@ pub(crate) struct SourcePlan {
     pub(crate) hard_connection_limit: bool,
     rules: Rules,
     chain: Vec<Entry>,
+}
+
+/// What is measured.
+#[derive(Clone, Copy)]
+pub(crate) struct Measures {
+    /// Somebody will ask for what is counted.
+    pub(crate) with_metrics: bool,
+    /// Somebody wants to know how long things take.
+    pub(crate) with_latencies: bool,
 }
 
 struct Entry {
@@ -100,7 +109,11 @@ fn passthrough(listen: &str, to: &str, observability_interface: Option<SocketAdd
         chain: vec![entry],
     };
     Plan {
-        process: ProcessConfig { main_log_level: "info".to_owned(), observability_interface },
+        process: ProcessConfig {
+            main_log_level: "info".to_owned(),
+            observability_interface,
+            latency_metrics: true,
+        },
         topology: format!("Passthrough {{ listen: {listen:?}, to: {to:?} }}"),
         graph: Arc::new(Graph { sources: vec![source] }),
     }
@@ -202,9 +215,28 @@ impl Graph {
         }
     }
 
-    /// The parts of one worker. `with_metrics`: somebody will ask for what it counts.
-    pub(crate) fn worker(&self, seat: &Seat, with_metrics: bool) -> WorkerServe {
-        let metrics = Rc::new(WorkerMetrics::new(&self.catalog()));
+    fn builders(&self) -> impl Iterator<Item = &dyn Builder> {
+        self.sources.iter().flat_map(|source| source.chain.iter().map(|entry| entry.builder.as_ref()))
+    }
+
+    /// Opens what the entries need. To be called once, before any worker.
+    ///
+    /// # Errors
+    /// Why the process cannot start.
+    pub(crate) fn start(&self) -> Result<(), String> {
+        let problems: Vec<String> = self.builders().filter_map(|builder| builder.start().err()).collect();
+        if problems.is_empty() { Ok(()) } else { Err(problems.join("\n")) }
+    }
+
+    /// What the entries count of their own.
+    pub(crate) fn own_metrics(&self) -> Vec<Arc<dyn OwnMetrics>> {
+        self.builders().flat_map(Builder::own_metrics).collect()
+    }
+
+    /// The parts of one worker.
+    pub(crate) fn worker(&self, seat: &Seat, measures: Measures) -> WorkerServe {
+        let Measures { with_metrics, with_latencies } = measures;
+        let metrics = Rc::new(WorkerMetrics::with_latencies(&self.catalog(), with_latencies));
         let connector: Rc<dyn Connector> = Rc::new(TcpConnector::new(seat.reactor.clone()));
         let spawner: Rc<dyn Spawner> = Rc::new(LocalSpawner::new(seat.reactor.clone()));
         let part = |(index, source): (usize, &SourcePlan)| {

@@ -2,8 +2,12 @@
 
 use chain::Builder;
 use config::{Fields, TransformShape};
+use observe::{open_lines, open_message_files};
 use sinks::CassandraSinkSingle;
-use transforms::{DebugPrinter, DebugReturner, NullSink, QueryTypeFilter};
+use transforms::{
+    Coalesce, DebugForceParse, DebugLogToFile, DebugPrinter, DebugReturner, NullSink, QueryCounter,
+    QueryTypeFilter, RequestLog, RequestThrottling,
+};
 
 use crate::custom::CustomTransform;
 
@@ -38,10 +42,26 @@ impl Registry {
                 kind("CassandraSinkSingle", true, IN_CASSANDRA, |fields| {
                     CassandraSinkSingle::parse(fields).map(boxed)
                 }),
+                kind("Coalesce", false, ANYWHERE, |fields| Coalesce::parse(fields).map(boxed)),
+                kind("DebugForceParse", false, ANYWHERE, |fields| DebugForceParse::parse(fields).map(boxed)),
+                kind("DebugLogToFile", false, ANYWHERE, |fields| {
+                    DebugLogToFile::parse(fields, open_message_files).map(boxed)
+                }),
                 kind("DebugPrinter", false, ANYWHERE, |fields| DebugPrinter::parse(fields).map(boxed)),
                 kind("DebugReturner", true, ANYWHERE, |fields| DebugReturner::parse(fields).map(boxed)),
                 kind("NullSink", true, ANYWHERE, |fields| NullSink::parse(fields).map(boxed)),
+                Kind {
+                    name: "QueryCounter",
+                    shape: TransformShape { is_terminating: false, accepts: ANYWHERE, name_is_option: true },
+                    read: |fields| QueryCounter::parse(fields).map(boxed),
+                },
                 kind("QueryTypeFilter", false, ANYWHERE, |fields| QueryTypeFilter::parse(fields).map(boxed)),
+                kind("RequestLog", false, ANYWHERE, |fields| {
+                    RequestLog::parse(fields, open_lines).map(boxed)
+                }),
+                kind("RequestThrottling", false, IN_CASSANDRA, |fields| {
+                    RequestThrottling::parse(fields).map(boxed)
+                }),
             ],
         }
     }

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use net::{Bound, Counts, Listening, Workers};
-use observe::{Catalog, Logs, Process, Snapshot, render, start_logs, target};
+use observe::{Catalog, Logs, OwnMetrics, Process, Snapshot, render, render_own, start_logs, target};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::admin;
-use crate::assemble::{Graph, Plan, plan};
+use crate::assemble::{Graph, Measures, Plan, plan};
 use crate::cli::Options;
 use crate::registry::Registry;
 
@@ -66,15 +66,19 @@ fn serve(options: &Options, plan: &Plan, logs: &Logs) -> Result<ExitCode, String
         let bound = bind_all(&plan.graph)?;
         let catalog = Arc::new(plan.graph.catalog());
         let process = Arc::new(Process::new(&catalog));
-        let with_metrics = plan.process.observability_interface.is_some();
+        let measures = Measures {
+            with_metrics: plan.process.observability_interface.is_some(),
+            with_latencies: plan.process.latency_metrics,
+        };
+        plan.graph.start()?;
         let graph = Arc::clone(&plan.graph);
         let count = options.core_threads.map_or_else(workers, usize::from);
         let (workers, threads) =
-            Workers::start(count, options.stack_size, move |seat| graph.worker(seat, with_metrics))
+            Workers::start(count, options.stack_size, move |seat| graph.worker(seat, measures))
                 .map_err(|error| format!("the workers: {error}"))?;
         let workers = Arc::new(workers);
         if let Some(address) = plan.process.observability_interface {
-            let metrics = metrics_page(&catalog, &process, &workers);
+            let metrics = metrics_page(&catalog, &process, &workers, plan.graph.own_metrics());
             tokio::spawn(admin::serve(address, metrics, logs.filter.clone()));
         }
         let listeners = listen_all(&plan.graph, bound, &process, &workers);
@@ -164,18 +168,21 @@ fn metrics_page(
     catalog: &Arc<Catalog>,
     process: &Arc<Process>,
     workers: &Arc<Workers<Snapshot>>,
+    own: Vec<Arc<dyn OwnMetrics>>,
 ) -> admin::Metrics {
+    let own: Arc<[Arc<dyn OwnMetrics>]> = own.into();
     let (catalog, process) = (Arc::clone(catalog), Arc::clone(process));
     // Not kept alive by scrapes: the workers end when the process lets go of them.
     let workers = Arc::downgrade(workers);
     Arc::new(move || {
         let (catalog, process, workers) = (Arc::clone(&catalog), Arc::clone(&process), workers.upgrade());
+        let own = Arc::clone(&own);
         Box::pin(async move {
             let snapshots = match workers {
                 Some(workers) => workers.snapshots().await,
                 None => Vec::new(),
             };
-            render(&catalog, &snapshots, &process)
+            render(&catalog, &snapshots, &process) + &render_own(&own)
         })
     })
 }

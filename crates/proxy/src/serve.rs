@@ -63,6 +63,7 @@ impl ClientTask {
         let span = connection_span(id, &source.name);
         info!(target: target::SOURCE_TASK, parent: &span, "New connection from {}", peer.ip());
         let chain = source.chain.client()?;
+        chain.identity().set_address(peer.ip());
         let tcp = Tcp::accepted(socket, &seat.reactor)
             .inspect_err(|error| debug!(parent: &span, "the client is already gone: {error}"));
         Some(Self {

@@ -26,6 +26,7 @@ use wire::{ErrorKind, Malformed, Side};
 use crate::end::End;
 use crate::exit::{ClientExit, ReplyProgress};
 use crate::patience::{Patience, earlier};
+use crate::rules::Rules;
 
 /// Turns of one poll before the other connections of the worker have theirs.
 const TURNS_MAX: usize = 4;
@@ -42,15 +43,6 @@ const CLOSING_MAX: Duration = Duration::from_secs(5);
 
 /// How long bytes of a client are discarded after its connection was shut.
 const LINGER_MAX: Duration = Duration::from_secs(1);
-
-/// What the source demands of its clients.
-#[derive(Clone, Copy, Debug)]
-pub struct Rules {
-    /// The longest body of a request, bytes.
-    pub frame_bytes_max: u32,
-    /// A client is closed when nothing was sent or read by it for this long, and nothing but it is waited for.
-    pub idle_timeout: Option<Duration>,
-}
 
 enum State {
     Open,
@@ -98,6 +90,8 @@ pub struct Client<S> {
     moved_at: Tick,
     patience: Patience,
     quiet: Quiet,
+    /// The chain knows that no more requests will come.
+    is_done_told: bool,
     /// What [`Client::deadline`] last said: before that nothing is due, and nobody needs to be asked.
     due_at: Cell<Option<Tick>>,
     /// That time has come.
@@ -139,6 +133,7 @@ impl<S: Stream> Client<S> {
             moved_at: now,
             patience: Patience::new(now),
             quiet: Quiet::default(),
+            is_done_told: false,
             due_at: Cell::default(),
             is_due: false,
         }
@@ -336,6 +331,7 @@ impl<S: Stream> Client<S> {
             let (bytes, after) = framing.cut(&self.inlet, need, &mut messages);
             self.count_sessions(&messages);
             if let Some((chunk, _)) = self.inlet.place() {
+                self.replies.note_logins(framing.protocol, chunk, &messages);
                 self.chain.submit(cx, chunk, messages)?;
             }
             self.inlet.consume(bytes);
@@ -446,6 +442,12 @@ impl<S: Stream> Client<S> {
                 self.refuse(cx, malformed);
                 return Ok(Turn::Moved);
             }
+        }
+        let may_finish =
+            self.request_rest > 0 && matches!(self.state, State::Ending { end: End::Drained, .. });
+        if !self.is_done_told && !self.has_uncut && !may_finish {
+            (self.is_done_told, self.quiet.replies) = (true, false);
+            self.chain.client_done(cx)?;
         }
         if self.finish_request(cx)? || self.take_replies(cx)? == Progress::Moved {
             return Ok(Turn::Moved);

@@ -2,8 +2,10 @@
 
 use std::ops::Range;
 
-use chain::{Batch, Chunk, Cx, Exit, Fault, Outlet, Stream};
+use chain::{Batch, Chunk, Cx, Exit, Fault, Message, Outlet, Stream};
 use wire::Protocol;
+
+use crate::login::Login;
 
 /// The way out to one client, borrowed from its loop for one poll of its chain.
 pub(crate) struct ClientExit<'c, S> {
@@ -24,6 +26,16 @@ pub(crate) struct ReplyProgress {
     pub(crate) rest: u64,
     /// The client's socket failed.
     pub(crate) gone: Option<std::io::Error>,
+    login: Login,
+}
+
+impl ReplyProgress {
+    /// Looks at requests on their way to the server for who their client says it is.
+    pub(crate) fn note_logins(&mut self, protocol: Protocol, chunk: &Chunk, requests: &[Message]) {
+        if !self.is_established {
+            self.login.note(protocol, chunk, requests);
+        }
+    }
 }
 
 impl<S> ClientExit<'_, S> {
@@ -42,9 +54,10 @@ impl<S: Stream> Exit for ClientExit<'_, S> {
     fn deliver(&mut self, cx: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault> {
         let Self { protocol, reaches_servers, stream, outlet, progress } = self;
         let sent = batch.outgoing(
-            |message, _| {
+            |message, ledger| {
                 progress.rest = message.rest();
                 if !progress.is_established {
+                    progress.login.answered(*protocol, message.head(), ledger.identity());
                     progress.is_established = !*reaches_servers || protocol.establishes(message.head());
                 }
             },

@@ -7,9 +7,12 @@
 mod client;
 mod end;
 mod exit;
+mod login;
 mod patience;
+mod rules;
 #[cfg(test)]
 mod tests;
 
-pub use client::{Client, Rules};
+pub use client::Client;
 pub use end::End;
+pub use rules::Rules;

@@ -4,12 +4,27 @@
 //! Needs decoded: each says for itself. Knows no sockets.
 //! Must hold: every request gets exactly one reply, from here or from below.
 
+mod coalesce;
+mod debug_force_parse;
+mod debug_log_to_file;
 mod debug_printer;
 mod debug_returner;
+mod limiter;
 mod null_sink;
+mod query_counter;
 mod query_type_filter;
+mod request_log;
+mod request_throttling;
+#[cfg(test)]
+mod tests;
 
+pub use coalesce::Coalesce;
+pub use debug_force_parse::DebugForceParse;
+pub use debug_log_to_file::{DebugLogToFile, OpenFiles};
 pub use debug_printer::DebugPrinter;
 pub use debug_returner::DebugReturner;
 pub use null_sink::NullSink;
+pub use query_counter::QueryCounter;
 pub use query_type_filter::QueryTypeFilter;
+pub use request_log::{OpenLines, RequestLog};
+pub use request_throttling::RequestThrottling;

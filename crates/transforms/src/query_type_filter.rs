@@ -2,7 +2,8 @@
 //!
 //! Toward server: only requests of wanted kinds. Toward client: the others get an error,
 //! `Message was filtered out by shotover`.
-//! Wants decoded: the first chunk of a request, for the first word of its statement.
+//! Wants decoded: the first chunk of a request, for the first word of its statement. What keeps up a connection
+//! (handshake, heartbeat, asking for events) is of no kind, and passes: without it nobody could send anything else.
 //! Must hold: a request whose kind cannot be known (compressed, or a comment longer than a chunk in front of the
 //! statement) does not pass: a filter that can be talked around is none.
 
@@ -77,8 +78,11 @@ impl Transform for QueryTypeFilter {
     }
 
     fn requests(&mut self, _cx: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault> {
+        let protocol = batch.protocol();
         batch.each(|request| {
-            if !request.query_type().is_some_and(|kind| self.lets_pass(kind)) {
+            if protocol.runs_statements(request.head())
+                && !request.query_type().is_some_and(|kind| self.lets_pass(kind))
+            {
                 request.answer_error(ErrorKind::Invalid, "Message was filtered out by shotover");
             }
         });

@@ -171,6 +171,141 @@ impl Protocol {
         }
     }
 
+    /// The protocol's name as metrics have it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cql => "cassandra",
+        }
+    }
+
+    /// True for a request that carries a login.
+    #[inline]
+    #[must_use]
+    pub fn is_login(self, request: &Head) -> bool {
+        match self {
+            Self::Cql => request.opcode == cql::opcode::AUTH_RESPONSE,
+        }
+    }
+
+    /// Whom a login names, where its token can be read (SASL PLAIN). The rest of it is a secret.
+    #[must_use]
+    pub fn login_user(self, request: &Head, frame: &[u8]) -> Option<String> {
+        match self {
+            Self::Cql => cql::login_user(request, frame),
+        }
+    }
+
+    /// True for the reply with which the server accepts a login.
+    #[inline]
+    #[must_use]
+    pub fn accepts_login(self, reply: &Head) -> bool {
+        match self {
+            Self::Cql => reply.opcode == cql::opcode::AUTH_SUCCESS,
+        }
+    }
+
+    /// True for a request that has the server run or prepare statements, rather than one that keeps up its connection.
+    #[inline]
+    #[must_use]
+    pub fn runs_statements(self, request: &Head) -> bool {
+        match self {
+            Self::Cql => cql::runs_statements(request),
+        }
+    }
+
+    /// True for a request whose reply its client needs before it can go on to work: such a one is best not delayed.
+    #[inline]
+    #[must_use]
+    pub fn prepares_work(self, request: &Head) -> bool {
+        match self {
+            Self::Cql => matches!(request.opcode, cql::opcode::OPTIONS | cql::opcode::PREPARE),
+        }
+    }
+
+    /// True for a request that runs what another one has prepared.
+    #[inline]
+    #[must_use]
+    pub fn runs_prepared(self, request: &Head) -> bool {
+        match self {
+            Self::Cql => request.opcode == cql::opcode::EXECUTE,
+        }
+    }
+
+    /// How many statements a request has the server run: of a batch the number that it names, else 1.
+    #[inline]
+    #[must_use]
+    pub fn statements(self, request: &Head, frame: &[u8]) -> u32 {
+        match self {
+            Self::Cql => cql::statements(request, frame),
+        }
+    }
+
+    /// What a request is, in the words of its protocol: one of a few names. Linear, allocates nothing.
+    #[must_use]
+    pub fn request_name(self, request: &Head, frame: &[u8]) -> &'static str {
+        match self {
+            Self::Cql => cql::request_name(request, frame),
+        }
+    }
+
+    /// Every name that [`Protocol::each_statement`] gives.
+    #[must_use]
+    pub fn statement_names(self) -> &'static [&'static str] {
+        match self {
+            Self::Cql => &cql::query::NAMES,
+        }
+    }
+
+    /// Each statement of a request whose text is in it, as one of a few names. False when the bytes cannot be read.
+    pub fn each_statement(self, request: &Head, frame: &[u8], each: impl FnMut(&'static str)) -> bool {
+        match self {
+            Self::Cql => cql::each_statement(request, frame, each),
+        }
+    }
+
+    /// The text of a request, as far as it is here and can be read.
+    #[must_use]
+    pub fn statement_text<'f>(self, request: &Head, frame: &'f [u8]) -> Option<&'f [u8]> {
+        match self {
+            Self::Cql => cql::statement_text(request, frame),
+        }
+    }
+
+    /// The table that a text names first, with its keyspace if that is there too.
+    #[must_use]
+    pub fn table(self, text: &[u8]) -> Option<String> {
+        match self {
+            Self::Cql => cql::table(text),
+        }
+    }
+
+    /// A text without its literals and comments, at most so many bytes of it.
+    #[must_use]
+    pub fn redacted(self, text: &[u8], bytes_max: usize) -> String {
+        match self {
+            Self::Cql => cql::redacted(text, bytes_max),
+        }
+    }
+
+    /// The code of an error reply.
+    #[must_use]
+    pub fn error_code(self, reply: &Head, frame: &[u8]) -> Option<i32> {
+        match self {
+            Self::Cql => cql::error_code(reply, frame),
+        }
+    }
+
+    /// Reads all of a whole message, and says what is wrong with it.
+    ///
+    /// # Errors
+    /// What is wrong, or that it is compressed.
+    pub fn check(self, side: Side, head: &Head, frame: &[u8]) -> Result<(), Malformed> {
+        match self {
+            Self::Cql => cql::check(side, head, frame),
+        }
+    }
+
     /// A message in one line, for people. Secrets are not shown, and control characters are escaped.
     #[must_use]
     pub fn describe(self, side: Side, head: &Head, frame: &[u8]) -> String {

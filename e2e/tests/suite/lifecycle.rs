@@ -136,7 +136,7 @@ fn what_was_loaded_is_logged_in_a_line_each() {
         (
             "-t topology.yaml -c config.yaml",
             [
-                r#"ProcessConfig { main_log_level: "info, shotover=info", observability_interface: None }"#,
+                r#"ProcessConfig { main_log_level: "info, shotover=info", observability_interface: None, latency_metrics: true }"#,
                 r#"options: {"name": "f\n", "DenyList": ["Read"]}"#,
             ],
         ),

@@ -6,6 +6,7 @@ mod budgets;
 mod cql_corpus;
 mod faults;
 mod flow;
+mod generic;
 mod lifecycle;
 mod real_cassandra;
 mod restarts;

@@ -135,6 +135,16 @@ impl OneClient {
     /// Connects it, so that only passing messages is left to do. `transforms` stand above the sink.
     #[must_use]
     pub fn new(depth: usize, transforms: &[&dyn Builder]) -> Self {
+        Self::with_metrics(depth, transforms, None)
+    }
+
+    /// As [`OneClient::new`]; what passes is counted there, if anywhere.
+    #[must_use]
+    pub fn with_metrics(
+        depth: usize,
+        transforms: &[&dyn Builder],
+        metrics: Option<Rc<observe::ChainMetrics>>,
+    ) -> Self {
         let ends = Rc::new(Ends::default());
         let server = End::new(&ends, false, depth);
         let pool = Pool::new();
@@ -150,7 +160,7 @@ impl OneClient {
         let sink = CassandraSinkSingle::new("server:9042".to_owned(), Duration::from_secs(3));
         let entries = transforms.iter().map(|transform| ("Transform", "transform", *transform));
         let entries = entries.chain([("CassandraSinkSingle", "sink", &sink as &dyn Builder)]);
-        let part = ChainPart::new("chain", &worker, entries, None);
+        let part = ChainPart::new("chain", &worker, entries, metrics);
         let rules = Rc::new(Rules { frame_bytes_max: 1 << 28, idle_timeout: None });
         let client = End::new(&ends, true, depth);
         let chain = part.client().expect("a chain");

@@ -1,6 +1,6 @@
 //! What the fuzz targets run; the unit tests run the same on every prefix of their vectors.
 
-use crate::cql::query::{Statement, StatementKind, classify, parse};
+use crate::cql::query::{Statement, StatementKind, classify, parse, redacted};
 use crate::cql::{body, describe, opcode, request, response};
 use crate::protocol::{Framed, Head, Protocol, Side};
 
@@ -14,6 +14,7 @@ pub fn frame(side: Side, bytes: &[u8]) {
     let Framed::Frame(head) = Protocol::Cql.frame(bytes, side, u32::MAX) else { return };
     let here = bytes.get(..head.frame_bytes as usize).unwrap_or(bytes);
     ignore(describe(side, &head, here));
+    ignore(Protocol::Cql.check(side, &head, here));
     match side {
         Side::Request => views_of_request(&head, here),
         Side::Response => views_of_response(&head, here),
@@ -23,6 +24,13 @@ pub fn frame(side: Side, bytes: &[u8]) {
 fn views_of_request(head: &Head, frame: &[u8]) {
     ignore(Protocol::Cql.query_type(head, frame));
     ignore(Protocol::Cql.connection_state(head, frame));
+    ignore(Protocol::Cql.statements(head, frame));
+    ignore(Protocol::Cql.request_name(head, frame));
+    ignore(Protocol::Cql.each_statement(head, frame, ignore));
+    ignore(Protocol::Cql.login_user(head, frame));
+    if let Some(text) = Protocol::Cql.statement_text(head, frame) {
+        ignore((Protocol::Cql.table(text), Protocol::Cql.redacted(text, 100)));
+    }
     let Ok(body) = body(Side::Request, head, frame) else { return };
     match head.opcode {
         opcode::STARTUP => ignore(request::startup(body, |_, _| ())),
@@ -80,6 +88,8 @@ pub fn query(bytes: &[u8]) {
     ignore((classified.kind.name(), classified.kind.query_type(), classified.keyspace(Some("in_use"))));
     let tables: Vec<_> = classified.tables().collect();
     let kinds: Vec<_> = classified.kinds().collect();
+    let shown = redacted(text, usize::MAX);
+    assert_eq!(redacted(&shown, usize::MAX), shown, "a literal was shown");
     let Ok(parsed) = parse(text) else { return };
     assert_eq!(parsed.statement.kind(), classified.kind, "{text}");
     let parsed_tables: Vec<_> = match &parsed.statement {

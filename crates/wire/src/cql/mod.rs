@@ -1,13 +1,16 @@
 //! Cassandra's native protocol, versions 3 and 4.
 //!
-//! `header` frames, `request` and `response` are views of bodies, `statement` reads the first word of a statement, `query` the rest,
+//! `header` frames, `request` and `response` are views of bodies, `statement` reads the first words of a statement, `query` the
+//! rest, `names` names what is in them, `check` reads everything there is of a message,
 //! `session` says what may share a connection, `encode` makes the few frames that are made here, `describe` shows a message to people.
 
+mod check;
 mod describe;
 mod encode;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod header;
+mod names;
 pub mod opcode;
 pub mod query;
 pub mod request;
@@ -17,7 +20,12 @@ mod statement;
 #[cfg(test)]
 mod tests;
 
+pub use check::check;
 pub use describe::describe;
 pub use encode::{error_reply, refusal};
 pub use header::{Flags, HEADER_BYTES, body, frame};
+pub use names::{
+    each_statement, error_code, login_user, redacted, request_name, runs_statements, statement_text,
+    statements, table,
+};
 pub use statement::{Statement, connection_state, first_statement, query_type};

@@ -141,12 +141,13 @@ pub(crate) fn text<'f>(request: &Head, frame: &'f [u8]) -> Option<(&'f [u8], boo
     Some((here.get(..length).unwrap_or(here), here.len() >= length))
 }
 
-/// See [`crate::Protocol::query_type`]. The kinds are upstream's: what is not a QUERY or a BATCH is a read.
+/// See [`crate::Protocol::query_type`]. The kinds are upstream's, but that a PREPARE is what its statement is; what
+/// carries no text and is no BATCH is a read.
 #[must_use]
 pub fn query_type(request: &Head, frame: &[u8]) -> Option<QueryType> {
     match request.opcode {
         opcode::BATCH => Some(QueryType::Write),
-        opcode::QUERY => {
+        opcode::QUERY | opcode::PREPARE => {
             let (text, is_whole) = text(request, frame)?;
             Some(match first_statement(text, is_whole)? {
                 Statement::Read => QueryType::Read,

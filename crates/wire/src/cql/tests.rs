@@ -308,3 +308,14 @@ fn values_and_statements_are_borrowed_from_the_frame() {
     parameters.values.each(|_, value| values.push(value)).unwrap();
     assert_eq!(values, [Some([5].as_slice()), None]);
 }
+
+#[test]
+fn texts_are_taken_apart_wherever_they_are_cut_off() {
+    let text = "BEGIN BATCH /* c */ INSERT INTO \"K\"\"s\".t (a) VALUES ('it''s', $$ x $$, 0xCAFE, -1e-3, \
+                abcdef12-1234-1234-1234-123456789abc, P1Y2M, true); -- d\nUPDATE t SET a = ? APPLY BATCH // \u{e9}";
+    for start in 0..text.len() {
+        for end in start..=text.len() {
+            fuzz::query(&text.as_bytes()[start..end]);
+        }
+    }
+}

@@ -55,6 +55,49 @@ pub enum StatementKind {
     Unrecognized,
 }
 
+/// Every name there is.
+pub(crate) const NAMES: [&str; 39] = [
+    "SELECT",
+    "INSERT",
+    "UPDATE",
+    "DELETE",
+    "TRUNCATE",
+    "BATCH",
+    "APPLY BATCH",
+    "USE",
+    "CREATE KEYSPACE",
+    "CREATE TABLE",
+    "CREATE INDEX",
+    "CREATE MATERIALIZED VIEW",
+    "CREATE TYPE",
+    "CREATE FUNCTION",
+    "CREATE AGGREGATE",
+    "CREATE TRIGGER",
+    "CREATE ROLE",
+    "CREATE USER",
+    "ALTER KEYSPACE",
+    "ALTER TABLE",
+    "ALTER MATERIALIZED VIEW",
+    "ALTER TYPE",
+    "ALTER ROLE",
+    "ALTER USER",
+    "DROP KEYSPACE",
+    "DROP TABLE",
+    "DROP INDEX",
+    "DROP MATERIALIZED VIEW",
+    "DROP TYPE",
+    "DROP FUNCTION",
+    "DROP AGGREGATE",
+    "DROP TRIGGER",
+    "DROP ROLE",
+    "DROP USER",
+    "GRANT",
+    "REVOKE",
+    "LIST PERMISSIONS",
+    "LIST ROLES",
+    "UNRECOGNIZED CQL",
+];
+
 impl StatementKind {
     /// What it does, in the words of topologies. Changes of rights and of the keyspace in use count as changes of the
     /// schema, and what is not recognized as a read.
@@ -123,6 +166,24 @@ impl StatementKind {
             | Self::AddIdentity
             | Self::DropIdentity
             | Self::Unrecognized => "UNRECOGNIZED CQL",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::NAMES;
+    use crate::cql::query::classify;
+
+    #[test]
+    fn every_name_is_listed_once() {
+        let mut sorted = NAMES.to_vec();
+        sorted.sort_unstable();
+        sorted.dedup();
+        assert_eq!(sorted.len(), NAMES.len());
+        for text in NAMES {
+            let text = if text == "BATCH" { "BEGIN BATCH APPLY BATCH" } else { text };
+            assert!(NAMES.contains(&classify(text).kind.name()), "{text}");
         }
     }
 }

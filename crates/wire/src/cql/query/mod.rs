@@ -14,6 +14,7 @@ mod lexer;
 mod markers;
 mod modify;
 mod parser;
+mod redact;
 mod relation;
 mod select;
 mod selector;
@@ -25,9 +26,11 @@ mod view;
 
 pub use classify::{Classified, Kinds, Tables, classify};
 pub use identifier::{Identifier, TableName};
+pub(crate) use kind::NAMES;
 pub use kind::StatementKind;
 pub use markers::Markers;
 pub use parser::{Parsed, Problem, SyntaxError, parse};
+pub use redact::redacted;
 pub use view::{
     Assigned, Assignment, Batch, BatchKind, Condition, Delete, Deleted, Existence, Form, Insert, Inserted,
     Operator, Order, Relation, Select, Selected, Selector, Statement, Subject, Term, Update, Using,

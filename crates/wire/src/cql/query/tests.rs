@@ -428,6 +428,6 @@ fn every_prefix_of_a_statement_is_read_without_panic() {
     let text = "SELECT JSON a AS \"b\"\"c\", (int)[?]['x'..] FROM ks.t /* x */ WHERE (a, b) IN ((1h, -1.5e3)) \
                 AND c = {a: $$x$$, \"µ\": 0xAB} -- end\n";
     for end in (0..=text.len()).filter(|end| text.is_char_boundary(*end)) {
-        crate::cql::fuzz::query(text[..end].as_bytes());
+        crate::cql::fuzz::query(&text.as_bytes()[..end]);
     }
 }

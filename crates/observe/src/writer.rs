@@ -1,0 +1,396 @@
+//! Files that transforms write: on threads of their own, behind queues that are bounded. Who finds a queue full goes on,
+//! and what was dropped is counted: no disk may make a client wait.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tracing::{error, info};
+
+/// Jobs that wait for a writer.
+const JOBS_MAX: usize = 16 * 1024;
+
+/// Bytes that wait for a writer. A disk that stalls for a second at 64 MB/s loses nothing.
+const JOB_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// How long the end of the process waits for what is still to be written.
+const ENDING_MAX: Duration = Duration::from_secs(2);
+
+/// Takes jobs of one kind, and never blocks.
+pub trait Queue<J>: Send + Sync {
+    /// Queues a job, or drops it.
+    fn push(&self, job: J);
+    /// Jobs that were dropped, or failed.
+    fn dropped(&self) -> u64;
+}
+
+/// Where lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LineTarget {
+    /// The file; stdout if there is none.
+    pub path: Option<PathBuf>,
+    /// A file that would become longer is set aside, bytes.
+    pub file_bytes_max: u64,
+    /// Files that were set aside and are kept: `path.1` is the youngest.
+    pub files_kept: u32,
+}
+
+/// A message to be kept as a file.
+pub struct MessageFile {
+    /// Its path.
+    pub path: PathBuf,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// A thread that writes what is queued.
+struct Writer<J> {
+    /// `None` once the writer ends.
+    queue: Option<SyncSender<J>>,
+    waiting_bytes: Arc<AtomicUsize>,
+    dropped: Arc<AtomicU64>,
+    ended: std::sync::Mutex<Receiver<()>>,
+}
+
+/// Something that is written.
+trait Job: Send + 'static {
+    fn bytes(&self) -> usize;
+}
+
+/// Writes jobs. `flush` is called when nothing waits.
+trait Output<J>: Send + 'static {
+    fn write(&mut self, job: J) -> io::Result<()>;
+    fn flush(&mut self) -> io::Result<()>;
+}
+
+impl<J: Job> Writer<J> {
+    fn start(mut output: impl Output<J>) -> io::Result<Self> {
+        let (queue, jobs) = sync_channel::<J>(JOBS_MAX);
+        let (tell_end, ended) = channel();
+        let (waiting_bytes, dropped) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicU64::new(0)));
+        let (waiting, lost) = (Arc::clone(&waiting_bytes), Arc::clone(&dropped));
+        let body = move || {
+            let mut is_failing = false;
+            while let Ok(first) = jobs.recv() {
+                let mut next = Some(first);
+                while let Some(job) = next {
+                    waiting.fetch_sub(job.bytes(), Ordering::Relaxed);
+                    note(output.write(job), &mut is_failing, &lost);
+                    next = jobs.try_recv().ok();
+                }
+                note(output.flush(), &mut is_failing, &lost);
+            }
+            // Nobody may be waiting for it.
+            tell_end.send(()).unwrap_or_default();
+        };
+        std::thread::Builder::new().name("shotover-writer".to_owned()).spawn(body)?;
+        Ok(Self { queue: Some(queue), waiting_bytes, dropped, ended: std::sync::Mutex::new(ended) })
+    }
+
+    fn push(&self, job: J) {
+        let bytes = job.bytes();
+        let waiting = self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let sent = match &self.queue {
+            Some(queue) if waiting.saturating_add(bytes) <= JOB_BYTES_MAX => queue.try_send(job),
+            _ => Err(TrySendError::Full(job)),
+        };
+        if sent.is_err() {
+            self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Counts what could not be written, and says so once until something can be written again.
+fn note(written: io::Result<()>, is_failing: &mut bool, lost: &AtomicU64) {
+    match written {
+        Ok(()) => *is_failing = false,
+        Err(problem) => {
+            lost.fetch_add(1, Ordering::Relaxed);
+            if !std::mem::replace(is_failing, true) {
+                error!("a file of a transform cannot be written: {problem}");
+            }
+        }
+    }
+}
+
+impl<J> Drop for Writer<J> {
+    /// What is queued is written before the process ends, unless that takes too long.
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Ok(ended) = self.ended.get_mut() {
+            ended.recv_timeout(ENDING_MAX).unwrap_or_default();
+        }
+    }
+}
+
+/// A line, and when it was made.
+type Line = (SystemTime, String);
+
+impl Job for Line {
+    fn bytes(&self) -> usize {
+        self.1.len()
+    }
+}
+
+/// JSON lines. A job is the fields of an object, without braces; a field `time` is put in front of them.
+struct Lines(Writer<Line>);
+
+impl Queue<String> for Lines {
+    fn push(&self, fields: String) {
+        self.0.push((SystemTime::now(), fields));
+    }
+    fn dropped(&self) -> u64 {
+        self.0.dropped.load(Ordering::Relaxed)
+    }
+}
+
+/// Opens the target of JSON lines, and starts the thread that writes them.
+///
+/// # Errors
+/// Why it cannot be opened.
+pub fn open_lines(target: &LineTarget) -> Result<Arc<dyn Queue<String>>, String> {
+    let output = LineOutput::open(target).map_err(|problem| match &target.path {
+        Some(path) => format!("{}: {problem}", path.display()),
+        None => problem.to_string(),
+    })?;
+    let writer = Writer::start(output).map_err(|problem| format!("the thread of a log: {problem}"))?;
+    Ok(Arc::new(Lines(writer)))
+}
+
+struct LineOutput {
+    target: LineTarget,
+    file: io::BufWriter<Box<dyn Write + Send>>,
+    file_bytes: u64,
+}
+
+impl LineOutput {
+    fn open(target: &LineTarget) -> io::Result<Self> {
+        let (file, file_bytes) = open_target(target)?;
+        Ok(Self { target: target.clone(), file, file_bytes })
+    }
+
+    /// Sets the file aside and begins another one.
+    fn rotate(&mut self) -> io::Result<()> {
+        let Some(path) = self.target.path.clone() else { return Ok(()) };
+        self.file.flush()?;
+        let set_aside = |number: u32| if number == 0 { path.clone() } else { numbered(&path, number) };
+        for number in (0..self.target.files_kept).rev() {
+            match std::fs::rename(set_aside(number), set_aside(number + 1)) {
+                Err(problem) if problem.kind() != io::ErrorKind::NotFound => return Err(problem),
+                _ => {}
+            }
+        }
+        if self.target.files_kept == 0 {
+            std::fs::remove_file(&path)?;
+        }
+        (self.file, self.file_bytes) = open_target(&self.target)?;
+        Ok(())
+    }
+}
+
+fn numbered(path: &Path, number: u32) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{number}"));
+    PathBuf::from(name)
+}
+
+type Target = (io::BufWriter<Box<dyn Write + Send>>, u64);
+
+fn open_target(target: &LineTarget) -> io::Result<Target> {
+    let (file, bytes): (Box<dyn Write + Send>, u64) = match &target.path {
+        None => (Box::new(io::stdout()), 0),
+        Some(path) => {
+            let file = File::options().create(true).append(true).open(path)?;
+            let bytes = file.metadata()?.len();
+            (Box::new(file), bytes)
+        }
+    };
+    Ok((io::BufWriter::new(file), bytes))
+}
+
+impl Output<Line> for LineOutput {
+    fn write(&mut self, (time, fields): Line) -> io::Result<()> {
+        let line = format!("{{\"time\":\"{}\",{fields}}}\n", utc(time));
+        let bytes = line.len() as u64;
+        if self.file_bytes > 0 && self.file_bytes.saturating_add(bytes) > self.target.file_bytes_max {
+            self.rotate()?;
+        }
+        self.file.write_all(line.as_bytes())?;
+        self.file_bytes += bytes;
+        Ok(())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// A time as RFC 3339 has it, in UTC.
+fn utc(time: SystemTime) -> String {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seconds = since.as_secs();
+    let (days, of_day) = (seconds / 86_400, seconds % 86_400);
+    // Days are counted in eras of 400 years that begin on a 1 March, so that leap days are last.
+    let from_march = days + 719_468;
+    let (era, day_of_era) = (from_march / 146_097, from_march % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+    let micros = since.subsec_micros();
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
+}
+
+/// A text as a JSON string, quotes included.
+#[must_use]
+pub fn json_string(text: &str) -> String {
+    let mut json = String::with_capacity(text.len() + 2);
+    json.push('"');
+    for character in text.chars() {
+        match character {
+            '"' => json.push_str("\\\""),
+            '\\' => json.push_str("\\\\"),
+            control if control.is_control() => {
+                // Writing to a string cannot fail. All control characters are below 2^16.
+                write!(json, "\\u{:04x}", u32::from(control)).unwrap_or_default();
+            }
+            other => json.push(other),
+        }
+    }
+    json.push('"');
+    json
+}
+
+impl Job for MessageFile {
+    fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// Messages, each in a file of its own.
+struct MessageFiles(Writer<MessageFile>);
+
+impl Queue<MessageFile> for MessageFiles {
+    fn push(&self, job: MessageFile) {
+        self.0.push(job);
+    }
+    fn dropped(&self) -> u64 {
+        self.0.dropped.load(Ordering::Relaxed)
+    }
+}
+
+/// Removes the folder with all that earlier runs left in it, and starts the thread that writes files into it.
+///
+/// # Errors
+/// Why that is not possible.
+pub fn open_message_files(folder: &Path) -> Result<Arc<dyn Queue<MessageFile>>, String> {
+    match std::fs::remove_dir_all(folder) {
+        Err(problem) if problem.kind() != io::ErrorKind::NotFound => {
+            return Err(format!("{}: {problem}", folder.display()));
+        }
+        _ => {}
+    }
+    let writer =
+        Writer::start(FileOutput).map_err(|problem| format!("the thread of a message log: {problem}"))?;
+    Ok(Arc::new(MessageFiles(writer)))
+}
+
+struct FileOutput;
+
+impl Output<MessageFile> for FileOutput {
+    fn write(&mut self, MessageFile { path, bytes }: MessageFile) -> io::Result<()> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        std::fs::write(&path, bytes)?;
+        info!(target: crate::target::LOG_TO_FILE, "Logged message to {path:?}");
+        Ok(())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::{LineTarget, MessageFile, json_string, open_lines, open_message_files, utc};
+
+    fn folder(name: &str) -> std::path::PathBuf {
+        let folder = std::env::temp_dir().join(format!("shotover-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    #[test]
+    fn times_are_as_rfc_3339_has_them() {
+        let at = |seconds, micros: u32| utc(UNIX_EPOCH + Duration::new(seconds, micros * 1000));
+        assert_eq!(at(0, 0), "1970-01-01T00:00:00.000000Z");
+        assert_eq!(at(951_782_399, 999_999), "2000-02-28T23:59:59.999999Z");
+        assert_eq!(at(951_782_400, 1), "2000-02-29T00:00:00.000001Z");
+        assert_eq!(at(4_107_542_399, 0), "2100-02-28T23:59:59.000000Z");
+        assert_eq!(at(4_107_542_400, 0), "2100-03-01T00:00:00.000000Z");
+        assert_eq!(at(1_795_747_484, 0), "2026-11-27T02:44:44.000000Z");
+    }
+
+    #[test]
+    fn a_string_cannot_end_a_json_string() {
+        assert_eq!(json_string("a\"b\\c\n\u{7f}é"), "\"a\\\"b\\\\c\\u000a\\u007fé\"");
+    }
+
+    #[test]
+    fn lines_are_written_and_files_set_aside() {
+        let folder = folder("lines");
+        let path = folder.join("log");
+        let target = LineTarget { path: Some(path.clone()), file_bytes_max: 200, files_kept: 2 };
+        let lines = open_lines(&target).unwrap();
+        for number in 0..20 {
+            lines.push(format!("\"number\":{number}"));
+        }
+        assert_eq!(lines.dropped(), 0);
+        drop(lines);
+        let read = |path: &std::path::Path| std::fs::read_to_string(path).unwrap();
+        let last = read(&path);
+        assert!(last.starts_with("{\"time\":\"") && last.ends_with("Z\",\"number\":19}\n"), "{last}");
+        let kept = [&path, &folder.join("log.1"), &folder.join("log.2")].map(|path| read(path));
+        assert!(kept.iter().all(|text| text.len() <= 200 && text.ends_with("}\n")), "{kept:?}");
+        assert!(!folder.join("log.3").exists());
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_opened_is_told_of() {
+        let path = Some(std::path::PathBuf::from("/nowhere/at/all"));
+        let problem = open_lines(&LineTarget { path, file_bytes_max: 1, files_kept: 1 }).err().unwrap();
+        assert!(problem.starts_with("/nowhere/at/all: "), "{problem}");
+    }
+
+    #[test]
+    fn what_earlier_runs_left_goes_and_what_cannot_be_written_is_counted() {
+        let folder = folder("messages");
+        let log = folder.join("message-log");
+        std::fs::create_dir_all(log.join("7")).unwrap();
+        let files = open_message_files(&log).unwrap();
+        assert!(!log.exists());
+        files.push(MessageFile { path: log.join("1/requests/message1.bin"), bytes: vec![4, 2] });
+        // A folder where a file should be.
+        files.push(MessageFile { path: log.join("1/requests"), bytes: vec![] });
+        let has_failed = (0..400).any(|_| {
+            std::thread::yield_now();
+            files.dropped() == 1
+        });
+        drop(files);
+        assert_eq!(std::fs::read(log.join("1/requests/message1.bin")).unwrap(), [4, 2]);
+        assert!(has_failed || log.exists());
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}

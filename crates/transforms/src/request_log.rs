@@ -1,0 +1,268 @@
+//! RequestLog: a line of JSON for each request that has had its end.
+//!
+//! Toward server and toward client: everything passes unchanged.
+//! Wants decoded: the first chunk of a request, for its text; of a reply, for the code of an error.
+//! Must hold: nothing of a literal is logged unless somebody asked for it, and no disk makes a client wait: what cannot
+//! be written is dropped and counted.
+
+use std::cell::Cell;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use chain::{
+    Batch, Builder, Cx, Fault, Identity, Item, Link, Need, Tick, Transform, Why, WorkerCx, WorkerPart,
+};
+use config::Fields;
+use observe::{LineTarget, OwnFamily, OwnMetrics, Queue, json_string};
+use wire::Protocol;
+
+/// Bytes of a statement that a line shows.
+const STATEMENT_BYTES_MAX: usize = 1024;
+
+/// Bytes of statements that are kept of one client until their replies come; beyond that lines are without them.
+const PENDING_BYTES_MAX: usize = 1024 * 1024;
+
+/// Files are set aside at this length unless told otherwise, MiB.
+const FILE_MIB_DEFAULT: u64 = 64;
+
+/// Files that are kept besides the current one unless told otherwise.
+const FILES_KEPT_DEFAULT: u64 = 5;
+
+/// What takes the lines: the fields of a JSON object, without braces.
+type Lines = Arc<dyn Queue<String>>;
+
+/// Opens what takes lines.
+pub type OpenLines = fn(&LineTarget) -> Result<Lines, String>;
+
+/// The options.
+#[derive(Clone)]
+pub struct RequestLog {
+    slow: Duration,
+    sample_percent: u64,
+    redacts: bool,
+    log: Arc<Log>,
+}
+
+struct Log {
+    target: LineTarget,
+    open: OpenLines,
+    lines: OnceLock<Lines>,
+}
+
+impl RequestLog {
+    /// Reads the options.
+    pub fn parse(fields: &mut Fields<'_>, open: OpenLines) -> Option<Self> {
+        let path = fields.optional_string("path").map(PathBuf::from);
+        let slow = fields.optional_u64("slow_threshold_millis", 0..=u64::from(u32::MAX));
+        let sample_percent = fields.optional_u64("sample_percent", 1..=100).unwrap_or(100);
+        let redacts = fields.optional_bool("redact").unwrap_or(true);
+        let file_mib = fields.optional_u64("max_file_mebibytes", 1..=1024 * 1024).unwrap_or(FILE_MIB_DEFAULT);
+        let files_kept = fields.optional_u64("files_kept", 0..=1000).unwrap_or(FILES_KEPT_DEFAULT);
+        let files_kept = u32::try_from(files_kept).unwrap_or_default();
+        let target = LineTarget { path, file_bytes_max: file_mib * 1024 * 1024, files_kept };
+        let log = Arc::new(Log { target, open, lines: OnceLock::new() });
+        Some(Self { slow: Duration::from_millis(slow.unwrap_or(0)), sample_percent, redacts, log })
+    }
+}
+
+impl Builder for RequestLog {
+    fn worker(&self, _worker: &WorkerCx) -> Box<dyn WorkerPart> {
+        Box::new(LogPart { options: self.clone(), sampled: Rc::default() })
+    }
+
+    fn start(&self) -> Result<(), String> {
+        let lines = (self.log.open)(&self.log.target).map_err(|problem| format!("RequestLog: {problem}"))?;
+        drop(self.log.lines.set(lines));
+        Ok(())
+    }
+
+    fn own_metrics(&self) -> Vec<Arc<dyn OwnMetrics>> {
+        vec![Arc::clone(&self.log) as Arc<dyn OwnMetrics>]
+    }
+}
+
+impl OwnMetrics for Log {
+    fn families(&self) -> Vec<OwnFamily> {
+        let path =
+            self.target.path.as_ref().map_or_else(|| "stdout".to_owned(), |path| path.display().to_string());
+        let dropped = self.lines.get().map_or(0, |lines| lines.dropped());
+        vec![OwnFamily {
+            name: "shotover_request_log_dropped_count",
+            help: "Lines that RequestLog did not write",
+            series: vec![(vec![("path", path)], dropped)],
+        }]
+    }
+}
+
+/// What the clients of one worker share.
+struct LogPart {
+    options: RequestLog,
+    /// Hundredths of a request that are due to be logged.
+    sampled: Rc<Cell<u64>>,
+}
+
+impl WorkerPart for LogPart {
+    fn client(&self) -> Link {
+        Link::Transform(Box::new(Logger {
+            lines: self.options.log.lines.get().map(Arc::clone),
+            options: self.options.clone(),
+            sampled: Rc::clone(&self.sampled),
+            pending: Vec::new(),
+            free: Vec::new(),
+            pending_bytes: 0,
+            identity: Rc::default(),
+        }))
+    }
+}
+
+/// A request whose end is due.
+struct Pending {
+    asked_at: Tick,
+    kind: &'static str,
+    /// Its statement, as much of it as is shown, and its table.
+    statement: Option<Box<str>>,
+    table: Option<Box<str>>,
+}
+
+impl Pending {
+    fn bytes(&self) -> usize {
+        [&self.statement, &self.table].into_iter().flatten().map(|text| text.len()).sum()
+    }
+}
+
+/// The part of one client.
+struct Logger {
+    lines: Option<Lines>,
+    options: RequestLog,
+    sampled: Rc<Cell<u64>>,
+    /// A request's tag is its place here, counted from 1: 0 is that of requests that are not logged.
+    pending: Vec<Option<Pending>>,
+    free: Vec<u32>,
+    pending_bytes: usize,
+    identity: Rc<Identity>,
+}
+
+impl Logger {
+    /// True for as many requests of a hundred as are asked for.
+    fn is_sampled(&self) -> bool {
+        let due = self.sampled.get() + self.options.sample_percent;
+        self.sampled.set(due % 100);
+        due >= 100
+    }
+
+    fn begin(&mut self, protocol: Protocol, request: &mut Item<'_>, now: Tick) {
+        let (head, bytes) = (request.head(), request.bytes());
+        let kind = protocol.request_name(head, bytes);
+        let text = protocol.statement_text(head, bytes).filter(|_| self.pending_bytes < PENDING_BYTES_MAX);
+        let table = text.and_then(|text| protocol.table(text));
+        let table = table.filter(|table| table.len() <= STATEMENT_BYTES_MAX);
+        let statement = text.map(|text| self.shown(protocol, text));
+        let pending = Pending {
+            asked_at: now,
+            kind,
+            statement: statement.map(String::into_boxed_str),
+            table: table.map(String::into_boxed_str),
+        };
+        self.pending_bytes += pending.bytes();
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.pending.push(None);
+            u32::try_from(self.pending.len() - 1).unwrap_or(u32::MAX - 1)
+        });
+        if let Some(place) = self.pending.get_mut(index as usize) {
+            *place = Some(pending);
+            request.set_tag(index + 1);
+        }
+    }
+
+    fn shown(&self, protocol: Protocol, text: &[u8]) -> String {
+        if self.options.redacts {
+            return protocol.redacted(text, STATEMENT_BYTES_MAX);
+        }
+        String::from_utf8_lossy(text.get(..STATEMENT_BYTES_MAX).unwrap_or(text)).into_owned()
+    }
+
+    fn take(&mut self, tag: u32) -> Option<Pending> {
+        let index = tag.checked_sub(1)?;
+        let pending = self.pending.get_mut(index as usize)?.take()?;
+        self.pending_bytes = self.pending_bytes.saturating_sub(pending.bytes());
+        self.free.push(index);
+        Some(pending)
+    }
+
+    fn end(&self, pending: &Pending, now: Tick, outcome: &str) {
+        let latency = now.micros_since(pending.asked_at);
+        let Some(lines) =
+            self.lines.as_ref().filter(|_| u128::from(latency) >= self.options.slow.as_micros())
+        else {
+            return;
+        };
+        let text = |text: Option<&str>| text.map_or_else(|| "null".to_owned(), json_string);
+        let client = self.identity.address().map(|address| address.to_string());
+        let user = self.identity.user();
+        let mut fields = String::new();
+        // Writing to a string cannot fail.
+        write!(
+            fields,
+            "\"client\":{},\"user\":{},\"kind\":{},\"table\":{},\"statement\":{},\"latency_micros\":{latency},\"outcome\":{}",
+            text(client.as_deref()),
+            text(user.as_deref()),
+            json_string(pending.kind),
+            text(pending.table.as_deref()),
+            text(pending.statement.as_deref()),
+            json_string(outcome),
+        )
+        .unwrap_or_default();
+        lines.push(fields);
+    }
+}
+
+impl Transform for Logger {
+    fn request_need(&self, _opcode: u8) -> Need {
+        Need::Head
+    }
+
+    fn reply_need(&self, _request_opcode: u8) -> Need {
+        Need::Head
+    }
+
+    fn requests(&mut self, cx: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault> {
+        if self.pending.is_empty() {
+            self.identity = Rc::clone(batch.identity());
+        }
+        let protocol = batch.protocol();
+        batch.each(|request| {
+            if self.is_sampled() {
+                self.begin(protocol, request, cx.now);
+            }
+        });
+        Ok(())
+    }
+
+    fn responses(&mut self, cx: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault> {
+        let protocol = batch.protocol();
+        batch.each(|reply| {
+            let Some(pending) = self.take(reply.tag()) else { return };
+            if !protocol.is_error(reply.head()) {
+                self.end(&pending, cx.now, "ok");
+                return;
+            }
+            match protocol.error_code(reply.head(), reply.bytes()) {
+                Some(code) => self.end(&pending, cx.now, &format!("error 0x{code:04x}")),
+                None => self.end(&pending, cx.now, "error"),
+            }
+        });
+        Ok(())
+    }
+
+    fn woken(&mut self, cx: &mut Cx<'_, '_>, why: Why, _batch: &mut Batch<'_>) -> Result<(), Fault> {
+        if why == Why::Closing {
+            for pending in std::mem::take(&mut self.pending).into_iter().flatten() {
+                self.end(&pending, cx.now, "closed");
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,77 @@
+//! DebugForceParse and DebugLogToFile.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use chain::{Builder, Need, Transform};
+use observe::{MessageFile, Queue, render_own};
+
+use super::options::read;
+use super::scene::{SELECT, frame, query, scene};
+use crate::{DebugForceParse, DebugLogToFile};
+use wire::cql::opcode;
+
+#[test]
+fn what_cannot_be_read_passes_all_the_same() {
+    for (requests, responses) in [(true, true), (true, false), (false, true), (false, false)] {
+        let options = format!("parse_requests: {requests}, parse_responses: {responses}");
+        let parse = read(&options, DebugForceParse::parse).unwrap();
+        let need = |is_read| if is_read { Need::Whole } else { Need::None };
+        assert_eq!(parse.request_need(opcode::QUERY), need(requests));
+        assert_eq!(parse.reply_need(opcode::QUERY), need(responses));
+        let mut scene = scene(&[&parse]);
+        scene.send(&[query(1, SELECT), frame(2, opcode::QUERY, b"\xff\xff"), frame(3, opcode::BATCH, b"")]);
+        assert_eq!(scene.server_got(), [1, 2, 3]);
+        assert_eq!(scene.replies().len(), 3);
+    }
+    assert!(read("parse_requests: true", DebugForceParse::parse).is_err());
+}
+
+/// Keeps files in memory, for all tests of this file.
+static FILES: Mutex<Vec<(PathBuf, Vec<u8>)>> = Mutex::new(Vec::new());
+
+struct Memory;
+
+impl Queue<MessageFile> for Memory {
+    fn push(&self, job: MessageFile) {
+        FILES.lock().unwrap().push((job.path, job.bytes));
+    }
+    fn dropped(&self) -> u64 {
+        7
+    }
+}
+
+fn open(folder: &Path) -> Result<Arc<dyn Queue<MessageFile>>, String> {
+    assert_eq!(folder, Path::new("message-log"));
+    Ok(Arc::new(Memory))
+}
+
+#[test]
+fn every_message_is_kept_in_a_file_of_its_own() {
+    let log = read("{}", |fields| DebugLogToFile::parse(fields, open)).unwrap();
+    log.start().unwrap();
+    let mut scenes = [scene(&[&log]), scene(&[&log])];
+    scenes[1].send(&[query(1, SELECT), query(2, SELECT)]);
+    assert_eq!(scenes[1].replies().len(), 2);
+    let files = FILES.lock().unwrap();
+    let paths: Vec<String> = files.iter().map(|(path, _)| path.display().to_string()).collect();
+    assert_eq!(
+        paths,
+        [
+            "message-log/2/requests/message1.bin",
+            "message-log/2/requests/message2.bin",
+            "message-log/2/responses/message1.bin",
+            "message-log/2/responses/message2.bin"
+        ]
+    );
+    assert_eq!(files[1].1, query(2, SELECT));
+    assert!(render_own(&log.own_metrics()).contains("\nshotover_message_log_dropped_count 7\n"));
+}
+
+#[test]
+fn a_log_that_was_not_started_keeps_nothing() {
+    let log = read("{}", |fields| DebugLogToFile::parse(fields, open)).unwrap();
+    let mut scene = scene(&[&log]);
+    scene.send(&[query(1, SELECT)]);
+    assert_eq!(scene.replies(), [(1, None)]);
+}

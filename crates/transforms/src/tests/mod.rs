@@ -1,0 +1,12 @@
+//! The transforms in chains of their own, with a clock that is handed in: what they let pass, and when.
+//!
+//! Tests whose names tell what upstream does wrong are there so that it is not done here.
+
+mod coalesce;
+mod debug;
+mod filter;
+mod options;
+mod query_counter;
+mod request_log;
+mod scene;
+mod throttling;

@@ -1,0 +1,264 @@
+//! A chain between a client and a server that both write down what they get.
+
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
+
+use chain::{
+    Batch, Builder, Chain, ChainPart, Chunk, Connecting, Connector, Cx, Exit, Fault, Link, Message, Pool,
+    Progress, Sink, Spawner, Task, Tick, Ticket, Up, WorkerCx, WorkerPart,
+};
+use wire::cql::opcode;
+use wire::{Framed, Head, Protocol, Side};
+
+pub(super) const SELECT: &str = "SELECT * FROM ks.t WHERE a = 'secret'";
+pub(super) const INSERT: &str = "INSERT INTO ks.t (a) VALUES (1)";
+
+/// A frame of a request.
+pub(super) fn frame(id: i16, opcode: u8, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len()).unwrap().to_be_bytes();
+    [&[4, 0], &id.to_be_bytes()[..], &[opcode], &length, body].concat()
+}
+
+/// A QUERY with this text.
+pub(super) fn query(id: i16, text: &str) -> Vec<u8> {
+    frame(id, opcode::QUERY, &[&long_string(text), &[0, 1, 0][..]].concat())
+}
+
+/// A PREPARE with this text.
+pub(super) fn prepare(id: i16, text: &str) -> Vec<u8> {
+    frame(id, opcode::PREPARE, &long_string(text))
+}
+
+/// An EXECUTE of some statement.
+pub(super) fn execute(id: i16) -> Vec<u8> {
+    frame(id, opcode::EXECUTE, b"\0\x01p\0\x01\0")
+}
+
+/// A BATCH of these texts; an empty one is a prepared statement.
+pub(super) fn batch(id: i16, texts: &[&str]) -> Vec<u8> {
+    let statement = |text: &&str| match &**text {
+        "" => b"\x01\0\x01p\0\0".to_vec(),
+        text => [&[0], &long_string(text)[..], &[0, 0]].concat(),
+    };
+    let statements: Vec<u8> = texts.iter().flat_map(statement).collect();
+    let count = u16::try_from(texts.len()).unwrap().to_be_bytes();
+    frame(id, opcode::BATCH, &[&[0], &count[..], &statements, &[0, 1]].concat())
+}
+
+fn long_string(text: &str) -> Vec<u8> {
+    [&u32::try_from(text.len()).unwrap().to_be_bytes(), text.as_bytes()].concat()
+}
+
+fn head_of(frame: &[u8], side: Side) -> Head {
+    let Framed::Frame(head) = Protocol::Cql.frame(frame, side, u32::MAX) else { panic!("no frame") };
+    head
+}
+
+/// What the server has got and not yet answered.
+#[derive(Default)]
+struct Book {
+    got: Vec<i32>,
+    waiting: Vec<(Ticket, Head)>,
+    /// It answers.
+    answers: bool,
+}
+
+/// A sink that is a server.
+#[derive(Clone, Default)]
+pub(super) struct Server(Arc<Mutex<Book>>);
+
+struct ServerEnd {
+    server: Server,
+    pool: Pool,
+}
+
+struct ServerPart(Server, Pool);
+
+impl Builder for Server {
+    fn worker(&self, worker: &WorkerCx) -> Box<dyn WorkerPart> {
+        Box::new(ServerPart(self.clone(), worker.pool.clone()))
+    }
+}
+
+impl WorkerPart for ServerPart {
+    fn client(&self) -> Link {
+        Link::Sink(Box::new(ServerEnd { server: self.0.clone(), pool: self.1.clone() }))
+    }
+}
+
+impl Sink for ServerEnd {
+    fn submit(&mut self, _: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault> {
+        let mut book = self.server.0.lock().unwrap();
+        batch.leaving(|leaving, _| {
+            book.got.push(leaving.head.id);
+            book.waiting.push((leaving.ticket, leaving.head));
+            Ok(())
+        })
+    }
+
+    fn poll(&mut self, cx: &mut Cx<'_, '_>, up: &mut Up<'_>) -> Result<Progress, Fault> {
+        let waiting = {
+            let mut book = self.server.0.lock().unwrap();
+            if book.answers { std::mem::take(&mut book.waiting) } else { Vec::new() }
+        };
+        for (ticket, head) in &waiting {
+            let void = [
+                &[0x84, 0],
+                &i16::try_from(head.id).unwrap().to_be_bytes()[..],
+                &[8, 0, 0, 0, 4, 0, 0, 0, 1],
+            ];
+            let reply = void.concat();
+            let chunk = self.pool.own(reply.clone());
+            let mut list = up.list();
+            list.push(Message::reply(head_of(&reply, Side::Response), 0, reply.len(), *ticket));
+            up.replies(cx, &chunk, list)?;
+        }
+        Ok(if waiting.is_empty() { Progress::Idle } else { Progress::Moved })
+    }
+}
+
+struct Nobody;
+
+impl Connector for Nobody {
+    fn connect(&self, _: &str) -> Connecting {
+        Box::pin(std::future::pending())
+    }
+}
+
+impl Spawner for Nobody {
+    fn spawn(&self, _: Box<dyn Task>) {}
+}
+
+/// Replies as the client gets them.
+#[derive(Default)]
+struct Out(Vec<Vec<u8>>);
+
+impl Exit for Out {
+    fn is_ready(&self) -> bool {
+        true
+    }
+    fn deliver(&mut self, _: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault> {
+        batch.leaving(|leaving, _| {
+            self.0.push(leaving.outgoing.bytes().to_vec());
+            Ok(())
+        })
+    }
+    fn looks(&self) -> bool {
+        true
+    }
+    fn deliver_bytes(&mut self, _: &mut Cx<'_, '_>, _: &Chunk, _: Range<usize>) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+/// A reply: its stream id, and the code of an error.
+pub(super) type Reply = (i32, Option<i32>);
+
+/// One client of a worker.
+pub(super) struct Scene {
+    pub(super) chain: Chain,
+    server: Server,
+    out: Out,
+    pub(super) now: Tick,
+    pool: Pool,
+}
+
+/// A worker's part of a chain of these transforms, with a server at its end.
+pub(super) fn part(transforms: &[&dyn Builder], server: &Server) -> Rc<ChainPart> {
+    part_over(transforms, server)
+}
+
+/// As [`part`], with this sink at its end.
+pub(super) fn part_over(transforms: &[&dyn Builder], sink: &dyn Builder) -> Rc<ChainPart> {
+    let worker = WorkerCx {
+        pool: Pool::new(),
+        connector: Rc::new(Nobody),
+        spawner: Rc::new(Nobody),
+        protocol: Protocol::Cql,
+        sharing: Rc::default(),
+    };
+    let entries = transforms.iter().map(|transform| ("Transform", "t", *transform));
+    ChainPart::new("c", &worker, entries.chain([("Sink", "s", sink)]), None)
+}
+
+/// A client of that part.
+pub(super) fn client(part: &Rc<ChainPart>, server: &Server) -> Scene {
+    server.0.lock().unwrap().answers = true;
+    Scene {
+        chain: part.client().unwrap(),
+        server: server.clone(),
+        out: Out::default(),
+        now: Tick(1_000_000),
+        pool: part.pool().clone(),
+    }
+}
+
+/// One client of a worker of its own, with this sink instead of a server.
+pub(super) fn scene_over(transforms: &[&dyn Builder], sink: &dyn Builder) -> Scene {
+    client(&part_over(transforms, sink), &Server::default())
+}
+
+/// One client of a worker of its own.
+pub(super) fn scene(transforms: &[&dyn Builder]) -> Scene {
+    let server = Server::default();
+    client(&part(transforms, &server), &server)
+}
+
+impl Scene {
+    /// The client sends these frames at once; the last may be the head of a longer one.
+    pub(super) fn send(&mut self, frames: &[Vec<u8>]) {
+        let chunk = self.pool.own(frames.concat());
+        let mut messages = self.chain.list();
+        let mut at = 0;
+        for frame in frames {
+            messages.push(Message::new(head_of(frame, Side::Request), at, frame.len()));
+            at += frame.len();
+        }
+        let mut task = Context::from_waker(Waker::noop());
+        self.chain.submit(&mut Cx { task: &mut task, now: self.now }, &chunk, messages).unwrap();
+    }
+
+    fn with(&mut self, run: impl FnOnce(&mut Chain, &mut Cx<'_, '_>)) {
+        let mut task = Context::from_waker(Waker::noop());
+        run(&mut self.chain, &mut Cx { task: &mut task, now: self.now });
+    }
+
+    /// So many milliseconds go by.
+    pub(super) fn after_millis(&mut self, millis: u64) {
+        self.now = Tick(self.now.0 + millis * 1000);
+        self.with(|chain, cx| chain.wake_due(cx).unwrap());
+    }
+
+    /// No more requests will come.
+    pub(super) fn client_done(&mut self) {
+        self.with(|chain, cx| chain.client_done(cx).unwrap());
+    }
+
+    pub(super) fn close(&mut self) {
+        self.with(Chain::close);
+    }
+
+    /// The server answers from now on, or does not.
+    pub(super) fn server_answers(&self, answers: bool) {
+        self.server.0.lock().unwrap().answers = answers;
+    }
+
+    /// What the server got since it was last asked.
+    pub(super) fn server_got(&self) -> Vec<i32> {
+        std::mem::take(&mut self.server.0.lock().unwrap().got)
+    }
+
+    /// What the client got since it was last asked.
+    pub(super) fn replies(&mut self) -> Vec<Reply> {
+        let mut task = Context::from_waker(Waker::noop());
+        let mut cx = Cx { task: &mut task, now: self.now };
+        while self.chain.poll(&mut cx, &mut self.out).unwrap() != Progress::Idle {}
+        let reply = |frame: Vec<u8>| {
+            let head = head_of(&frame, Side::Response);
+            (head.id, Protocol::Cql.error_code(&head, &frame))
+        };
+        std::mem::take(&mut self.out.0).into_iter().map(reply).collect()
+    }
+}

@@ -1,0 +1,198 @@
+//! Names for what is in a request: its kind, the kinds of its statements, its table; and its text without literals.
+//!
+//! There are few names, so that they can be labels of metrics. They are those that users of upstream know.
+
+use crate::cql::query::{self, classify};
+use crate::cql::{body, opcode, request, response, statement};
+use crate::protocol::{Head, Side};
+
+/// A text as far as it is one: what is here of a statement may be cut off inside a character.
+fn readable(text: &[u8]) -> &str {
+    match std::str::from_utf8(text) {
+        Ok(text) => text,
+        Err(error) => {
+            let valid = text.get(..error.valid_up_to()).unwrap_or_default();
+            std::str::from_utf8(valid).unwrap_or_default()
+        }
+    }
+}
+
+/// Each statement of a text: itself, or those between `BEGIN BATCH` and `APPLY BATCH`.
+fn each_of_text(text: &[u8], mut each: impl FnMut(&'static str)) {
+    classify(readable(text)).kinds().for_each(|kind| each(kind.name()));
+}
+
+/// See [`crate::Protocol::each_statement`]. A batch that is not all here is read as far as it is.
+pub fn each_statement(head: &Head, frame: &[u8], mut each: impl FnMut(&'static str)) -> bool {
+    match head.opcode {
+        opcode::QUERY => match statement::text(head, frame) {
+            Some((text, _)) => {
+                each_of_text(text, each);
+                true
+            }
+            None => false,
+        },
+        opcode::BATCH => {
+            let Ok(body) = body(Side::Request, head, frame) else { return false };
+            let is_whole = frame.len() >= head.frame_bytes as usize;
+            let read = request::batch(body, |statement, _| {
+                if let request::BatchStatement::Text(text) = statement {
+                    each_of_text(text.as_bytes(), &mut each);
+                }
+            });
+            read.is_ok() || !is_whole
+        }
+        _ => true,
+    }
+}
+
+/// See [`crate::Protocol::request_name`]: of a QUERY its statement's, else its opcode's.
+#[must_use]
+pub fn request_name(head: &Head, frame: &[u8]) -> &'static str {
+    if head.opcode != opcode::QUERY {
+        return opcode::name(head.opcode);
+    }
+    let Some((text, _)) = statement::text(head, frame) else { return opcode::name(head.opcode) };
+    classify(readable(text)).kind.name()
+}
+
+/// See [`crate::Protocol::statements`]. The number stands in front of the statements, so the head of a batch is enough.
+#[inline]
+#[must_use]
+pub fn statements(head: &Head, frame: &[u8]) -> u32 {
+    if head.opcode == opcode::BATCH { batch_statements(head, frame) } else { 1 }
+}
+
+fn batch_statements(head: &Head, frame: &[u8]) -> u32 {
+    let counted = body(Side::Request, head, frame).and_then(|mut body| {
+        body.u8()?;
+        body.u16()
+    });
+    counted.map_or(1, |count| u32::from(count).max(1))
+}
+
+/// See [`crate::Protocol::runs_statements`].
+#[inline]
+#[must_use]
+pub fn runs_statements(head: &Head) -> bool {
+    matches!(head.opcode, opcode::QUERY | opcode::PREPARE | opcode::EXECUTE | opcode::BATCH)
+}
+
+/// See [`crate::Protocol::statement_text`]: that of a QUERY or a PREPARE, or the first one of a BATCH.
+#[must_use]
+pub fn statement_text<'f>(head: &Head, frame: &'f [u8]) -> Option<&'f [u8]> {
+    match head.opcode {
+        opcode::QUERY | opcode::PREPARE => statement::text(head, frame).map(|(text, _)| text),
+        opcode::BATCH => {
+            let mut body = body(Side::Request, head, frame).ok()?;
+            body.u8().ok()?;
+            let has_text = body.u16().ok()? > 0 && body.u8().ok()? == 0;
+            let length = usize::try_from(body.i32().ok()?).ok().filter(|_| has_text)?;
+            Some(body.left().get(..length).unwrap_or_else(|| body.left()))
+        }
+        _ => None,
+    }
+}
+
+/// See [`crate::Protocol::table`].
+#[must_use]
+pub fn table(text: &[u8]) -> Option<String> {
+    let table = classify(readable(text)).tables().next()?;
+    Some(match table.keyspace {
+        Some(keyspace) => format!("{}.{}", keyspace.name(), table.table.name()),
+        None => table.table.name().into_owned(),
+    })
+}
+
+/// See [`crate::Protocol::redacted`]. Of what is cut off nothing is shown: it might end inside a literal.
+#[must_use]
+pub fn redacted(text: &[u8], bytes_max: usize) -> String {
+    query::redacted(readable(text), bytes_max)
+}
+
+/// See [`crate::Protocol::error_code`].
+#[must_use]
+pub fn error_code(head: &Head, frame: &[u8]) -> Option<i32> {
+    if head.opcode != opcode::ERROR {
+        return None;
+    }
+    body(Side::Response, head, frame).and_then(response::error).map(|error| error.code).ok()
+}
+
+/// See [`crate::Protocol::login_user`]. SASL PLAIN (RFC 4616): who acts, a zero, who logs in, a zero, the password.
+#[must_use]
+pub fn login_user(head: &Head, frame: &[u8]) -> Option<String> {
+    let body = body(Side::Request, head, frame).ok()?;
+    let token = request::auth_response(body).ok()??;
+    let mut parts = token.split(|byte| *byte == 0);
+    let (_, user, _) = (parts.next()?, parts.next()?, parts.next()?);
+    if parts.next().is_some() {
+        return None;
+    }
+    std::str::from_utf8(user).ok().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{each_of_text, redacted, table};
+
+    fn names(text: &str) -> Vec<&'static str> {
+        let mut names = Vec::new();
+        each_of_text(text.as_bytes(), |name| names.push(name));
+        names
+    }
+
+    #[test]
+    fn statements_have_the_names_that_users_know() {
+        for (text, name) in [
+            ("SELECT * FROM t", "SELECT"),
+            ("/* c */ -- d\n insert into t", "INSERT"),
+            ("create table if not exists ks.t (a int primary key)", "CREATE TABLE"),
+            ("LIST ALL PERMISSIONS OF x", "LIST PERMISSIONS"),
+            ("GRANT SELECT ON t TO x", "GRANT"),
+            ("DESCRIBE TABLES", "UNRECOGNIZED CQL"),
+            ("", "UNRECOGNIZED CQL"),
+        ] {
+            assert_eq!(names(text), [name], "{text}");
+        }
+    }
+
+    #[test]
+    fn a_batch_in_one_text_is_its_statements() {
+        let text = "BEGIN UNLOGGED BATCH USING TIMESTAMP 1 INSERT INTO t (a) VALUES ('DELETE; it''s'); \
+                    update t set a = $$ INSERT $$ /* DELETE */ DELETE \"UPDATE\" FROM t APPLY BATCH;";
+        assert_eq!(names(text), ["INSERT", "UPDATE", "DELETE"]);
+    }
+
+    #[test]
+    fn tables_are_found_with_their_keyspace() {
+        for (text, name) in [
+            ("SELECT a, b FROM ks.t WHERE x = 1", Some("ks.t")),
+            ("INSERT INTO T (a) VALUES (1)", Some("t")),
+            ("UPDATE \"My\".\"T\"\"x\" SET a = 1", Some("My.T\"x")),
+            ("TRUNCATE TABLE ks . t", Some("ks.t")),
+            ("SELECT 'FROM x'", None),
+            ("SELECT x FROM", None),
+        ] {
+            assert_eq!(table(text.as_bytes()).as_deref(), name, "{text}");
+        }
+    }
+
+    #[test]
+    fn nothing_of_a_literal_is_shown() {
+        for (text, shown) in [
+            ("SELECT * FROM t WHERE a = 'it''s' AND b=12.5e-3", "SELECT * FROM t WHERE a = ? AND b=?"),
+            ("CREATE ROLE r WITH PASSWORD = 'secret", "CREATE ROLE r WITH PASSWORD ="),
+            (
+                "INSERT INTO t VALUES (0xCAFE, true, null, -1, $$a$b$$)",
+                "INSERT INTO t VALUES (?, ?, null, ?, ?)",
+            ),
+            ("SELECT abcdef12-1234-1234-1234-123456789abc", "SELECT ?"),
+            ("SELECT 1h30m, P1Y2M, p1, \"Q 1\", :v, ?", "SELECT ?, ?, p1, \"Q 1\", :v, ?"),
+            ("SELECT a -- secret\nFROM t /* secret", "SELECT a FROM t"),
+        ] {
+            assert_eq!(redacted(text.as_bytes(), 1000), shown);
+        }
+        assert_eq!(redacted(b"SELECT abcdef FROM t", 12), "SELECT");
+    }
+}
