@@ -160,9 +160,20 @@ fn is_uuid(bytes: &[u8]) -> bool {
     })
 }
 
+/// True for eight hexadecimal digits and a dash: Cassandra takes nothing but a UUID then.
+fn begins_uuid(bytes: &[u8]) -> bool {
+    let (start, dash) = bytes.split_at_checked(8).unwrap_or_default();
+    dash.starts_with(b"-") && start.iter().all(u8::is_ascii_hexdigit)
+}
+
+/// A UUID, or what only begins like one.
+fn uuid(rest: &[u8]) -> (Kind, usize) {
+    if is_uuid(rest) { (Kind::Uuid, 36) } else { (Kind::Unknown, rest.len()) }
+}
+
 fn word(rest: &[u8]) -> (Kind, usize) {
-    if is_uuid(rest) {
-        return (Kind::Uuid, 36);
+    if begins_uuid(rest) {
+        return uuid(rest);
     }
     let length = run(rest, |byte| byte.is_ascii_alphanumeric() || *byte == b'_');
     if rest.starts_with(b"P") {
@@ -174,27 +185,23 @@ fn word(rest: &[u8]) -> (Kind, usize) {
     if length == 4 && rest.starts_with(b"expr(") { (Kind::ExprOpen, 5) } else { (Kind::Word, length) }
 }
 
-/// What begins with a minus.
+/// What begins with a minus. Like Cassandra, a minus right before an i, an n or a P is taken for the sign of a number
+/// or a duration, whatever follows: `a -name` is no CQL, `a - name` is.
 fn minus(rest: &[u8]) -> (Kind, usize) {
     let after = tail(rest, 1);
+    let is = |word: &[u8]| after.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
     match after {
         [b'0'..=b'9', ..] => {
             let (kind, length) = decimal(after);
             (kind, length.saturating_add(1))
         }
-        [b'A'..=b'Z' | b'a'..=b'z', ..] => {
-            let length = run(after, |byte| byte.is_ascii_alphanumeric() || *byte == b'_');
-            let word = after.get(..length).unwrap_or_default();
-            let is_number = word.eq_ignore_ascii_case(b"NAN") || word.eq_ignore_ascii_case(b"INFINITY");
-            let duration = if word.starts_with(b"P") { iso_duration(after) } else { 0 };
-            if is_number {
-                (Kind::NegativeFloat, length.saturating_add(1))
-            } else if duration >= length {
-                (Kind::Duration, duration.saturating_add(1))
-            } else {
-                (Kind::Symbol(b'-'), 1)
-            }
-        }
+        [b'i' | b'I', ..] if is(b"INFINITY") => (Kind::NegativeFloat, 9),
+        [b'n' | b'N', ..] if is(b"NAN") => (Kind::NegativeFloat, 4),
+        [b'P', ..] => match iso_duration(after) {
+            0 => (Kind::Unknown, rest.len()),
+            duration => (Kind::Duration, duration.saturating_add(1)),
+        },
+        [b'i' | b'I' | b'n' | b'N', ..] => (Kind::Unknown, rest.len()),
         _ => (Kind::Symbol(b'-'), 1),
     }
 }
@@ -203,7 +210,7 @@ fn minus(rest: &[u8]) -> (Kind, usize) {
 fn number(rest: &[u8]) -> (Kind, usize) {
     match rest {
         [b'0', b'x' | b'X', hex @ ..] => (Kind::Blob, run(hex, u8::is_ascii_hexdigit).saturating_add(2)),
-        _ if is_uuid(rest) => (Kind::Uuid, 36),
+        _ if begins_uuid(rest) => uuid(rest),
         _ => decimal(rest),
     }
 }
@@ -233,6 +240,12 @@ fn decimal(rest: &[u8]) -> (Kind, usize) {
     }
     let exponent = exponent(tail(rest, end));
     end = end.saturating_add(exponent);
+    // What could go on as an exponent or as a UUID must: `10AND` is no CQL, `10OR` is two tokens.
+    match tail(rest, end) {
+        [b'e' | b'E', ..] => return (Kind::Unknown, rest.len()),
+        [b'a'..=b'f' | b'A'..=b'F', ..] if end == whole => return (Kind::Unknown, rest.len()),
+        _ => {}
+    }
     (if end == whole { Kind::Integer } else { Kind::Float }, end)
 }
 

@@ -54,8 +54,6 @@ pub(super) enum Step<'t> {
     Component(u32),
     Field(Identifier<'t>),
     Argument(u32, Function<'t>),
-    /// A type in parentheses, as it is written.
-    Cast(&'t str),
 }
 
 #[derive(Copy, Clone, Debug)]
@@ -190,9 +188,11 @@ impl<'t> Markers<'t> {
             chain.push(node.step);
             next = node.around;
         }
-        // An argument or a cast is named without what is around it.
-        let base = chain.iter().position(|step| matches!(step, Step::Argument(..) | Step::Cast(_)));
-        chain.truncate(base.map_or(chain.len(), |base| base.saturating_add(1)));
+        // Columns have parentheses of their own.
+        if let [Step::In, columns @ Step::Columns(_)] = *chain {
+            name.push_str("in");
+            return write_behind(columns, name);
+        }
         for step in &chain {
             name.push_str(match step {
                 Step::In => "in(",
@@ -227,7 +227,6 @@ fn write_behind(step: Step<'_>, name: &mut String) {
             let _written = write!(name, "arg{place}(");
             write_function(function, name).and_then(|()| name.write_str(")"))
         }
-        Step::Cast(text) => write!(name, "({})?", text.trim().to_ascii_lowercase()),
     };
 }
 
@@ -236,7 +235,7 @@ fn write_function(function: Function<'_>, name: &mut String) -> std::fmt::Result
         Function::Named { keyspace: Some(keyspace), name: function } => write!(name, "{keyspace}.{function}"),
         Function::Named { keyspace: None, name: function } => write!(name, "system.{function}"),
         Function::Operator(operator) => write!(name, "system.{operator}"),
-        Function::CastTo(text) => write!(name, "system.castas{}", text.to_ascii_lowercase()),
+        Function::CastTo(text) => write!(name, "system.cast_as_{}", text.to_ascii_lowercase()),
     }
 }
 

@@ -113,6 +113,8 @@ pub(super) struct Parser<'t> {
     depth: usize,
     steps: usize,
     pub(super) markers: Markers<'t>,
+    /// The value that was read last is a bind marker, or a cast of one.
+    pub(super) is_marker: bool,
     /// What is read is also written here, as Cassandra names results. Only while a name is asked for.
     pub(super) name: Option<String>,
 }
@@ -121,7 +123,16 @@ impl<'t> Parser<'t> {
     pub(super) fn new(text: &'t str) -> Self {
         let mut lexer = Lexer::new(text);
         let token = lexer.next();
-        Self { lexer, token, end: 0, depth: 0, steps: token.end, markers: Markers::default(), name: None }
+        Self {
+            lexer,
+            token,
+            end: 0,
+            depth: 0,
+            steps: token.end,
+            markers: Markers::default(),
+            is_marker: false,
+            name: None,
+        }
     }
 
     fn whole(&mut self, kind: StatementKind) -> Result<Statement<'t>> {

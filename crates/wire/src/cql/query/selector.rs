@@ -69,13 +69,18 @@ impl<'t> Parser<'t> {
             is_negated = true;
         }
         let what = self.selected_base()?;
-        let is_part = self.parts()?;
+        let is_part = self.parts(what)?;
         Ok(if is_negated || is_part { Selected::Expression } else { what })
     }
 
-    /// `.field`, `[element]` and `[from..to]`, as many as there are.
-    fn parts(&mut self) -> Result<bool> {
+    /// `.field`, `[element]` and `[from..to]` of this, as many as there are.
+    fn parts(&mut self, of: Selected<'t>) -> Result<bool> {
         let mut is_part = false;
+        let whole = match of {
+            Selected::Column(column) => Binding::new(Step::Column(column)),
+            _ => Binding::new(Step::Selection),
+        };
+        let element = Binding::inside(&whole, Step::Element);
         loop {
             if self.eat_symbol(b'.') {
                 let field = self.name()?;
@@ -83,7 +88,8 @@ impl<'t> Parser<'t> {
                 self.emit_name(field);
             } else if self.eat_symbol(b'[') {
                 self.emit("[");
-                self.sub_selection()?;
+                // Of parts of parts, Cassandra's name tells types that are not known here.
+                self.sub_selection(if is_part { &whole } else { &element })?;
                 self.expect_symbol(b']', "`]`")?;
                 self.emit("]");
             } else {
@@ -93,17 +99,16 @@ impl<'t> Parser<'t> {
         }
     }
 
-    fn sub_selection(&mut self) -> Result<()> {
-        let binding = Binding::new(Step::Selection);
+    fn sub_selection(&mut self, binding: &Binding<'_, 't>) -> Result<()> {
         if self.eat(Kind::Range) {
             self.emit("..");
-            return self.term(&binding).map(|_| ());
+            return self.term(binding).map(|_| ());
         }
-        self.term(&binding)?;
+        self.term(binding)?;
         if self.eat(Kind::Range) {
             self.emit("..");
             if !self.is_symbol(b']') {
-                self.term(&binding)?;
+                self.term(binding)?;
             }
         }
         Ok(())
@@ -160,7 +165,9 @@ impl<'t> Parser<'t> {
             Kind::Word => {
                 let word = self.text();
                 let is_constant = ["NULL", "TRUE", "FALSE", "NAN", "INFINITY", "TOKEN"];
-                !is_reserved(word) || is_constant.iter().any(|constant| word.eq_ignore_ascii_case(constant))
+                // `(column) AS alias`: who has a column called as cannot hint at its type.
+                (!is_reserved(word) && !word.eq_ignore_ascii_case("AS"))
+                    || is_constant.iter().any(|constant| word.eq_ignore_ascii_case(constant))
             }
             Kind::QuotedName | Kind::String | Kind::Integer | Kind::Float | Kind::NegativeFloat => true,
             Kind::Duration | Kind::Uuid | Kind::Blob | Kind::Symbol(b'(' | b'[' | b'{' | b'?' | b':') => true,
@@ -250,6 +257,15 @@ impl<'t> Parser<'t> {
             return Ok(what);
         }
         let (keyspace, name) = self.function_name()?;
+        let is_count = name.matches("count") && keyspace.is_none_or(|keyspace| keyspace.matches("system"));
+        if is_count && self.is_literal_argument() {
+            self.emit("count");
+            // What follows is not written any more.
+            let name_so_far = self.name.take();
+            self.arguments()?;
+            self.name = name_so_far;
+            return Ok(Selected::Function { keyspace, name });
+        }
         if self.name.is_some() {
             match keyspace {
                 Some(keyspace) => self.emit_name(keyspace),
@@ -258,13 +274,33 @@ impl<'t> Parser<'t> {
             self.emit(".");
             self.emit_function(name);
         }
+        self.arguments()?;
+        Ok(Selected::Function { keyspace, name })
+    }
+
+    fn arguments(&mut self) -> Result<()> {
         self.expect_symbol(b'(', "`(`")?;
         self.emit("(");
         if !self.eat_symbol(b')') {
             self.selections(b')')?;
         }
         self.emit(")");
-        Ok(Selected::Function { keyspace, name })
+        Ok(())
+    }
+
+    /// True for `(1)`: COUNT of any literal counts rows.
+    fn is_literal_argument(&mut self) -> bool {
+        let [argument, close] = self.ahead();
+        let is_literal = match argument.kind {
+            Kind::String | Kind::Integer | Kind::Float | Kind::NegativeFloat => true,
+            Kind::Duration | Kind::Uuid | Kind::Blob => true,
+            Kind::Word => {
+                let word = self.token_text(argument);
+                ["TRUE", "FALSE", "NAN", "INFINITY"].iter().any(|literal| word.eq_ignore_ascii_case(literal))
+            }
+            _ => false,
+        };
+        is_literal && close.kind == Kind::Symbol(b')')
     }
 
     /// Functions that are called like a type have the name of the type.
@@ -299,13 +335,13 @@ impl<'t> Parser<'t> {
         self.emit("(");
         let column = self.name()?;
         self.emit_name(column);
-        self.parts()?;
+        self.parts(Selected::Column(column))?;
         self.expect_symbol(b')', "`)`")?;
         self.emit(")");
         Ok(Some(make(column)))
     }
 
-    /// `count(*)`; `count(1)` counts the same.
+    /// `count(*)`.
     fn count(&mut self) -> Result<Option<Selected<'t>>> {
         let place = self.place();
         self.advance();

@@ -48,19 +48,20 @@ impl<'t> Parser<'t> {
             && !self.is_column_behind()
             && let Some(function) = operator_function(operator)
         {
-            self.rebind_operand(form, 0, function);
+            self.rebind_operand(0, function);
             self.emit(operator_text(operator));
             self.advance();
-            let right = operand(self, binding)?;
-            self.rebind_operand(right, 1, function);
+            operand(self, binding)?;
+            self.rebind_operand(1, function);
+            self.is_marker = false;
             form = Form::Operation;
         }
         Ok(form)
     }
 
-    /// A marker that was read turned out to be an operand.
-    fn rebind_operand(&mut self, form: Form, place: u32, operator: &'static str) {
-        if form == Form::Marker {
+    /// The marker that was just read, if it was one, turned out to be an operand.
+    fn rebind_operand(&mut self, place: u32, operator: &'static str) {
+        if self.is_marker {
             self.markers.rebind(&Binding::new(Step::Argument(place, Function::Operator(operator))));
         }
     }
@@ -81,8 +82,9 @@ impl<'t> Parser<'t> {
             return self.simple_term(binding);
         }
         self.emit("-");
-        let form = self.simple_term(binding)?;
-        self.rebind_operand(form, 0, "_negate");
+        self.simple_term(binding)?;
+        self.rebind_operand(0, "_negate");
+        self.is_marker = false;
         Ok(Form::Operation)
     }
 
@@ -104,6 +106,8 @@ impl<'t> Parser<'t> {
             },
             _ => self.constant().ok_or_else(|| self.expected("a value"))?,
         };
+        // A cast of a marker is bound as the marker alone is.
+        self.is_marker = form == Form::Marker || (form == Form::Cast && self.is_marker);
         self.leave();
         Ok(form)
     }
@@ -241,13 +245,10 @@ impl<'t> Parser<'t> {
         if self.is_cast() {
             self.advance();
             self.emit("(");
-            let at = self.at();
             self.any_type()?;
-            let text = self.text_since(at);
             self.expect_symbol(b')', "`)`")?;
             self.emit(")");
-            let inside = Binding::inside(binding, Step::Cast(text));
-            self.simple_term(&inside)?;
+            self.simple_term(binding)?;
             return Ok(Form::Cast);
         }
         self.advance();
@@ -314,14 +315,13 @@ impl<'t> Parser<'t> {
     fn cast(&mut self) -> Result<Form> {
         self.advance();
         self.expect_symbol(b'(', "`(`")?;
-        let before = self.markers.count();
         self.emit("CAST(");
-        let form = self.simple_term(&Binding::new(Step::Selection))?;
+        self.simple_term(&Binding::new(Step::Selection))?;
         self.expect_word("AS")?;
         self.emit(" AS ");
         let at = self.at();
         self.native_type()?;
-        if form == Form::Marker && self.markers.count() > before {
+        if std::mem::take(&mut self.is_marker) {
             let function = Function::CastTo(self.text_since(at));
             self.markers.rebind(&Binding::new(Step::Argument(0, function)));
         }
