@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::describe::Kind;
 use crate::errors::{Errors, Section, one_of, quoted};
 use crate::fields::{Fields, one_key};
 use crate::tree::Node;
@@ -157,10 +156,6 @@ impl<'c> ChainReader<'c> {
     /// Reads a chain, whose transforms may have chains of their own: those are read the same way, when the options
     /// are. Returns what could be read; what could not is recorded.
     pub fn read_chain(&mut self, list: &Node, place: &ChainPlace<'_>, errors: &mut Errors) -> Vec<Transform> {
-        if let Some(description) = errors.description() {
-            description.sample(list, &Kind::Chain);
-            return Vec::new();
-        }
         let Some(nodes) = list.items() else {
             list.error(errors, format!("expected a list of transforms, found {}", list.describe()));
             return Vec::new();

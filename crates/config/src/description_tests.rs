@@ -1,6 +1,5 @@
 //! What readers say of themselves, in ways that readers have.
 
-use crate::chain::{ChainPlace, ChainReader, Dialect};
 use crate::describe::describe;
 use crate::errors::{Errors, Purpose};
 use crate::fields::Fields;
@@ -102,10 +101,7 @@ fn choice(fields: &mut Fields<'_>) -> Option<()> {
         }
         "Chain" => {
             let mut nested = fields.nested(&options)?;
-            if let Some(list) = nested.required_node("chain") {
-                let place = ChainPlace { protocol: "Cassandra", description: "", headings: &[] };
-                ChainReader::new(&Only, Dialect::Named).read_chain(&list, &place, nested.errors());
-            }
+            nested.required_chain("chain");
             nested.finish();
         }
         _ => {}

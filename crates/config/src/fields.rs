@@ -41,11 +41,6 @@ impl<'e> Fields<'e> {
         Fields::new(node, self.errors)
     }
 
-    /// Where what is wrong is recorded: for who reads a value of this map by other means, as a chain.
-    pub fn errors(&mut self) -> &mut Errors {
-        self.errors
-    }
-
     /// Says where in the outline this map stands.
     pub(crate) fn set_headings(&mut self, headings: &[String]) {
         self.headings = headings.to_vec();
@@ -262,6 +257,21 @@ impl<'e> Fields<'e> {
         let texts: Vec<Option<String>> =
             nodes.iter().map(|node| self.read(node, &Kind::Text, text)).collect();
         texts.into_iter().collect()
+    }
+
+    /// A list of transforms that must be there. What is wrong with it is told by who reads it: see
+    /// [`crate::ChainReader`].
+    pub fn required_chain(&mut self, key: &str) -> Option<Node> {
+        let node = self.required_node(key)?;
+        Some(self.chain(&node))
+    }
+
+    /// As [`Fields::required_chain`], of a value that is there.
+    pub fn chain(&mut self, node: &Node) -> Node {
+        match self.errors.description() {
+            Some(description) => description.sample(node, &Kind::Chain),
+            None => node.clone(),
+        }
     }
 
     /// One of a few words, that may be left out.

@@ -124,7 +124,7 @@ impl SourceReader<'_> {
         let mut fields = Fields::new(&options, errors)?;
         let name = fields.required_string("name").map(|name| self.check_name(index, name, &mut fields));
         let mut source = read_source_options(kind, name.unwrap_or_default(), &mut fields);
-        let chain = fields.required_node("chain");
+        let chain = fields.required_chain("chain");
         fields.finish();
         if let Some(chain) = chain {
             let name = &source.name;

@@ -50,7 +50,7 @@ fn a_check_ends_with_what_it_found_and_listens_nowhere() {
         ("NullSink", "main_log_level: info", 0, "OK"),
         (
             "NullSink",
-            "main_log_level: loud",
+            "main_log_level: shotover=loud",
             1,
             "config.yaml:1:17: main_log_level: error parsing level filter",
         ),
