@@ -65,7 +65,7 @@ const CASES: [Case; 13] = [
     single("one client, 1 deep, 4 header transforms", ONE, &["4"], None),
     single(DEEP_ONE_TRANSFORM, DEEP, &["1"], None),
     single(DEEP_FOUR_TRANSFORMS, DEEP, &["4"], None),
-    single("one client, 32 deep, Coalesce", GENERIC, &["Coalesce"], None),
+    single("one client, 32 deep, Coalesce that holds nothing", GENERIC, &["Coalesce"], None),
     single("one client, 32 deep, QueryCounter", GENERIC, &["QueryCounter"], None),
     single("one client, 32 deep, RequestThrottling", GENERIC, &["RequestThrottling"], None),
     single("one client, 32 deep, 1 header transform, counted", (&["counts", "32"], 32), &[], None),

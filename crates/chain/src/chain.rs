@@ -131,25 +131,18 @@ impl ChainPart {
             return;
         };
         let has_latencies = self.metrics.as_ref().is_some_and(|metrics| metrics.has_latencies);
-        for message in batch.messages.iter() {
-            if let Some(age) = batch.ledger.age(message.ticket, now).filter(|_| has_latencies) {
-                transform.latency.record_n(age, 1);
-            }
-            if self.protocol.is_error(&message.head) {
-                transform.failed_requests.add(1);
-            }
+        if has_latencies {
+            batch.each_age(now, |_| true, |age, times| transform.latency.record_n(age, times));
         }
+        let errors = batch.messages.iter().filter(|message| self.protocol.is_error(&message.head)).count();
+        transform.failed_requests.add(errors as u64);
     }
 
     /// Records how long the requests that reach the sink took to get there: longer than no time at all only if they were
     /// held.
     fn count_sent(&self, now: Tick, batch: &Batch<'_>) {
         let Some(metrics) = self.metrics.as_ref().filter(|metrics| metrics.has_latencies) else { return };
-        for message in batch.messages.iter().filter(|message| message.verdict == Verdict::Pass) {
-            if let Some(age) = batch.ledger.age(message.ticket, now) {
-                metrics.source_to_sink.record_n(age, 1);
-            }
-        }
+        batch.each_age(now, is_passing, |age, times| metrics.source_to_sink.record_n(age, times));
     }
 
     /// Counts a fault, and names the layer it comes from. One that was passed on from another layer stays what it is.
@@ -172,6 +165,10 @@ impl ChainPart {
             None => fault,
         }
     }
+}
+
+pub(crate) fn is_passing(message: &Message) -> bool {
+    message.verdict == Verdict::Pass
 }
 
 /// The rest of a large message. Until it is through nothing else goes in its direction, or it would be torn.

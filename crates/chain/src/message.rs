@@ -11,7 +11,9 @@ use wire::{ConnectionState, ErrorKind, Head, Protocol, QueryType, Side};
 use crate::chunk::{Chunk, Piece, Pool};
 use crate::identity::Identity;
 use crate::ledger::{Entry, Ledger, Stage, Ticket};
+use crate::stream::Tick;
 use crate::transform::Need;
+use crate::up::Repeated;
 
 /// What becomes of a message.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -216,6 +218,22 @@ impl Batch<'_> {
     #[must_use]
     pub fn identity(&self) -> &Rc<Identity> {
         self.ledger.identity()
+    }
+
+    /// The ages of the requests that these messages are, or answer, in microseconds; and how many neighbours are of it.
+    pub(crate) fn each_age(
+        &self,
+        now: Tick,
+        counts: impl Fn(&Message) -> bool,
+        mut each: impl FnMut(u64, u64),
+    ) {
+        let mut ages = Repeated::default();
+        for message in self.messages.iter().filter(|message| counts(message)) {
+            if let Some(age) = self.ledger.age(message.ticket, now) {
+                ages.note(age, &mut each);
+            }
+        }
+        ages.end(each);
     }
 
     /// The last message, whose tail may still be to come.

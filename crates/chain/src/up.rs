@@ -4,24 +4,24 @@ use std::ops::Range;
 
 use wire::Side;
 
-use crate::chain::{ChainPart, Exit, Tail};
+use crate::chain::{ChainPart, Exit, Tail, is_passing};
 use crate::chunk::Chunk;
 use crate::framing::Framing;
 use crate::inlet::Inlet;
 use crate::ledger::{IdTable, Ledger, Ticket};
-use crate::message::{Answer, Message, Verdict, reply_message};
+use crate::message::{Answer, Message, reply_message};
 use crate::stream::Cx;
 use crate::transform::{Fault, Need, Transform};
 
 /// Values of which neighbours are often the same.
 #[derive(Default)]
-struct Repeated {
+pub(crate) struct Repeated {
     value: u64,
     times: u64,
 }
 
 impl Repeated {
-    fn note(&mut self, value: u64, each: impl FnOnce(u64, u64)) {
+    pub(crate) fn note(&mut self, value: u64, each: impl FnOnce(u64, u64)) {
         if value != self.value {
             std::mem::take(self).end(each);
             self.value = value;
@@ -29,7 +29,7 @@ impl Repeated {
         self.times += 1;
     }
 
-    fn end(self, each: impl FnOnce(u64, u64)) {
+    pub(crate) fn end(self, each: impl FnOnce(u64, u64)) {
         if self.times > 0 {
             each(self.value, self.times);
         }
@@ -241,12 +241,10 @@ impl Up<'_> {
         if let Some(last) = batch.last().filter(|last| last.own.is_none()) {
             *self.tail = Tail::of(last);
         }
-        for message in batch.messages.iter().filter(|message| message.verdict == Verdict::Pass) {
-            if let Some(metrics) = self.part.metrics.as_ref().filter(|metrics| metrics.has_latencies)
-                && let Some(age) = batch.ledger.age(message.ticket, cx.now)
-            {
-                metrics.latency.record_n(age, 1);
-            }
+        if let Some(metrics) = self.part.metrics.as_ref().filter(|metrics| metrics.has_latencies) {
+            batch.each_age(cx.now, is_passing, |age, times| metrics.latency.record_n(age, times));
+        }
+        for message in batch.messages.iter().filter(|message| is_passing(message)) {
             batch.ledger.close(message.ticket);
         }
         Ok(())
