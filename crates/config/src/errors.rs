@@ -37,6 +37,7 @@ struct Mistake {
 pub(crate) enum Section {
     SourceNames,
     TransformNames,
+    ChainNames,
     Chains,
 }
 

@@ -15,8 +15,8 @@ mod tests;
 pub use connection_span::connection_span;
 pub use logs::{FilterHandle, LogFormat, Logs, check_filter, start_logs};
 pub use metrics::{
-    Catalog, ChainEntry, ChainMetrics, Counter, Process, Snapshot, SourceCounts, SourceEntry, SourceMetrics,
-    Summary, TransformMetrics, WorkerMetrics,
+    Catalog, ChainEntry, ChainMetrics, Counter, NestedMetrics, Process, Snapshot, SourceCounts, SourceEntry,
+    SourceMetrics, Summary, TransformMetrics, WorkerMetrics,
 };
 pub use render::render;
 pub use sharing::{CutOffReason, Gauge, OwnReason, RetireReason, SharingMetrics};
@@ -29,6 +29,8 @@ pub mod target {
     pub const TOPOLOGY: &str = "shotover::config::topology";
     /// The admin endpoints.
     pub const OBSERVABILITY: &str = "shotover::observability";
+    /// Tee: mismatches, its second chain, its switch.
+    pub const TEE: &str = "shotover::transforms::tee";
     /// The life of a client's connection.
     pub const SOURCE_TASK: &str = "shotover::source_task";
 }

@@ -9,6 +9,7 @@ mod cli;
 mod registry;
 mod run;
 mod serve;
+mod switch;
 
 use std::process::ExitCode;
 

@@ -1,18 +1,31 @@
 //! The one registry: which transforms there are, and how the options of each are read.
 
 use chain::Builder;
-use config::{Fields, TransformShape};
+use config::{ChainSlot, Fields, TransformShape};
 use sinks::CassandraSinkSingle;
-use transforms::{DebugPrinter, DebugReturner, NullSink, QueryTypeFilter};
+use transforms::{
+    ConnectionBalanceAndPool, DebugPrinter, DebugReturner, NullSink, OwnChains, ParallelMap, QueryTypeFilter,
+    Tee,
+};
 
 /// Reads the options of one transform; what is wrong with them is recorded in the fields.
 pub(crate) type ReadOptions = fn(&mut Fields<'_>) -> Option<Box<dyn Builder>>;
+
+/// As [`ReadOptions`], for a transform that has chains of its own.
+pub(crate) type ReadOwner = fn(&mut Fields<'_>, OwnChains) -> Option<Box<dyn Builder>>;
+
+/// How the options of a type are read.
+#[derive(Clone, Copy)]
+pub(crate) enum Read {
+    Plain(ReadOptions),
+    Owner(ReadOwner),
+}
 
 /// A type of transform.
 pub(crate) struct Kind {
     pub(crate) name: &'static str,
     pub(crate) shape: TransformShape,
-    pub(crate) read: ReadOptions,
+    pub(crate) read: Read,
 }
 
 /// Everything that can stand in a topology.
@@ -23,23 +36,55 @@ pub(crate) struct Registry {
 const ANYWHERE: &[&str] = &[];
 const IN_CASSANDRA: &[&str] = &["Cassandra"];
 
+const fn slot(
+    path: &'static [&'static str],
+    released_name: &'static str,
+    suffix: &'static str,
+    count: Option<&'static str>,
+) -> ChainSlot {
+    ChainSlot { path, released_name, suffix, count }
+}
+
+const TEE_CHAINS: &[ChainSlot] = &[
+    slot(&["chain"], "tee_chain", "", None),
+    slot(&["behavior", "SubchainOnMismatch"], "mismatch_chain", ".mismatch", None),
+];
+const MAP_CHAINS: &[ChainSlot] = &[slot(&["chain"], "parallel_map_chain", "", Some("parallelism"))];
+const POOL_CHAINS: &[ChainSlot] = &[slot(&["chain"], "", "", None)];
+
 impl Registry {
     /// The transforms of this version.
     pub(crate) fn built_in() -> Self {
-        let kind = |name, is_terminating, accepts, read| Kind {
+        let kind = |name, is_terminating, accepts, read: ReadOptions| Kind {
             name,
-            shape: TransformShape { is_terminating, accepts, name_is_option: false },
-            read,
+            shape: TransformShape { is_terminating, accepts, name_is_option: false, chains: &[] },
+            read: Read::Plain(read),
+        };
+        let owner = |name, is_terminating, name_is_option, chains, read: ReadOwner| Kind {
+            name,
+            shape: TransformShape { is_terminating, accepts: ANYWHERE, name_is_option, chains },
+            read: Read::Owner(read),
         };
         Self {
             kinds: vec![
                 kind("CassandraSinkSingle", true, IN_CASSANDRA, |fields| {
                     CassandraSinkSingle::parse(fields).map(boxed)
                 }),
+                owner("ConnectionBalanceAndPool", true, true, POOL_CHAINS, |fields, chains| {
+                    // In the older dialect it has a name as well, which says nothing.
+                    fields.optional_node("name");
+                    ConnectionBalanceAndPool::parse(fields, chains).map(boxed)
+                }),
                 kind("DebugPrinter", false, ANYWHERE, |fields| DebugPrinter::parse(fields).map(boxed)),
                 kind("DebugReturner", true, ANYWHERE, |fields| DebugReturner::parse(fields).map(boxed)),
                 kind("NullSink", true, ANYWHERE, |fields| NullSink::parse(fields).map(boxed)),
+                owner("ParallelMap", true, false, MAP_CHAINS, |fields, chains| {
+                    ParallelMap::parse(fields, chains).map(boxed)
+                }),
                 kind("QueryTypeFilter", false, ANYWHERE, |fields| QueryTypeFilter::parse(fields).map(boxed)),
+                owner("Tee", false, false, TEE_CHAINS, |fields, chains| {
+                    Tee::parse(fields, chains).map(boxed)
+                }),
             ],
         }
     }

@@ -6,9 +6,12 @@ mod budgets;
 mod faults;
 mod flow;
 mod lifecycle;
+mod parallel;
 mod real_cassandra;
 mod restarts;
 mod scylla;
+mod tee;
+mod tee_real;
 mod users;
 
 /// True in the long tier.
