@@ -38,7 +38,15 @@ fn counting(
             peer.send(&encode(0x84, frame.id, opcode, &body));
             if frame.opcode == opcode::REGISTER {
                 // Each connection has events; the client gets those of one.
-                let event = [&[0, 13][..], b"SCHEMA_CHANGE", &[0, 7], b"UPDATED", &[0, 8], b"KEYSPACE", &[0, 1, b'k']];
+                let event = [
+                    &[0, 13][..],
+                    b"SCHEMA_CHANGE",
+                    &[0, 7],
+                    b"UPDATED",
+                    &[0, 8],
+                    b"KEYSPACE",
+                    &[0, 1, b'k'],
+                ];
                 peer.send(&encode(0x84, -1, opcode::EVENT, &event.concat()));
             }
         }
@@ -92,7 +100,7 @@ fn parallel_map_a_failing_instance_makes_no_reply_vanish() {
     });
     let proxy = parallel(server.port, 3, false);
     let mut client = Peer::session(proxy.port);
-    client.send(&encode(4, 1, opcode::QUERY, &query(b"DEATH to one of them")));
+    client.send(&encode(4, 1, opcode::QUERY, &query(b"INSERT DEATH")));
     let reply = client.receive().unwrap();
     // It may have run: no driver may be told to try again.
     assert_eq!((reply.id, reply.opcode, error(&reply.body).0), (1, opcode::ERROR, 0x1100));
@@ -101,7 +109,7 @@ fn parallel_map_a_failing_instance_makes_no_reply_vanish() {
         assert_eq!(client.receive().unwrap().body, VOID);
     }
     for id in 10..12 {
-        client.send(&encode(4, id, opcode::QUERY, &query(b"DEATH")));
+        client.send(&encode(4, id, opcode::QUERY, &query(b"INSERT DEATH")));
         assert_eq!(client.receive().unwrap().opcode, opcode::ERROR);
     }
     assert!(client.receive().is_err(), "there is no instance left");
@@ -119,8 +127,7 @@ fn parallel_map_gives_ordered_results_in_the_order_of_the_requests() {
     });
     let proxy = parallel(server.port, 3, true);
     let mut client = Peer::session(proxy.port);
-    let all: Vec<u8> =
-        (0..30).flat_map(|id| encode(4, id, opcode::QUERY, &query(b"INSERT"))).collect();
+    let all: Vec<u8> = (0..30).flat_map(|id| encode(4, id, opcode::QUERY, &query(b"INSERT"))).collect();
     client.send(&all);
     let ids: Vec<i16> = (0..30).map(|_| client.receive().unwrap().id).collect();
     assert_eq!(ids, (0..30).collect::<Vec<i16>>());

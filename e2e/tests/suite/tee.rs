@@ -2,8 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::mpsc::{Receiver, channel};
 use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use testkit::scripted::{Frame, Peer, Server, encode, error, opcode, query};
@@ -12,7 +12,9 @@ use testkit::{Proxy, free_port};
 const WAIT: Duration = Duration::from_secs(10);
 
 pub(crate) fn sink(name: &str, port: u16) -> String {
-    format!("CassandraSinkSingle: {{name: {name}, remote_address: '127.0.0.1:{port}', connect_timeout_ms: 3000}}")
+    format!(
+        "CassandraSinkSingle: {{name: {name}, remote_address: '127.0.0.1:{port}', connect_timeout_ms: 3000}}"
+    )
 }
 
 /// A proxy with a Tee from one server to another.
@@ -24,14 +26,18 @@ pub(crate) fn tee(main: u16, other: u16, options: &str) -> Proxy {
 /// How many requests the Tee has dropped.
 pub(crate) fn dropped(proxy: &Proxy) -> u64 {
     let page = proxy.metrics();
-    let line = page.lines().find(|line| line.starts_with("shotover_tee_dropped_messages_count{chain=\"Tee\"}"));
+    let line =
+        page.lines().find(|line| line.starts_with("shotover_tee_dropped_messages_count{chain=\"Tee\"}"));
     line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).expect("the counter")
 }
 
 /// What an HTTP server on this port answers.
 pub(crate) fn http(port: u16, request: &str, body: &str) -> String {
     let mut socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    let head = format!("{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
     socket.write_all((head + body).as_bytes()).unwrap();
     let mut said = String::new();
     socket.read_to_string(&mut said).unwrap();
@@ -91,7 +97,8 @@ fn tee_mirrors_by_ids_of_its_own_and_not_what_names_a_page() {
     let execute = |id: &[u8], more: &[u8]| [&[0, id.len() as u8][..], id, more].concat();
     client.send(&encode(4, 1, opcode::EXECUTE, &execute(b"main", &[0, 1, 0])));
     assert_eq!(client.receive().unwrap().body, VOID);
-    let batch = [&[0, 0, 2, 1][..], &execute(b"main", &[0, 0]), &[1], &execute(b"main", &[0, 0]), &[0, 1, 0]].concat();
+    let batch = [&[0, 0, 2, 1][..], &execute(b"main", &[0, 0]), &[1], &execute(b"main", &[0, 0]), &[0, 1, 0]]
+        .concat();
     client.send(&encode(4, 1, opcode::BATCH, &batch));
     assert_eq!(client.receive().unwrap().body, VOID);
     // Not there: a statement it does not know, and the place where a page ended.
@@ -237,10 +244,14 @@ fn tee_released_dialect_sends_what_differs_down_the_chain_of_mismatches() {
     let (main, _) = server(|frame| result(frame, &VOID));
     let (other, _) = server(|frame| result(frame, &[0, 0, 0, 9]));
     let (third, resent) = server(|frame| result(frame, &VOID));
-    let sink = |port| format!("CassandraSinkSingle: {{remote_address: '127.0.0.1:{port}', connect_timeout_ms: 3000}}");
+    let sink = |port| {
+        format!("CassandraSinkSingle: {{remote_address: '127.0.0.1:{port}', connect_timeout_ms: 3000}}")
+    };
     let (main, other, third) = (sink(main.port), sink(other.port), sink(third.port));
     let proxy = Proxy::with_chain(
-        &format!("[Tee: {{behavior: {{SubchainOnMismatch: [DebugPrinter, {third}]}}, chain: [{other}]}}, {main}]"),
+        &format!(
+            "[Tee: {{behavior: {{SubchainOnMismatch: [DebugPrinter, {third}]}}, chain: [{other}]}}, {main}]"
+        ),
         "",
     );
     let mut client = Peer::session(proxy.port);
@@ -258,4 +269,77 @@ fn tee_released_dialect_sends_what_differs_down_the_chain_of_mismatches() {
     }
     drop(client);
     proxy.stop().unwrap();
+}
+
+/// Upstream's tee.rs:309: every request is stored, and those that match are never removed.
+#[test]
+fn tee_subchain_mode_keeps_no_request_that_matched() {
+    let (main, _frames) = server(|frame| result(frame, &VOID));
+    let (other, _others) = server(|frame| result(frame, &VOID));
+    let resend = "behavior: {SubchainOnMismatch: {chain: [NullSink: {name: n}]}},";
+    let proxy = tee(main.port, other.port, resend);
+    let mut client = Peer::session(proxy.port);
+    let request = encode(4, 1, opcode::QUERY, &query(&[b'x'; 20_000]));
+    let mut ask = |times: usize| {
+        for _ in 0..times {
+            client.send(&request);
+            assert_eq!(client.receive().unwrap().body, VOID);
+        }
+    };
+    ask(100);
+    let before = proxy.memory("RssAnon");
+    ask(3000);
+    let growth = proxy.memory("RssAnon").saturating_sub(before);
+    assert!(growth < 4 * 1024 * 1024, "{growth} bytes more after 60 MB of requests");
+    drop(client);
+    proxy.stop().unwrap();
+}
+
+#[test]
+fn tee_gives_events_of_the_source_of_results_only() {
+    let event = |name: u8| {
+        let body = [&[0, 13][..], b"SCHEMA_CHANGE", &[0, 7], b"UPDATED", &[0, 8], b"KEYSPACE", &[0, 1, name]];
+        encode(0x84, -1, opcode::EVENT, &body.concat())
+    };
+    let answer = move |name: u8| {
+        move |frame: &Frame| {
+            let reply = result(frame, &VOID)?;
+            Some(if frame.opcode == opcode::QUERY { [event(name), reply].concat() } else { reply })
+        }
+    };
+    let ((main, _frames), (other, _others)) = (server(answer(b'm')), server(answer(b'o')));
+    let port = free_port();
+    let proxy = tee(main.port, other.port, &format!("behavior: LogWarningOnMismatch, switch_port: {port},"));
+    let mut client = Peer::session(proxy.port);
+    for (word, name) in [("regular-chain", b'm'), ("tee-chain", b'o'), ("regular-chain", b'm')] {
+        http(port, "PUT /transform/tee/result-source", word);
+        client.send(&encode(4, 1, opcode::QUERY, &query(b"q")));
+        let two = [client.receive().unwrap(), client.receive().unwrap()];
+        let events: Vec<&Frame> = two.iter().filter(|frame| frame.opcode == opcode::EVENT).collect();
+        assert_eq!(events.len(), 1);
+        assert_eq!(events[0].body.last(), Some(&name), "{word}");
+    }
+    drop(client);
+    proxy.stop().unwrap();
+}
+
+#[test]
+fn tee_waits_for_a_full_queue_no_longer_than_it_is_told() {
+    let (main, _frames) = server(|frame| result(frame, &VOID));
+    // It never accepts a session: nothing leaves the queue.
+    let other = Server::start(|_peer| std::thread::sleep(Duration::from_secs(30)));
+    for (options, least, most) in [("", 0, 1000), ("timeout_micros: 100000,", 900, 5000)] {
+        let proxy = tee(main.port, other.port, &format!("buffer_size: 2, {options}"));
+        let mut client = Peer::session(proxy.port);
+        let begun = Instant::now();
+        for _ in 0..12 {
+            client.send(&encode(4, 1, opcode::QUERY, &query(b"q")));
+            assert_eq!(client.receive().unwrap().body, VOID);
+        }
+        let millis = begun.elapsed().as_millis();
+        assert!(millis >= least && millis < most, "{options} {millis} ms");
+        // The session's first step is a batch too.
+        assert!((10..=11).contains(&dropped(&proxy)), "{}", dropped(&proxy));
+        proxy.child.signal("TERM");
+    }
 }

@@ -62,7 +62,10 @@ fn load(proxy: &Proxy, beginning: &str, work: impl FnOnce()) -> u64 {
                     if done.load(Ordering::Relaxed) {
                         break;
                     }
-                    must(&mut peer, &format!("INSERT INTO k.t (a, b) VALUES ('{beginning}{client}-{row}', 'x')"));
+                    must(
+                        &mut peer,
+                        &format!("INSERT INTO k.t (a, b) VALUES ('{beginning}{client}-{row}', 'x')"),
+                    );
                     answered.fetch_add(1, Ordering::Relaxed);
                     std::thread::sleep(Duration::from_millis(2));
                 }
@@ -84,7 +87,11 @@ fn tee_shows_each_of_its_behaviors() {
     assert!(shows(&must(&mut client, SAME), "same"));
     let reply = ask(&mut client, DIFFERS);
     assert_eq!(reply.opcode, opcode::ERROR);
-    assert!(error(&reply.body).1.starts_with("The responses from the Tee subchain"), "{:?}", error(&reply.body));
+    assert!(
+        error(&reply.body).1.starts_with("The responses from the Tee subchain"),
+        "{:?}",
+        error(&reply.body)
+    );
     // Rows that describe a server are its own affair.
     must(&mut client, "SELECT host_id FROM system.local");
     must(&mut client, "USE k");

@@ -303,7 +303,8 @@ impl Sink for Instances {
         if self.answer(cx, up)? {
             progress = later(progress, Progress::Drained);
         }
-        Ok(progress)
+        // What was made here waits to be written, and there may be more to read when it is.
+        Ok(if progress != Progress::Idle && !up.is_ready() { Progress::Moved } else { progress })
     }
 
     fn is_over_mark(&self) -> bool {
