@@ -104,6 +104,14 @@ impl TeeClient {
             self.mirror_step(item, step, mode);
             return;
         }
+        let translated = match sorted {
+            Sort::ByIds if item.is_whole() => translate(&head, item.bytes(), &self.shared.prepared),
+            _ => Translated::Same { is_use: false },
+        };
+        if let Translated::Same { is_use: true } | Translated::Other { is_use: true, .. } = translated {
+            self.mirror_step(item, Step::Later, mode);
+            return;
+        }
         let is_prepare = matches!(sorted, Sort::Prepare { .. });
         if !mode.to_tee && !is_prepare && !self.is_in_sample() {
             return;
@@ -120,20 +128,15 @@ impl TeeClient {
             self.shared.dropped.add(1);
             return;
         }
-        let mut frame = None;
-        let mut kind = Kind::Plain;
-        if sorted == Sort::ByIds && item.is_whole() {
-            match translate(&head, item.bytes(), &self.shared.prepared) {
-                Translated::Same { is_use: true } => return self.mirror_step(item, Step::Later, mode),
-                Translated::Same { is_use: false } => {}
-                Translated::Other { frame: other, .. } => frame = Some(other),
-                Translated::Unknown if self.mirror.preparing > 0 => kind = Kind::ByIds,
-                Translated::Unknown => {
-                    self.shared.dropped.add(1);
-                    return;
-                }
+        let (frame, kind) = match translated {
+            Translated::Same { .. } => (None, Kind::Plain),
+            Translated::Other { frame, .. } => (Some(frame), Kind::Plain),
+            Translated::Unknown if self.mirror.preparing > 0 => (None, Kind::ByIds),
+            Translated::Unknown => {
+                self.shared.dropped.add(1);
+                return;
             }
-        }
+        };
         let (key, need) = self.pair(item, sorted, *mode);
         let origin = Origin { ticket: item.ticket(), key };
         if !item.is_whole() {
@@ -381,9 +384,14 @@ impl TeeClient {
         fault: Fault,
     ) -> Result<(), Fault> {
         let can_return = self.recorder.frames().is_some();
-        let (keys, lost) = self.mirror.fail(cx, can_return);
+        let (mut keys, mut lost) = self.mirror.fail(cx, can_return);
+        if let Some(large) = self.large.take() {
+            keys.extend(Some(large.origin.key).filter(|key| *key != 0));
+            lost += 1;
+        }
         let is_prepare = |pairs: &mut Pairs, key: u32| {
-            pairs.get(key).is_some_and(|pair| matches!(pair.aim, Aim::Prepare { .. }))
+            let pair = pairs.get(key);
+            pair.is_some_and(|pair| matches!(pair.aim, Aim::Prepare { .. }) && pair.request.is_some())
         };
         let prepares = keys.iter().filter(|key| is_prepare(&mut self.pairs, **key)).count();
         let dropped = lost.saturating_sub(prepares as u64);
