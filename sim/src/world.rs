@@ -418,6 +418,7 @@ fn chain_part(
         spawner: Rc::new(sim::counted::Nobody),
         protocol: Protocol::Cql,
         sharing: Rc::default(),
+        nested: Rc::default(),
     };
     let needs = [Need::None, Need::Head, Need::Whole];
     let looker = Looker(needs[random.below(needs.len())]);

@@ -96,7 +96,9 @@ impl ChainPart {
             Link::Sink(_) => None,
         });
         let transforms: Vec<Box<dyn Transform>> = transforms.collect::<Option<_>>()?;
+        let is_polled = |layer: &usize| transforms.get(*layer).is_some_and(|transform| transform.is_polled());
         Some(Chain {
+            polled: (0..transforms.len()).filter(is_polled).collect(),
             ledger: Ledger::new(transforms.len()),
             transforms,
             sink,
@@ -202,6 +204,10 @@ pub trait Exit {
     fn deliver(&mut self, cx: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault>;
     /// True while it looks at each reply by itself.
     fn looks(&self) -> bool;
+    /// True while a large reply of another chain is half out: what was made here waits.
+    fn is_torn(&self) -> bool {
+        false
+    }
     /// Takes bytes that it does not look at: more of the large reply that ended the last batch, or whole replies.
     ///
     /// # Errors
@@ -214,6 +220,8 @@ pub trait Exit {
 pub struct Chain {
     part: Rc<ChainPart>,
     transforms: Vec<Box<dyn Transform>>,
+    /// Which of them have something going on besides their hooks. Nearly always none.
+    polled: Vec<usize>,
     sink: Box<dyn Sink>,
     ledger: Ledger,
     answers: Vec<Answer>,
@@ -248,13 +256,21 @@ impl Chain {
     /// True when no more should be submitted for now.
     #[must_use]
     pub fn is_over_mark(&self) -> bool {
-        !self.answers.is_empty() || self.sink.is_over_mark() || self.in_flight() >= IN_FLIGHT_MAX
+        !self.answers.is_empty()
+            || self.sink.is_over_mark()
+            || self.in_flight() >= IN_FLIGHT_MAX
+            || self.owners().any(Transform::is_over_mark)
+    }
+
+    fn owners(&self) -> impl Iterator<Item = &dyn Transform> {
+        self.polled.iter().filter_map(|layer| self.transforms.get(*layer).map(|transform| &**transform))
     }
 
     /// How much of a request with this opcode somebody wants to see.
     #[must_use]
     pub fn request_need(&self, opcode: u8) -> Need {
-        self.transforms.iter().map(|transform| transform.request_need(opcode)).max().unwrap_or_default()
+        let transforms = self.transforms.iter().map(|transform| transform.request_need(opcode)).max();
+        self.sink.request_need(opcode).max(transforms.unwrap_or_default())
     }
 
     /// An empty list for the messages of a run; `submit` takes it back, empty or not.
@@ -278,10 +294,27 @@ impl Chain {
             return Ok(());
         }
         for message in &mut messages {
-            let opcode = message.head.opcode;
-            let need = self.transforms.iter().map(|transform| transform.reply_need(opcode)).max();
-            message.ticket = self.ledger.open(message.head, cx.now, need.unwrap_or_default());
+            self.enter(message, cx.now, Need::None);
         }
+        self.submit_entered(cx, chunk, messages)
+    }
+
+    /// Enters a request in the ledger. `need`: what is wanted of its reply besides what the transforms want.
+    #[inline]
+    pub(crate) fn enter(&mut self, message: &mut Message, now: Tick, need: Need) {
+        let opcode = message.head.opcode;
+        let needs = self.transforms.iter().map(|transform| transform.reply_need(opcode)).max();
+        message.ticket = self.ledger.open(message.head, now, needs.unwrap_or_default().max(need));
+    }
+
+    /// As [`Chain::submit`], for requests that stand in the ledger.
+    #[inline]
+    pub(crate) fn submit_entered(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        chunk: &Chunk,
+        mut messages: Vec<Message>,
+    ) -> Result<(), Fault> {
         if let Some(metrics) = &self.part.metrics {
             metrics.total.add(1);
             metrics.requests_batch_size.record_n(messages.len() as u64, 1);
@@ -367,6 +400,11 @@ impl Chain {
         chunk: &Chunk,
         range: Range<usize>,
     ) -> Result<(), Fault> {
+        for layer in &self.polled {
+            let Some(transform) = self.transforms.get_mut(*layer) else { continue };
+            let taken = transform.request_tail(cx, chunk, range.clone());
+            taken.map_err(|fault| self.part.fault_at(*layer, fault))?;
+        }
         if !self.request_tail.passes(range.len()) {
             return Ok(());
         }
@@ -381,6 +419,9 @@ impl Chain {
     pub fn poll(&mut self, cx: &mut Cx<'_, '_>, exit: &mut dyn Exit) -> Result<Progress, Fault> {
         let layers = self.transforms.len();
         let mut progress = Progress::Idle;
+        if !self.polled.is_empty() {
+            progress = self.poll_owners(cx)?;
+        }
         let mut up = Up {
             part: &self.part,
             transforms: &mut self.transforms,
@@ -389,7 +430,7 @@ impl Chain {
             tail: &mut self.reply_tail,
             exit,
         };
-        if !up.answers.is_empty() && up.tail.rest == 0 {
+        if !up.answers.is_empty() && up.may_answer() {
             up.answered(cx)?;
             progress = Progress::Moved;
         }
@@ -399,6 +440,28 @@ impl Chain {
             Progress::Drained if !self.answers.is_empty() => Ok(Progress::Moved),
             moved => Ok(moved),
         }
+    }
+
+    /// Polls the transforms that have chains of their own.
+    #[cold]
+    fn poll_owners(&mut self, cx: &mut Cx<'_, '_>) -> Result<Progress, Fault> {
+        let mut progress = Progress::Idle;
+        // What they answer brings its own bytes.
+        let nothing = self.part.pool.own(Vec::new());
+        let mut none = Vec::new();
+        for layer in &self.polled {
+            let Some(transform) = self.transforms.get_mut(*layer) else { continue };
+            let kept = (&mut self.ledger, &mut self.answers);
+            let mut batch = self.part.batch(Side::Request, &nothing, &mut none, kept);
+            batch.layer = *layer;
+            match transform.polled(cx, &mut batch).map_err(|fault| self.part.fault_at(*layer, fault))? {
+                Progress::Idle => {}
+                Progress::Drained if progress == Progress::Idle => progress = Progress::Drained,
+                Progress::Drained => {}
+                Progress::Moved => progress = Progress::Moved,
+            }
+        }
+        Ok(progress)
     }
 
     /// Wakes the transforms whose deadline has come, unless the rest of a large request is still to come.
@@ -424,7 +487,9 @@ impl Chain {
         if self.request_tail.rest > 0 && !self.request_tail.is_dropped {
             return Ok(());
         }
-        (0..self.transforms.len()).try_for_each(|layer| self.wake(cx, layer, Why::ClientDone))
+        (0..self.transforms.len()).try_for_each(|layer| self.wake(cx, layer, Why::ClientDone))?;
+        let layers = self.transforms.len();
+        self.sink.client_done(cx).map_err(|fault| self.part.fault_at(layers, fault))
     }
 
     /// Tells every transform that this client is being closed. What it releases goes nowhere any more.
@@ -433,6 +498,7 @@ impl Chain {
             // A fault while closing changes nothing: the client is gone either way.
             drop(self.wake(cx, layer, Why::Closing));
         }
+        self.sink.close(cx);
     }
 
     /// Wakes one transform, and sends on what it releases.
@@ -461,6 +527,12 @@ impl Chain {
         let transforms =
             self.transforms.iter().filter(|_| is_free).filter_map(|transform| transform.deadline());
         transforms.chain(self.sink.deadline()).min()
+    }
+
+    /// Ends every request in flight, oldest first, and says how far each was.
+    pub(crate) fn end_all(&mut self) -> Vec<(Ticket, Stage)> {
+        let open = self.ledger.open_tickets().into_iter();
+        open.filter_map(|ticket| Some((ticket, self.ledger.close(ticket)?.stage))).collect()
     }
 
     /// Error replies for every request in flight that is known not to have run, oldest first; they are ended.

@@ -38,6 +38,11 @@ impl Ticket {
         Self { index: Self::PLAIN, generation: u32::from_le_bytes([a, b, c, d]) }
     }
 
+    /// Where its entry stands in its ledger.
+    pub(crate) fn place(self) -> usize {
+        self.index as usize
+    }
+
     /// For the ticket of a request that nobody looked at: the microseconds since it was read.
     fn plain_age(self, now: Tick) -> Option<u64> {
         let [a, b, c, d, ..] = now.0.to_le_bytes();

@@ -11,8 +11,10 @@ mod chunk;
 mod framing;
 mod identity;
 mod inlet;
+mod kept;
 mod ledger;
 mod message;
+mod nested;
 mod outlet;
 mod stream;
 #[cfg(test)]
@@ -25,8 +27,10 @@ pub use chunk::{CHUNK_BYTES, Chunk, Piece, Pool};
 pub use framing::{After, Framing};
 pub use identity::Identity;
 pub use inlet::{Filled, Inlet};
+pub use kept::{KeptReply, with_id};
 pub use ledger::{Entry, IN_FLIGHT_MAX, IdTable, Ledger, Stage, Ticket};
 pub use message::{Batch, Held, Item, Leaving, Message, Outgoing, Verdict, mark_sent};
+pub use nested::{ChainPlan, Origin, PlanEntry, Replies, Run, SubChain, SubExit, Switch};
 pub use outlet::Outlet;
 pub use stream::{Connecting, Connector, Cx, Spawner, Stream, Task, Tick};
 pub use transform::{

@@ -10,6 +10,7 @@ use wire::{ConnectionState, ErrorKind, Head, Protocol, QueryType, Side};
 
 use crate::chunk::{Chunk, Piece, Pool};
 use crate::identity::Identity;
+use crate::kept::KeptReply;
 use crate::ledger::{Entry, Ledger, Stage, Ticket};
 use crate::stream::Tick;
 use crate::transform::Need;
@@ -52,6 +53,25 @@ impl Message {
     #[must_use]
     pub fn reply(head: Head, start: usize, here: usize, ticket: Ticket) -> Self {
         Self { ticket, ..Self::new(head, start, here) }
+    }
+
+    /// A whole message that brings its bytes.
+    #[must_use]
+    pub fn made(head: Head, bytes: Piece) -> Self {
+        Self { own: Some(Box::new(bytes)), ..Self::new(head, 0, 0) }
+    }
+
+    /// One more message of the same bytes, for another chain. It is good for the same run only.
+    pub(crate) fn share(&self) -> Self {
+        let own = self.own.as_ref().map(|own| Box::new(own.pin()));
+        Self {
+            head: self.head,
+            start: self.start,
+            here: self.here,
+            own,
+            ticket: Ticket::NONE,
+            verdict: Verdict::Pass,
+        }
     }
 
     /// The ledger's name of the request that this message is, or answers.
@@ -195,6 +215,27 @@ impl Batch<'_> {
         Ok(())
     }
 
+    /// The chunk in which the messages of this run were received.
+    #[must_use]
+    pub fn chunk(&self) -> &Chunk {
+        self.chunk
+    }
+
+    /// Answers a request that went on, in its server's stead: the transforms above see the reply. `Ticket::NONE` for a
+    /// message that answers none.
+    pub fn answer(&mut self, ticket: Ticket, reply: KeptReply) {
+        self.answers.push(Answer { layer: self.layer, message: reply.into_message(ticket) });
+    }
+
+    /// As [`Batch::answer`], with an error in the protocol's words. Nothing if the request has had its end.
+    pub fn answer_error(&mut self, ticket: Ticket, kind: ErrorKind, text: &str) {
+        let Some(entry) = self.ledger.get(ticket) else { return };
+        let frame = self.protocol.error_reply(&entry.head, kind, text);
+        if let Some(message) = reply_message(self.protocol, self.pool, frame, ticket) {
+            self.answers.push(Answer { layer: self.layer, message });
+        }
+    }
+
     /// Lets a request go that was held: it goes on from the transform that releases it. It goes in front of a large
     /// message whose rest is still to come.
     pub fn release(&mut self, held: Held) {
@@ -271,6 +312,17 @@ pub struct Leaving<'o> {
     pub outgoing: Outgoing<'o>,
 }
 
+impl Leaving<'_> {
+    /// The same message for another chain, as the reply to the request that `ticket` names there; for this run only.
+    #[must_use]
+    pub fn to_message(&self, ticket: Ticket) -> Message {
+        match &self.outgoing {
+            Outgoing::Received(_, range) => Message::reply(self.head, range.start, range.len(), ticket),
+            Outgoing::Made(piece) => KeptReply { head: self.head, piece: piece.pin() }.into_message(ticket),
+        }
+    }
+}
+
 /// Bytes on their way out of a batch.
 pub enum Outgoing<'o> {
     /// A range of the chunk they were received in: best written from there.
@@ -327,6 +379,54 @@ pub struct Item<'i> {
 }
 
 impl Item<'_> {
+    /// The ledger's name of the request that this message is, or answers.
+    #[must_use]
+    pub fn ticket(&self) -> Ticket {
+        self.message.ticket
+    }
+
+    /// One more message of the same bytes, for another chain. It is good for the same run only.
+    #[must_use]
+    pub fn share(&self) -> Message {
+        self.message.share()
+    }
+
+    /// The bytes for longer than the run: see [`Pool::keep`].
+    #[must_use]
+    pub fn keep(&self) -> Piece {
+        match &self.message.own {
+            Some(own) => own.pin(),
+            None => self.pool.keep(self.chunk, self.message.range()),
+        }
+    }
+
+    /// Notes that a request was given to a sink.
+    pub fn mark_sent(&mut self) {
+        mark_sent(self.message.ticket, self.ledger);
+    }
+
+    /// Takes a whole reply out of the run; its request stays open until [`Batch::answer`] answers it.
+    pub fn hold_reply(&mut self) -> Option<KeptReply> {
+        if self.side == Side::Request || self.message.verdict != Verdict::Pass || !self.message.is_whole() {
+            return None;
+        }
+        self.message.verdict = Verdict::Held;
+        Some(KeptReply { head: self.message.head, piece: self.keep() })
+    }
+
+    /// Takes a reply out of the run for good, its tail too; its request stays open.
+    pub fn discard_reply(&mut self) {
+        if self.side == Side::Response && self.message.verdict == Verdict::Pass {
+            self.message.verdict = Verdict::Held;
+        }
+    }
+
+    /// Answers the request of a reply that was taken out of the run with another reply.
+    pub fn answer_instead(&mut self, reply: KeptReply) {
+        let message = reply.into_message(self.message.ticket);
+        self.answers.push(Answer { layer: self.layer, message });
+    }
+
     /// What the header says.
     #[must_use]
     pub fn head(&self) -> &Head {

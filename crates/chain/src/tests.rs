@@ -371,6 +371,7 @@ fn blamed(fails: Fails) -> (String, [u64; 3]) {
         spawner: Rc::new(Nobody),
         protocol: Protocol::Cql,
         sharing: Rc::default(),
+        nested: Rc::default(),
     };
     let (above, below) = (Above(fails), Below(fails, Vec::new()));
     let entries: [(&str, &str, &dyn Builder); 2] = [(kinds[0], "a", &above), (kinds[1], "b", &below)];

@@ -20,12 +20,13 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use observe::{OwnMetrics, SharingMetrics};
+use observe::{NestedMetrics, OwnMetrics, SharingMetrics};
 use wire::Protocol;
 
 use crate::chunk::{Chunk, Pool};
 use crate::ledger::IdTable;
 use crate::message::Batch;
+use crate::nested::{ChainPlan, Switch};
 use crate::stream::{Connector, Cx, Spawner, Tick};
 use crate::up::Up;
 
@@ -128,6 +129,38 @@ pub trait Transform {
     fn deadline(&self) -> Option<Tick> {
         None
     }
+
+    /// True for a transform that has something going on besides its hooks: a chain of its own. Asked once a client;
+    /// the hooks below are called only if it is.
+    fn is_polled(&self) -> bool {
+        false
+    }
+
+    /// Moves what this transform has going on. `batch` is empty; requests may be answered by [`Batch::answer`].
+    ///
+    /// # Errors
+    /// As for `requests`.
+    fn polled(&mut self, _cx: &mut Cx<'_, '_>, _batch: &mut Batch<'_>) -> Result<Progress, Fault> {
+        Ok(Progress::Idle)
+    }
+
+    /// True while no more requests should come.
+    fn is_over_mark(&self) -> bool {
+        false
+    }
+
+    /// More bytes of the large request that ended the last batch.
+    ///
+    /// # Errors
+    /// As for `requests`.
+    fn request_tail(
+        &mut self,
+        _cx: &mut Cx<'_, '_>,
+        _chunk: &Chunk,
+        _range: Range<usize>,
+    ) -> Result<(), Fault> {
+        Ok(())
+    }
 }
 
 /// What one poll of a sink or a chain achieved.
@@ -145,6 +178,11 @@ pub enum Progress {
 ///
 /// `submit` never refuses; backpressure is [`Sink::is_over_mark`], upon which the client is not read.
 pub trait Sink {
+    /// How much of a request with this opcode `submit` looks at. Asked only about requests larger than a chunk.
+    fn request_need(&self, _opcode: u8) -> Need {
+        Need::None
+    }
+
     /// Takes every message of the batch that is still on its way. Its last one may be the head of a large message,
     /// whose tail follows by `submit_tail` before the next `submit`.
     ///
@@ -200,6 +238,17 @@ pub trait Sink {
     fn deadline(&self) -> Option<Tick> {
         None
     }
+
+    /// No more requests will come: see [`Why::ClientDone`].
+    ///
+    /// # Errors
+    /// A fault ends this client.
+    fn client_done(&mut self, _cx: &mut Cx<'_, '_>) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    /// The client is gone or its connection is being closed.
+    fn close(&mut self, _cx: &mut Cx<'_, '_>) {}
 }
 
 /// What a worker part makes for one client.
@@ -263,6 +312,21 @@ pub trait Builder: Send + Sync {
     fn shares_connections(&self) -> bool {
         false
     }
+
+    /// Lets the clients of a sink share so many connections; false if they cannot share any.
+    fn share_connections(&mut self, _connections_max: usize) -> bool {
+        false
+    }
+
+    /// The chains that it owns.
+    fn chains(&self) -> Vec<&ChainPlan> {
+        Vec::new()
+    }
+
+    /// The switch that people flip by HTTP.
+    fn switch(&self) -> Option<&Switch> {
+        None
+    }
 }
 
 /// What a worker hands to its parts.
@@ -277,6 +341,8 @@ pub struct WorkerCx {
     pub protocol: Protocol,
     /// What the chain's sink counts if its clients share connections.
     pub sharing: Rc<SharingMetrics>,
+    /// What chains in chains count.
+    pub nested: Rc<NestedMetrics>,
 }
 
 /// What the clients of one worker share of one topology entry. It never leaves its thread: `Rc` and `Cell` will do.

@@ -8,6 +8,7 @@ use crate::chain::{ChainPart, Exit, Tail, is_passing};
 use crate::chunk::Chunk;
 use crate::framing::Framing;
 use crate::inlet::Inlet;
+use crate::kept::KeptReply;
 use crate::ledger::{IdTable, Ledger, Ticket};
 use crate::message::{Answer, Message, reply_message};
 use crate::stream::Cx;
@@ -177,7 +178,27 @@ impl Up<'_> {
         if let Some(message) = reply_message(self.part.protocol, &self.part.pool, frame, ticket) {
             self.answers.push(Answer { layer: self.transforms.len(), message });
         }
-        if self.tail.rest == 0 { self.answered(cx) } else { Ok(()) }
+        if self.may_answer() { self.answered(cx) } else { Ok(()) }
+    }
+
+    /// Answers a request with a reply that was kept. It waits while a large reply is half out.
+    ///
+    /// # Errors
+    /// As for `replies`.
+    pub fn answer(&mut self, cx: &mut Cx<'_, '_>, ticket: Ticket, reply: KeptReply) -> Result<(), Fault> {
+        self.answers.push(Answer { layer: self.transforms.len(), message: reply.into_message(ticket) });
+        if self.may_answer() { self.answered(cx) } else { Ok(()) }
+    }
+
+    /// True while a large reply of another chain is half out.
+    #[must_use]
+    pub fn is_torn(&self) -> bool {
+        self.exit.is_torn()
+    }
+
+    /// False while a large reply is half out.
+    pub(crate) fn may_answer(&self) -> bool {
+        self.tail.rest == 0 && !self.exit.is_torn()
     }
 
     /// Replaces a reply that is too large to be assembled by an error, and drops its tail.

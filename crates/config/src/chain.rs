@@ -7,17 +7,14 @@ use crate::fields::{Fields, one_key};
 use crate::tree::Node;
 
 /// Types that upstream knows and this version does not.
-const UPSTREAM_TRANSFORMS: [&str; 14] = [
+const UPSTREAM_TRANSFORMS: [&str; 11] = [
     "CassandraPeersRewrite",
     "CassandraSinkCluster",
-    "ConnectionBalanceAndPool",
     "DebugForceEncode",
     "KafkaSinkCluster",
     "KafkaSinkSingle",
     "OpenSearchSinkSingle",
-    "ParallelMap",
     "Protect",
-    "Tee",
     "ValkeyCache",
     "ValkeyClusterPortsRewrite",
     "ValkeySinkCluster",
@@ -43,6 +40,62 @@ pub struct TransformShape {
     pub accepts: &'static [&'static str],
     /// In the older dialect `name` is an option of the transform's own.
     pub name_is_option: bool,
+    /// Where in its options it has chains of its own.
+    pub chains: &'static [ChainSlot],
+}
+
+/// Where a transform has a chain of its own, and what that is called.
+#[derive(Copy, Clone, Debug)]
+pub struct ChainSlot {
+    /// The keys that lead to it. Behind more than one key the chain may also stand under a further key `chain`, as the
+    /// later dialect wants it.
+    pub path: &'static [&'static str],
+    /// Its name in the older dialect; none if it has that of the transform's own option `name`.
+    pub released_name: &'static str,
+    /// What the later dialect puts behind the transform's name.
+    pub suffix: &'static str,
+    /// The option that says how many chains of this form there are: their names end in `[0]`, `[1]` and so on.
+    pub count: Option<&'static str>,
+}
+
+/// Chains of one form that one option counts. Each has connections of its own for every client.
+pub const COUNT_MAX: u64 = 256;
+
+impl ChainSlot {
+    /// The list of transforms, if it is there.
+    fn list(&self, options: &Node) -> Option<Node> {
+        let (first, rest) = self.path.split_first()?;
+        let node = rest.iter().try_fold(options.get(first)?, |node, key| node.get(key))?;
+        let below = if rest.is_empty() { None } else { node.get("chain") };
+        Some(below.unwrap_or(node))
+    }
+
+    /// What its chains are called.
+    fn names(&self, dialect: Dialect, transform: &str, options: &Node) -> Vec<String> {
+        let count = self.count.and_then(|key| options.get(key)?.plain()?.parse().ok()).unwrap_or(1_u64);
+        let own = options.get("name");
+        let own = own.as_ref().and_then(Node::text).unwrap_or(transform);
+        let name = |index: u64| match (dialect, self.count) {
+            (Dialect::Released, _) if self.released_name.is_empty() => own.to_owned(),
+            (Dialect::Released, _) => self.released_name.to_owned(),
+            (Dialect::Named, None) => format!("{transform}{}", self.suffix),
+            (Dialect::Named, Some(_)) => format!("{transform}{}[{index}]", self.suffix),
+        };
+        (0..count.clamp(1, COUNT_MAX)).map(name).collect()
+    }
+}
+
+/// True if a transform in this list has a name, or one in a chain of its own.
+pub(crate) fn has_names(list: &Node, catalog: &dyn Catalog) -> bool {
+    list.items().unwrap_or_default().iter().any(|transform| {
+        let Some([only]) = transform.entries() else { return false };
+        let options = transform.below(only);
+        let shape = catalog.shape(&only.key);
+        let is_own = shape.is_some_and(|shape| shape.name_is_option);
+        let chains = shape.map(|shape| shape.chains).unwrap_or_default();
+        (!is_own && options.get("name").is_some())
+            || chains.iter().filter_map(|slot| slot.list(&options)).any(|chain| has_names(&chain, catalog))
+    })
 }
 
 /// Which words a file is written in. A file is of one dialect.
@@ -63,10 +116,23 @@ pub struct Transform {
     pub name: String,
     /// Its options.
     pub options: Node,
+    /// Its own chains, one entry a form of [`TransformShape::chains`] that is there.
+    pub chains: Vec<NestedChain>,
     /// `name` stands among the options, and is not one of them.
     has_name: bool,
     /// Where its chain stands in the outline.
     headings: Vec<String>,
+}
+
+/// A chain that a transform has, or several of the same form.
+#[derive(Clone, Debug)]
+pub struct NestedChain {
+    /// Which of the transform's [`TransformShape::chains`] it is.
+    pub slot: usize,
+    /// The name of each.
+    pub names: Vec<String>,
+    /// Its transforms, in order.
+    pub transforms: Vec<Transform>,
 }
 
 impl Transform {
@@ -102,6 +168,7 @@ impl Transform {
             kind: kind.to_owned(),
             name: String::new(),
             options: file.clone(),
+            chains: Vec::new(),
             has_name,
             headings: Vec::new(),
         };
@@ -138,6 +205,8 @@ pub struct ChainReader<'c> {
     made_up: BTreeMap<String, usize>,
     /// The uses of each name that stands for several things.
     duplicates: BTreeMap<String, Vec<String>>,
+    /// The uses of each chain's name. The older dialect's chains share theirs.
+    chain_uses: BTreeMap<String, Vec<String>>,
 }
 
 impl<'c> ChainReader<'c> {
@@ -150,11 +219,17 @@ impl<'c> ChainReader<'c> {
             first_uses: BTreeMap::new(),
             made_up: BTreeMap::new(),
             duplicates: BTreeMap::new(),
+            chain_uses: BTreeMap::new(),
         }
     }
 
-    /// Reads a chain, whose transforms may have chains of their own: those are read the same way, when the options
-    /// are. Returns what could be read; what could not is recorded.
+    /// Notes the chain of a source.
+    pub(crate) fn note_root(&mut self, index: usize, name: &str) {
+        let usage = format!("root chain for source[{index}] {name:?}");
+        self.chain_uses.entry(name.to_owned()).or_default().push(usage);
+    }
+
+    /// Reads a chain, and the chains that its transforms have. Returns what could be read; what could not is recorded.
     pub fn read_chain(&mut self, list: &Node, place: &ChainPlace<'_>, errors: &mut Errors) -> Vec<Transform> {
         let Some(nodes) = list.items() else {
             list.error(errors, format!("expected a list of transforms, found {}", list.describe()));
@@ -173,10 +248,12 @@ impl<'c> ChainReader<'c> {
                 continue;
             };
             let Some(name) = self.read_name(&kind, &options, (index, place), errors) else { continue };
+            let chains = self.read_nested((&kind, &name, shape), &options, place, errors);
             let transform = Transform {
                 kind,
                 name,
                 options,
+                chains,
                 has_name: self.dialect == Dialect::Named,
                 headings: place.headings.to_vec(),
             };
@@ -194,6 +271,41 @@ impl<'c> ChainReader<'c> {
             chain.push(transform);
         }
         chain
+    }
+
+    /// Reads the chains that a transform has. One that must be there is missed when the options are read.
+    fn read_nested(
+        &mut self,
+        (kind, name, shape): (&str, &str, TransformShape),
+        options: &Node,
+        place: &ChainPlace<'_>,
+        errors: &mut Errors,
+    ) -> Vec<NestedChain> {
+        let mut chains = Vec::new();
+        for (slot, form) in shape.chains.iter().enumerate() {
+            let Some(list) = form.list(options) else { continue };
+            let names = form.names(self.dialect, name, options);
+            let first = names.first().map_or("", String::as_str);
+            let description =
+                format!("{} -> subchain {first:?} (from Transform {kind} named {name:?})", place.description);
+            for name in names.iter().filter(|_| self.dialect == Dialect::Named) {
+                let uses = self.chain_uses.entry(name.clone()).or_default();
+                uses.push(format!("chain {name:?} at {description}"));
+                if let [first, _, ..] = &**uses {
+                    list.error(
+                        errors,
+                        format!("the chain's name {} is already that of {first}", quoted(name)),
+                    );
+                }
+            }
+            let mut headings = place.headings.to_vec();
+            headings.extend([format!("{kind}:"), format!("{first} chain:")]);
+            let nested =
+                ChainPlace { protocol: place.protocol, description: &description, headings: &headings };
+            let transforms = self.read_chain(&list, &nested, errors);
+            chains.push(NestedChain { slot, names, transforms });
+        }
+        chains
     }
 
     /// Reads the name of a transform, or makes one up: its type, and a number from the second of the type on.
@@ -253,6 +365,14 @@ impl<'c> ChainReader<'c> {
             let headings = ["Duplicate transform names detected:".to_owned(), format!("{name:?} used by:")];
             for usage in uses {
                 errors.push_outline(Section::TransformNames, &headings, usage);
+            }
+        }
+        // Those of sources of the same name are listed as such.
+        let is_nested = |uses: &[String]| uses.iter().any(|usage| usage.starts_with("chain "));
+        for (name, uses) in self.chain_uses.iter().filter(|(_, uses)| uses.len() > 1 && is_nested(uses)) {
+            let headings = ["Duplicate chain names detected:".to_owned(), format!("{name:?} used by:")];
+            for usage in uses {
+                errors.push_outline(Section::ChainNames, &headings, usage);
             }
         }
     }

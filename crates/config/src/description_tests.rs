@@ -20,7 +20,7 @@ impl Catalog for Only {
     }
 
     fn shape(&self, transform: &str) -> Option<TransformShape> {
-        let shape = TransformShape { is_terminating: true, accepts: &[], name_is_option: false };
+        let shape = TransformShape { is_terminating: true, accepts: &[], name_is_option: false, chains: &[] };
         (transform == "Only").then_some(shape)
     }
 }

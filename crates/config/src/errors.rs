@@ -64,6 +64,7 @@ struct Mistake {
 pub(crate) enum Section {
     SourceNames,
     TransformNames,
+    ChainNames,
     Chains,
 }
 

@@ -1,6 +1,6 @@
 //! What the fuzz target and the tests run: no file may panic, take long, or be refused without a word.
 
-use crate::{Catalog, Fields, TransformShape, read_topology};
+use crate::{Catalog, ChainSlot, Fields, TransformShape, read_topology};
 
 /// One transform of each shape.
 struct Shapes;
@@ -15,10 +15,20 @@ impl Catalog for Shapes {
     }
 
     fn shape(&self, transform: &str) -> Option<TransformShape> {
-        let shape = TransformShape { is_terminating: false, accepts: &[], name_is_option: false };
+        let shape =
+            TransformShape { is_terminating: false, accepts: &[], name_is_option: false, chains: &[] };
+        const OWN: &[ChainSlot] = &[
+            ChainSlot { path: &["chain"], released_name: "tee_chain", suffix: "", count: Some("count") },
+            ChainSlot {
+                path: &["behavior", "SubchainOnMismatch"],
+                released_name: "mismatch_chain",
+                suffix: ".mismatch",
+                count: None,
+            },
+        ];
         match transform {
             "NullSink" => Some(TransformShape { is_terminating: true, ..shape }),
-            "QueryTypeFilter" => Some(shape),
+            "QueryTypeFilter" => Some(TransformShape { chains: OWN, ..shape }),
             "QueryCounter" => Some(TransformShape { name_is_option: true, ..shape }),
             "ValkeySinkSingle" => {
                 Some(TransformShape { is_terminating: true, accepts: &["Valkey"], ..shape })

@@ -20,7 +20,9 @@ mod tests;
 mod topology;
 mod tree;
 
-pub use chain::{Catalog, ChainPlace, ChainReader, Dialect, Transform, TransformShape};
+pub use chain::{
+    COUNT_MAX, Catalog, ChainPlace, ChainReader, ChainSlot, Dialect, NestedChain, Transform, TransformShape,
+};
 pub use errors::{Address, Errors, Purpose};
 pub use fields::Fields;
 #[cfg(any(test, fuzzing))]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::{Catalog, Fields, TransformShape, fuzz_topology, read_process, read_topology};
+use crate::{Catalog, ChainSlot, Fields, TransformShape, fuzz_topology, read_process, read_topology};
 
 struct Known;
 
@@ -12,7 +12,7 @@ impl Catalog for Known {
     }
 
     fn transforms(&self) -> Vec<&str> {
-        vec!["Sink", "Filter", "Counter", "ValkeySink"]
+        vec!["Sink", "Filter", "Counter", "ValkeySink", "Map", "Twin"]
     }
 
     fn shape(&self, transform: &str) -> Option<TransformShape> {
@@ -20,11 +20,25 @@ impl Catalog for Known {
             is_terminating,
             accepts,
             name_is_option,
+            chains: &[],
         };
+        const MAP: &[ChainSlot] =
+            &[ChainSlot { path: &["chain"], released_name: "map_chain", suffix: "", count: Some("number") }];
+        const TWIN: &[ChainSlot] = &[
+            ChainSlot { path: &["chain"], released_name: "twin_chain", suffix: "", count: None },
+            ChainSlot {
+                path: &["behavior", "Differ"],
+                released_name: "differ_chain",
+                suffix: ".differ",
+                count: None,
+            },
+        ];
         match transform {
             "Sink" => Some(shape(true, &[], false)),
             "Filter" => Some(shape(false, &["Cassandra", "Valkey"], false)),
             "Counter" => Some(shape(false, &[], true)),
+            "Map" => Some(TransformShape { chains: MAP, ..shape(true, &[], false) }),
+            "Twin" => Some(TransformShape { chains: TWIN, ..shape(false, &[], false) }),
             "ValkeySink" => Some(shape(true, &["Valkey", "Kafka"], false)),
             _ => None,
         }
@@ -211,7 +225,7 @@ fn mistakes_of_form_are_named() {
     check(
         &chain("!Sink {name: s}"),
         "t.yaml:1:60: sources[0].Cassandra.chain[0]: tags are not supported: `!Sink`
-t.yaml:1:60: sources[0].Cassandra.chain[0]: unknown variant `name`, expected one of `Sink`, `Filter`, `Counter`, `ValkeySink`",
+t.yaml:1:60: sources[0].Cassandra.chain[0]: unknown variant `name`, expected one of `Sink`, `Filter`, `Counter`, `ValkeySink`, `Map`, `Twin`",
     );
 }
 
@@ -273,9 +287,9 @@ t.yaml:1:101: sources[0].Cassandra.connection_limit: expected a whole number fro
 t.yaml:1:121: sources[0].Cassandra.max_frame_bytes: expected a whole number from 1024 to 268435456, found `5`",
     );
     check(
-        &chain("Tee: {}, Nope"),
-        "t.yaml:1:60: sources[0].Cassandra.chain[0]: transform `Tee` is not supported by this version, supported: Sink, Filter, Counter, ValkeySink
-t.yaml:1:69: sources[0].Cassandra.chain[1]: unknown variant `Nope`, expected one of `Sink`, `Filter`, `Counter`, `ValkeySink`",
+        &chain("KafkaSinkSingle: {}, Nope"),
+        "t.yaml:1:60: sources[0].Cassandra.chain[0]: transform `KafkaSinkSingle` is not supported by this version, supported: Sink, Filter, Counter, ValkeySink, Map, Twin
+t.yaml:1:81: sources[0].Cassandra.chain[1]: unknown variant `Nope`, expected one of `Sink`, `Filter`, `Counter`, `ValkeySink`, `Map`, `Twin`",
     );
 }
 
@@ -327,7 +341,7 @@ sources:
     - Filter: {name: last}
 - Cassandra: {name: foo, listen_addr: 'h:2', chain: [Sink: {name: dup}]}
 ", "t.yaml:7:7: sources[0].Cassandra.chain[0]: Terminating Transform Sink named \"dup\" is not last in chain. Terminating Transform must be last in chain.
-t.yaml:8:7: sources[0].Cassandra.chain[1]: unknown variant `Nope`, expected one of `Sink`, `Filter`, `Counter`, `ValkeySink`
+t.yaml:8:7: sources[0].Cassandra.chain[1]: unknown variant `Nope`, expected one of `Sink`, `Filter`, `Counter`, `ValkeySink`, `Map`, `Twin`
 t.yaml:9:7: sources[0].Cassandra.chain[2]: Non-terminating Transform Filter named \"last\" is last in chain. Last Transform must be terminating.
 t.yaml:10:21: sources[1].Cassandra.name: the name `foo` is already that of source[0]
 t.yaml:10:67: sources[1].Cassandra.chain[0].Sink.name: the name `dup` is already that of Transform[0] Sink named \"dup\" in source[0] \"foo\" chain \"foo\"
@@ -440,4 +454,68 @@ fn config_yaml_is_read() {
     );
     let said = read_process("c.yaml", "main_log_level: loud", &|text| Err(format!("{text} is no level")));
     assert_eq!(said.unwrap_err().to_string(), "c.yaml:1:17: main_log_level: loud is no level");
+}
+
+/// The chains of the transforms of a file, each with its names.
+fn chains_of(text: &str) -> String {
+    fn list(said: &mut String, transforms: &[crate::Transform], depth: usize) {
+        for transform in transforms {
+            writeln!(said, "{:depth$}{}", "", transform.name).unwrap();
+            for chain in &transform.chains {
+                writeln!(said, "{:depth$}:{} {}", "", chain.slot, chain.names.join(" ")).unwrap();
+                list(said, &chain.transforms, depth + 1);
+            }
+        }
+    }
+    let (topology, errors) = read_topology("t.yaml", text, &Known);
+    let mut said = errors.to_string();
+    list(&mut said, &topology.unwrap().sources[0].chain, 0);
+    said
+}
+
+#[test]
+fn chains_in_chains_are_named_in_either_dialect() {
+    let released =
+        chain("Twin: {behavior: {Differ: [Sink]}, chain: [Map: {number: 2, chain: [Sink]}]}, Sink");
+    let expected =
+        "Twin\n:0 twin_chain\n Map\n :0 map_chain map_chain\n  Sink\n:1 differ_chain\n Sink-2\nSink-3\n";
+    assert_eq!(chains_of(&released), expected);
+    // Any number of instances: upstream registers their names once an instance, and refuses more than one.
+    let named = chain(
+        "Twin: {name: t, behavior: {Differ: {chain: [Sink: {name: a}]}}, chain: [Map: {name: m, number: 2, \
+         chain: [Sink: {name: b}]}]}, Sink: {name: c}",
+    );
+    assert_eq!(chains_of(&named), "t\n:0 t\n m\n :0 m[0] m[1]\n  b\n:1 t.differ\n a\nc\n");
+    // The name that makes a file one of the later dialect may stand in a chain's chain.
+    let mixed = chain("Twin: {chain: [Sink: {name: b}]}, Sink");
+    assert!(chains_of(&mixed).contains("missing field `name`"), "{}", chains_of(&mixed));
+}
+
+#[test]
+fn what_is_wrong_in_chains_of_chains_is_listed_as_upstream_does() {
+    let text = chain(
+        "Twin: {name: c, chain: [Filter: {name: x}]}, Map: {name: m, number: 2, chain: [Sink: {name: x}, Nope: {}]}",
+    );
+    let said = read(&text).1;
+    let (_, outline) = said.split_once("Topology errors\n").unwrap();
+    assert_eq!(
+        outline,
+        "Duplicate transform names detected:
+  \"x\" used by:
+    Transform[0] Filter named \"x\" in source[0] \"c\" chain \"c\" -> subchain \"c\" (from Transform Twin named \"c\")
+    Transform[0] Sink named \"x\" in source[0] \"c\" chain \"c\" -> subchain \"m[0]\" (from Transform Map named \"m\")
+Duplicate chain names detected:
+  \"c\" used by:
+    root chain for source[0] \"c\"
+    chain \"c\" at source[0] \"c\" chain \"c\" -> subchain \"c\" (from Transform Twin named \"c\")
+c source:
+  c chain:
+    Twin:
+      c chain:
+        Non-terminating Transform Filter named \"x\" is last in chain. Last Transform must be terminating.
+    Map:
+      m[0] chain:
+        Terminating Transform Sink named \"x\" is not last in chain. Terminating Transform must be last in chain."
+    );
+    assert!(said.contains("sources[0].Cassandra.chain[1].Map.chain[1]: unknown variant `Nope`"), "{said}");
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::chain::{Catalog, ChainPlace, ChainReader, Dialect, Transform};
+use crate::chain::{Catalog, ChainPlace, ChainReader, Dialect, Transform, has_names};
 use crate::errors::{Errors, Purpose, Section, one_of, quoted};
 use crate::fields::{Fields, one_key_of};
 use crate::tree::Node;
@@ -95,14 +95,8 @@ fn dialect_of(sources: &[Node], catalog: &dyn Catalog) -> Dialect {
         [only] => Some((only.key.clone(), node.below(only))),
         _ => None,
     };
-    let is_named = |transform: &Node| {
-        only_entry(transform).is_some_and(|(kind, options)| {
-            let is_own = catalog.shape(&kind).is_some_and(|shape| shape.name_is_option);
-            !is_own && options.get("name").is_some()
-        })
-    };
-    let chains = sources.iter().filter_map(|source| only_entry(source)?.1.get("chain")?.items());
-    if chains.flatten().any(|transform| is_named(&transform)) { Dialect::Named } else { Dialect::Released }
+    let mut chains = sources.iter().filter_map(|source| only_entry(source)?.1.get("chain"));
+    if chains.any(|chain| has_names(&chain, catalog)) { Dialect::Named } else { Dialect::Released }
 }
 
 /// Reads the sources of one file, and finds names that stand for two of them.
@@ -128,6 +122,7 @@ impl SourceReader<'_> {
         fields.finish();
         if let Some(chain) = chain {
             let name = &source.name;
+            self.chains.note_root(index, name);
             let description = format!("source[{index}] {name:?} chain {name:?}");
             let headings = [format!("{name} source:"), format!("{name} chain:")];
             let place = ChainPlace { protocol: &source.kind, description: &description, headings: &headings };

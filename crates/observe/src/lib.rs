@@ -17,8 +17,8 @@ mod writer;
 pub use connection_span::connection_span;
 pub use logs::{FilterHandle, LogFormat, Logs, check_filter, start_logs};
 pub use metrics::{
-    Catalog, ChainEntry, ChainMetrics, Counter, Process, Snapshot, SourceCounts, SourceEntry, SourceMetrics,
-    Summary, TransformMetrics, WorkerMetrics,
+    Catalog, ChainEntry, ChainMetrics, Counter, NestedMetrics, Process, Snapshot, SourceCounts, SourceEntry,
+    SourceMetrics, Summary, TransformMetrics, WorkerMetrics,
 };
 pub use own::{OwnFamily, OwnMetrics, Tallies, Tally};
 pub use render::{render, render_own};
@@ -39,6 +39,8 @@ pub mod target {
     pub const THROTTLING: &str = "shotover::transforms::throttling";
     /// Messages that are read though nobody needs it.
     pub const FORCE_PARSE: &str = "shotover::transforms::debug::force_parse";
+    /// Tee: mismatches, its second chain, its switch.
+    pub const TEE: &str = "shotover::transforms::tee";
     /// The life of a client's connection.
     pub const SOURCE_TASK: &str = "shotover::source_task";
 }

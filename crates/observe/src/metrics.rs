@@ -127,7 +127,7 @@ pub struct ChainEntry {
 /// start.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
-    /// The sources; each has the chain of the same index.
+    /// The sources; each has the chain of the same index. Chains in chains come behind those.
     pub sources: Vec<SourceEntry>,
     /// The chains.
     pub chains: Vec<ChainEntry>,
@@ -204,10 +204,20 @@ pub struct TransformMetrics {
     pub latency: Summary,
 }
 
+/// What one worker counts for chains that entries of other chains own.
+#[derive(Default)]
+pub struct NestedMetrics {
+    /// The chains, in the order of their numbers.
+    pub chains: Vec<Rc<ChainMetrics>>,
+    /// Requests that a Tee did not mirror though it should have.
+    pub tee_dropped: Rc<Counter>,
+}
+
 /// Everything one worker counts. Stays on its thread.
 pub struct WorkerMetrics {
     sources: Vec<Rc<SourceMetrics>>,
     chains: Vec<Rc<ChainMetrics>>,
+    tee_dropped: Rc<Counter>,
 }
 
 impl WorkerMetrics {
@@ -237,6 +247,7 @@ impl WorkerMetrics {
         Self {
             sources: catalog.sources.iter().map(|_| Rc::default()).collect(),
             chains: catalog.chains.iter().map(chain).collect(),
+            tee_dropped: Rc::default(),
         }
     }
 
@@ -250,6 +261,15 @@ impl WorkerMetrics {
     #[must_use]
     pub fn chain(&self, index: usize) -> Option<&Rc<ChainMetrics>> {
         self.chains.get(index)
+    }
+
+    /// The chains from `first` on, which are those in other chains.
+    #[must_use]
+    pub fn nested(&self, first: usize) -> NestedMetrics {
+        NestedMetrics {
+            chains: self.chains.iter().skip(first).map(Rc::clone).collect(),
+            tee_dropped: Rc::clone(&self.tee_dropped),
+        }
     }
 
     /// Begins a new window of every summary; to be called every 20 s.
@@ -285,6 +305,7 @@ impl WorkerMetrics {
         Snapshot {
             protocol_versions: self.sources.iter().map(versions).collect(),
             chains: self.chains.iter().map(chain).collect(),
+            tee_dropped: self.tee_dropped.get(),
             chunks_taken: chunks_taken as u64,
             chunks_pooled: chunks_pooled as u64,
         }
@@ -304,6 +325,7 @@ fn transform_snapshot(transform: &TransformMetrics) -> TransformSnapshot {
 pub struct Snapshot {
     pub(crate) protocol_versions: Vec<[u64; 3]>,
     pub(crate) chains: Vec<ChainSnapshot>,
+    pub(crate) tee_dropped: u64,
     pub(crate) chunks_taken: u64,
     pub(crate) chunks_pooled: u64,
 }

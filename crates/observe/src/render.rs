@@ -101,6 +101,27 @@ fn sources(page: &mut Page, catalog: &Catalog, snapshots: &[Snapshot], process: 
     }
 }
 
+/// The names of the chains, each once: in the older dialect chains of the same form share theirs, and so a series.
+fn names(catalog: &Catalog) -> Vec<&str> {
+    let mut names: Vec<&str> = Vec::new();
+    for chain in &catalog.chains {
+        if !names.contains(&&*chain.name) {
+            names.push(&chain.name);
+        }
+    }
+    names
+}
+
+/// What all workers counted for the chains of this name.
+fn of_name<'s>(
+    catalog: &'s Catalog,
+    snapshots: &'s [Snapshot],
+    name: &'s str,
+) -> impl Iterator<Item = &'s crate::metrics::ChainSnapshot> {
+    let chains = catalog.chains.iter().enumerate().filter(move |(_, chain)| chain.name == name);
+    chains.flat_map(move |(index, _)| snapshots.iter().filter_map(move |snapshot| snapshot.chains.get(index)))
+}
+
 fn chains(page: &mut Page, catalog: &Catalog, snapshots: &[Snapshot]) {
     type Number = fn(&crate::metrics::ChainSnapshot) -> u64;
     let numbers: [(&str, &str, Number); 2] = [
@@ -109,9 +130,9 @@ fn chains(page: &mut Page, catalog: &Catalog, snapshots: &[Snapshot]) {
     ];
     for (name, help, number) in numbers {
         page.family(name, "counter", help);
-        for (index, chain) in catalog.chains.iter().enumerate() {
-            let of_workers = snapshots.iter().filter_map(|snapshot| snapshot.chains.get(index));
-            page.line(name, &[("chain", &chain.name)], of_workers.map(number).sum::<u64>());
+        for chain in names(catalog) {
+            let count = of_name(catalog, snapshots, chain).map(number).sum::<u64>();
+            page.line(name, &[("chain", chain)], count);
         }
     }
     type Part = fn(&crate::metrics::ChainSnapshot) -> &SummarySnapshot;
@@ -125,9 +146,8 @@ fn chains(page: &mut Page, catalog: &Catalog, snapshots: &[Snapshot]) {
     ];
     for (name, help, unit, part) in summaries {
         page.family(name, "summary", help);
-        for (index, chain) in catalog.chains.iter().enumerate() {
-            let of_workers = snapshots.iter().filter_map(|snapshot| snapshot.chains.get(index));
-            page.summary(name, &[("chain", &chain.name)], unit, of_workers.map(part));
+        for chain in names(catalog) {
+            page.summary(name, &[("chain", chain)], unit, of_name(catalog, snapshots, chain).map(part));
         }
     }
 }
@@ -209,12 +229,26 @@ fn transforms(page: &mut Page, catalog: &Catalog, snapshots: &[Snapshot], has_la
         page.summary(name, &[("transform", kind)], SECONDS, parts.iter().map(|part| &part.latency));
     }
     page.family("shotover_failed_requests_count", "counter", "Error replies of servers");
+    let mut counts: Vec<((&str, &str), u64)> = Vec::new();
     for (index, chain) in catalog.chains.iter().enumerate().filter(|(_, chain)| chain.reaches_servers) {
         let Some((layer, kind)) = chain.transforms.iter().enumerate().next_back() else { continue };
         let of_workers =
             snapshots.iter().filter_map(|snapshot| snapshot.chains.get(index)?.transforms.get(layer));
         let count = of_workers.map(|part| part.failed_requests).sum::<u64>();
-        page.line("shotover_failed_requests_count", &[("chain", &chain.name), ("transform", kind)], count);
+        let labels = (&*chain.name, &**kind);
+        match counts.iter_mut().find(|(known, _)| *known == labels) {
+            Some((_, sum)) => *sum += count,
+            None => counts.push((labels, count)),
+        }
+    }
+    for ((chain, kind), count) in counts {
+        page.line("shotover_failed_requests_count", &[("chain", chain), ("transform", kind)], count);
+    }
+    if kinds.contains(&"Tee") {
+        let count: u64 = snapshots.iter().map(|snapshot| snapshot.tee_dropped).sum();
+        let name = "shotover_tee_dropped_messages_count";
+        page.family(name, "counter", "Requests that a Tee did not mirror though it should have");
+        page.line(name, &[("chain", "Tee")], count);
     }
 }
 

@@ -42,7 +42,17 @@ pub(crate) type Metrics = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = String> + 
 
 /// Serves until it is dropped. An address that cannot be had is tried again: clients must not suffer from it.
 pub(crate) async fn serve(address: SocketAddr, metrics: Metrics, filter: FilterHandle) {
-    let listener = bind(address).await;
+    let answer = move |request| answer(request, Arc::clone(&metrics), filter.clone());
+    serve_http(address, "Metrics", answer).await;
+}
+
+/// Answers HTTP at an address until it is dropped. `what`: whose it is, for the log.
+pub(crate) async fn serve_http<A, R>(address: SocketAddr, what: &str, answer: A)
+where
+    A: Fn(Request<Incoming>) -> R + Clone + Send + 'static,
+    R: Future<Output = Result<Response<Full<Bytes>>, Infallible>> + Send + 'static,
+{
+    let listener = bind(address, what).await;
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
@@ -50,9 +60,8 @@ pub(crate) async fn serve(address: SocketAddr, metrics: Metrics, filter: FilterH
             tokio::time::sleep(BIND_PAUSE).await;
             continue;
         };
-        let (metrics, filter) = (Arc::clone(&metrics), filter.clone());
+        let service = service_fn(answer.clone());
         tokio::spawn(async move {
-            let service = service_fn(move |request| answer(request, Arc::clone(&metrics), filter.clone()));
             let mut http = http1::Builder::new();
             http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
             let connection = http.serve_connection(TokioIo::new(socket), service);
@@ -64,13 +73,13 @@ pub(crate) async fn serve(address: SocketAddr, metrics: Metrics, filter: FilterH
     }
 }
 
-async fn bind(address: SocketAddr) -> TcpListener {
+async fn bind(address: SocketAddr, what: &str) -> TcpListener {
     loop {
         match TcpListener::bind(address).await {
             Ok(listener) => return listener,
             Err(problem) => error!(
                 target: target::RUNNER,
-                "Metrics HTTP server failed: Failed to bind to {address}\n\nCaused by:\n    {problem}"
+                "{what} HTTP server failed: Failed to bind to {address}\n\nCaused by:\n    {problem}"
             ),
         }
         tokio::time::sleep(BIND_PAUSE).await;
@@ -90,13 +99,21 @@ async fn answer(
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(METRICS_TYPE));
             response
         }
-        (&Method::PUT, "/filter") => match Limited::new(body, BODY_BYTES_MAX).collect().await {
-            Ok(body) => set_filter(&String::from_utf8_lossy(&body.to_bytes()), &filter),
-            Err(problem) => text(StatusCode::PAYLOAD_TOO_LARGE, format!("HTTP 413 error: {problem}")),
+        (&Method::PUT, "/filter") => match body_text(body).await {
+            Ok(directives) => set_filter(&directives, &filter),
+            Err(refusal) => refusal,
         },
         (_, "/" | "/metrics" | "/filter") => text(StatusCode::METHOD_NOT_ALLOWED, "HTTP 405 error"),
         _ => text(StatusCode::NOT_FOUND, "HTTP 404 error: try /filter or /metrics"),
     })
+}
+
+/// The body of a request as text, or what is answered to one that is too long.
+pub(crate) async fn body_text(body: Incoming) -> Result<String, Response<Full<Bytes>>> {
+    match Limited::new(body, BODY_BYTES_MAX).collect().await {
+        Ok(body) => Ok(String::from_utf8_lossy(&body.to_bytes()).into_owned()),
+        Err(problem) => Err(text(StatusCode::PAYLOAD_TOO_LARGE, format!("HTTP 413 error: {problem}"))),
+    }
 }
 
 fn set_filter(directives: &str, filter: &FilterHandle) -> Response<Full<Bytes>> {
@@ -109,7 +126,7 @@ fn set_filter(directives: &str, filter: &FilterHandle) -> Response<Full<Bytes>> 
     }
 }
 
-fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
+pub(crate) fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(text.into()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));

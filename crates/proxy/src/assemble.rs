@@ -7,16 +7,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chain::{Builder, ChainPart, Connector, Spawner, WorkerCx};
-use config::{Errors, ProcessConfig, Topology, read_process, read_topology};
+use chain::{Builder, ChainPart, ChainPlan, Connector, PlanEntry, Spawner, Switch, WorkerCx};
+use config::{Errors, ProcessConfig, Topology, Transform, read_process, read_topology};
 use net::{LocalSpawner, Seat, TcpConnector};
 use observe::{Catalog, ChainEntry, OwnMetrics, SourceEntry, WorkerMetrics, check_filter};
 use sinks::CassandraSinkSingle;
 use sources::Rules;
+use transforms::OwnChains;
 use wire::Protocol;
 
 use crate::cli::{Command, Options};
-use crate::registry::Registry;
+use crate::registry::{Read, Registry};
 use crate::run::OWN_DESCRIPTORS;
 use crate::serve::{SourcePart, WorkerServe};
 
@@ -43,7 +44,7 @@ pub(crate) struct SourcePlan {
     pub(crate) connection_limit: usize,
     pub(crate) hard_connection_limit: bool,
     rules: Rules,
-    chain: Vec<Entry>,
+    chain: Vec<PlanEntry>,
 }
 
 /// What is measured.
@@ -53,12 +54,6 @@ pub(crate) struct Measures {
     pub(crate) with_metrics: bool,
     /// Somebody wants to know how long things take.
     pub(crate) with_latencies: bool,
-}
-
-struct Entry {
-    kind: String,
-    name: String,
-    builder: Box<dyn Builder>,
 }
 
 /// What the command line asks for that this version cannot do. Started without it, the process would not do what its
@@ -98,8 +93,11 @@ pub(crate) fn plan(options: &Options, registry: &Registry) -> Result<Plan, Strin
 
 fn passthrough(listen: &str, to: &str, observability_interface: Option<SocketAddr>) -> Plan {
     let sink = CassandraSinkSingle::new(to.to_owned(), Duration::from_secs(3));
-    let entry =
-        Entry { kind: "CassandraSinkSingle".to_owned(), name: "sink".to_owned(), builder: Box::new(sink) };
+    let entry = PlanEntry {
+        kind: "CassandraSinkSingle".to_owned(),
+        name: "sink".to_owned(),
+        builder: Box::new(sink),
+    };
     let source = SourcePlan {
         name: "cassandra".to_owned(),
         listen_addr: listen.to_owned(),
@@ -166,14 +164,9 @@ pub(crate) fn load_topology(
     let seen = topology.clone();
     let described = topology.as_ref().map(|topology| format!("{topology:?}")).unwrap_or_default();
     let mut sources = Vec::new();
+    let mut build = Build { registry, errors: &mut errors, nested: 0 };
     for source in topology.map(|topology| topology.sources).unwrap_or_default() {
-        let mut chain = Vec::new();
-        for transform in &source.chain {
-            let Some(kind) = registry.kind(&transform.kind) else { continue };
-            if let Some(builder) = transform.read_options(&mut errors, kind.read) {
-                chain.push(Entry { kind: transform.kind.clone(), name: transform.name.clone(), builder });
-            }
-        }
+        let chain = build.chain(&source.chain);
         sources.push(SourcePlan {
             name: source.name,
             listen_addr: source.listen_addr,
@@ -196,27 +189,125 @@ pub(crate) fn load_topology(
     None
 }
 
+/// Makes the builders of chains, and of the chains in them.
+struct Build<'b> {
+    registry: &'b Registry,
+    errors: &'b mut Errors,
+    /// Chains in chains so far.
+    nested: usize,
+}
+
+impl Build<'_> {
+    fn chain(&mut self, transforms: &[Transform]) -> Vec<PlanEntry> {
+        let mut entries = Vec::new();
+        for transform in transforms {
+            let Some(kind) = self.registry.kind(&transform.kind) else { continue };
+            let builder = match kind.read {
+                Read::Plain(read) => transform.read_options(self.errors, read),
+                Read::Owner(read) => {
+                    let own = self.own_chains(transform);
+                    transform.read_options(self.errors, |fields| read(fields, own))
+                }
+            };
+            if let Some(builder) = builder {
+                let (kind, name) = (transform.kind.clone(), transform.name.clone());
+                entries.push(PlanEntry { kind, name, builder });
+            }
+        }
+        entries
+    }
+
+    fn own_chains(&mut self, transform: &Transform) -> OwnChains {
+        let mut own = OwnChains::default();
+        for nested in &transform.chains {
+            let first = self.nested;
+            self.nested += nested.names.len();
+            let entries = self.chain(&nested.transforms);
+            own.add(nested.slot, ChainPlan::of(nested.names.clone(), first, entries));
+        }
+        own
+    }
+}
+
+/// Looks at every chain in these, each once: chains of the same form have the same entries.
+fn each_nested<'e>(entries: &'e [PlanEntry], each: &mut impl FnMut(&'e ChainPlan)) {
+    for entry in entries {
+        let mut before = None;
+        for plan in entry.builder.chains() {
+            each(plan);
+            if before.replace(plan.entries().as_ptr()) != Some(plan.entries().as_ptr()) {
+                each_nested(plan.entries(), each);
+            }
+        }
+    }
+}
+
+/// Looks at the entries of every chain in these, each list once.
+fn each_entries<'e>(entries: &'e [PlanEntry], each: &mut impl FnMut(&'e [PlanEntry])) {
+    let mut before = None;
+    each_nested(entries, &mut |plan| {
+        if before.replace(plan.entries().as_ptr()) != Some(plan.entries().as_ptr()) {
+            each(plan.entries());
+        }
+    });
+}
+
+fn chain_entry(name: &str, entries: &[PlanEntry]) -> ChainEntry {
+    // The errors of a chain in a chain are counted there.
+    let own = entries.iter().filter(|entry| entry.builder.chains().is_empty());
+    ChainEntry {
+        name: name.to_owned(),
+        transforms: entries.iter().map(|entry| entry.kind.clone()).collect(),
+        reaches_servers: own.clone().any(|entry| entry.builder.reaches_servers()),
+        shares_connections: own.clone().any(|entry| entry.builder.shares_connections()),
+    }
+}
+
 impl Graph {
+    /// The switches in it.
+    pub(crate) fn switches(&self) -> Vec<Switch> {
+        let mut switches = Vec::new();
+        for source in &self.sources {
+            switches.extend(source.chain.iter().filter_map(|entry| entry.builder.switch().cloned()));
+            each_nested(&source.chain, &mut |plan| {
+                let known: Vec<u16> = switches.iter().map(|switch: &Switch| switch.port).collect();
+                let own = plan.entries().iter().filter_map(|entry| entry.builder.switch());
+                switches.extend(own.filter(|switch| !known.contains(&switch.port)).cloned());
+            });
+        }
+        switches
+    }
+
     /// Everything that has metrics.
     pub(crate) fn catalog(&self) -> Catalog {
         let source = |source: &SourcePlan| SourceEntry {
             name: source.name.clone(),
             connection_limit: source.connection_limit as u64,
         };
-        let chain = |source: &SourcePlan| ChainEntry {
-            name: source.name.clone(),
-            transforms: source.chain.iter().map(|entry| entry.kind.clone()).collect(),
-            reaches_servers: source.chain.iter().any(|entry| entry.builder.reaches_servers()),
-            shares_connections: source.chain.iter().any(|entry| entry.builder.shares_connections()),
-        };
+        let mut nested: Vec<(usize, ChainEntry)> = Vec::new();
+        for source in &self.sources {
+            each_nested(&source.chain, &mut |plan| {
+                nested.push((plan.number(), chain_entry(plan.name(), plan.entries())));
+            });
+        }
+        nested.sort_by_key(|(number, _)| *number);
+        let roots = self.sources.iter().map(|source| chain_entry(&source.name, &source.chain));
         Catalog {
             sources: self.sources.iter().map(source).collect(),
-            chains: self.sources.iter().map(chain).collect(),
+            chains: roots.chain(nested.into_iter().map(|(_, entry)| entry)).collect(),
         }
     }
 
-    fn builders(&self) -> impl Iterator<Item = &dyn Builder> {
-        self.sources.iter().flat_map(|source| source.chain.iter().map(|entry| entry.builder.as_ref()))
+    /// Every entry, those of chains in chains included.
+    fn builders(&self) -> Vec<&dyn Builder> {
+        let mut builders: Vec<&dyn Builder> = Vec::new();
+        for source in &self.sources {
+            builders.extend(source.chain.iter().map(|entry| entry.builder.as_ref()));
+            each_entries(&source.chain, &mut |entries| {
+                builders.extend(entries.iter().map(|entry| entry.builder.as_ref()));
+            });
+        }
+        builders
     }
 
     /// Opens what the entries need. To be called once, before any worker.
@@ -224,13 +315,14 @@ impl Graph {
     /// # Errors
     /// Why the process cannot start.
     pub(crate) fn start(&self) -> Result<(), String> {
-        let problems: Vec<String> = self.builders().filter_map(|builder| builder.start().err()).collect();
+        let problems: Vec<String> =
+            self.builders().into_iter().filter_map(|builder| builder.start().err()).collect();
         if problems.is_empty() { Ok(()) } else { Err(problems.join("\n")) }
     }
 
     /// What the entries count of their own.
     pub(crate) fn own_metrics(&self) -> Vec<Arc<dyn OwnMetrics>> {
-        self.builders().flat_map(Builder::own_metrics).collect()
+        self.builders().into_iter().flat_map(Builder::own_metrics).collect()
     }
 
     /// The parts of one worker.
@@ -239,6 +331,7 @@ impl Graph {
         let metrics = Rc::new(WorkerMetrics::with_latencies(&self.catalog(), with_latencies));
         let connector: Rc<dyn Connector> = Rc::new(TcpConnector::new(seat.reactor.clone()));
         let spawner: Rc<dyn Spawner> = Rc::new(LocalSpawner::new(seat.reactor.clone()));
+        let nested = if with_metrics { Rc::new(metrics.nested(self.sources.len())) } else { Rc::default() };
         let part = |(index, source): (usize, &SourcePlan)| {
             let worker = WorkerCx {
                 pool: seat.pool.clone(),
@@ -246,6 +339,7 @@ impl Graph {
                 spawner: Rc::clone(&spawner),
                 protocol: Protocol::Cql,
                 sharing: metrics.chain(index).map(|chain| Rc::clone(&chain.sharing)).unwrap_or_default(),
+                nested: Rc::clone(&nested),
             };
             let chain_metrics = metrics.chain(index).filter(|_| with_metrics).map(Rc::clone);
             let entries =

@@ -13,10 +13,11 @@ use std::time::Duration;
 use config::{Address, Errors, ProcessConfig, Purpose, Topology, process_schema, topology_schema};
 use net::Resolver;
 use observe::check_filter;
+use transforms::OwnChains;
 
 use crate::assemble::{load_process, load_topology, push_problem, unsupported};
 use crate::cli::{Options, SchemaOf};
-use crate::registry::Registry;
+use crate::registry::{Read, Registry};
 
 /// How long the system may take to resolve the names of a file, all together: longer than its resolver waits for a
 /// name server before it asks again.
@@ -41,11 +42,13 @@ pub(crate) fn print(said: Result<String, String>) -> ExitCode {
 pub(crate) fn schema(file: SchemaOf, registry: &Registry) -> String {
     match file {
         SchemaOf::Config => process_schema(),
-        SchemaOf::Topology => topology_schema(registry, &|kind, fields| {
-            if let Some(kind) = registry.kind(kind) {
-                drop((kind.read)(fields));
-            }
-        }),
+        SchemaOf::Topology => {
+            topology_schema(registry, &|kind, fields| match registry.kind(kind).map(|kind| kind.read) {
+                Some(Read::Plain(read)) => drop(read(fields)),
+                Some(Read::Owner(read)) => drop(read(fields, OwnChains::default())),
+                None => {}
+            })
+        }
     }
 }
 

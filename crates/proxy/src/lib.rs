@@ -69,6 +69,7 @@ mod custom;
 mod registry;
 mod run;
 mod serve;
+mod switch;
 #[cfg(test)]
 mod tests;
 

@@ -1,12 +1,12 @@
 //! The one registry: which transforms there are, and how the options of each are read.
 
 use chain::Builder;
-use config::{Fields, TransformShape};
+use config::{ChainSlot, Fields, TransformShape};
 use observe::{open_lines, open_message_files};
 use sinks::CassandraSinkSingle;
 use transforms::{
-    Coalesce, DebugForceParse, DebugLogToFile, DebugPrinter, DebugReturner, NullSink, QueryCounter,
-    QueryTypeFilter, RequestLog, RequestThrottling,
+    Coalesce, ConnectionBalanceAndPool, DebugForceParse, DebugLogToFile, DebugPrinter, DebugReturner,
+    NullSink, OwnChains, ParallelMap, QueryCounter, QueryTypeFilter, RequestLog, RequestThrottling, Tee,
 };
 
 use crate::custom::CustomTransform;
@@ -14,11 +14,21 @@ use crate::custom::CustomTransform;
 /// Reads the options of one transform; what is wrong with them is recorded in the fields.
 pub(crate) type ReadOptions = fn(&mut Fields<'_>) -> Option<Box<dyn Builder>>;
 
+/// As [`ReadOptions`], for a transform that has chains of its own.
+pub(crate) type ReadOwner = fn(&mut Fields<'_>, OwnChains) -> Option<Box<dyn Builder>>;
+
+/// How the options of a type are read.
+#[derive(Clone, Copy)]
+pub(crate) enum Read {
+    Plain(ReadOptions),
+    Owner(ReadOwner),
+}
+
 /// A type of transform.
 pub(crate) struct Kind {
     pub(crate) name: &'static str,
     pub(crate) shape: TransformShape,
-    pub(crate) read: ReadOptions,
+    pub(crate) read: Read,
 }
 
 /// Everything that can stand in a topology.
@@ -29,13 +39,34 @@ pub(crate) struct Registry {
 const ANYWHERE: &[&str] = &[];
 const IN_CASSANDRA: &[&str] = &["Cassandra"];
 
+const fn slot(
+    path: &'static [&'static str],
+    released_name: &'static str,
+    suffix: &'static str,
+    count: Option<&'static str>,
+) -> ChainSlot {
+    ChainSlot { path, released_name, suffix, count }
+}
+
+const TEE_CHAINS: &[ChainSlot] = &[
+    slot(&["chain"], "tee_chain", "", None),
+    slot(&["behavior", "SubchainOnMismatch"], "mismatch_chain", ".mismatch", None),
+];
+const MAP_CHAINS: &[ChainSlot] = &[slot(&["chain"], "parallel_map_chain", "", Some("parallelism"))];
+const POOL_CHAINS: &[ChainSlot] = &[slot(&["chain"], "", "", None)];
+
 impl Registry {
     /// The transforms of this version.
     pub(crate) fn built_in() -> Self {
-        let kind = |name, is_terminating, accepts, read| Kind {
+        let kind = |name, is_terminating, accepts, read: ReadOptions| Kind {
             name,
-            shape: TransformShape { is_terminating, accepts, name_is_option: false },
-            read,
+            shape: TransformShape { is_terminating, accepts, name_is_option: false, chains: &[] },
+            read: Read::Plain(read),
+        };
+        let owner = |name, is_terminating, name_is_option, chains, read: ReadOwner| Kind {
+            name,
+            shape: TransformShape { is_terminating, accepts: ANYWHERE, name_is_option, chains },
+            read: Read::Owner(read),
         };
         Self {
             kinds: vec![
@@ -43,6 +74,11 @@ impl Registry {
                     CassandraSinkSingle::parse(fields).map(boxed)
                 }),
                 kind("Coalesce", false, ANYWHERE, |fields| Coalesce::parse(fields).map(boxed)),
+                owner("ConnectionBalanceAndPool", true, true, POOL_CHAINS, |fields, chains| {
+                    // In the older dialect it has a name as well, which says nothing.
+                    fields.optional_node("name");
+                    ConnectionBalanceAndPool::parse(fields, chains).map(boxed)
+                }),
                 kind("DebugForceParse", false, ANYWHERE, |fields| DebugForceParse::parse(fields).map(boxed)),
                 kind("DebugLogToFile", false, ANYWHERE, |fields| {
                     DebugLogToFile::parse(fields, open_message_files).map(boxed)
@@ -50,10 +86,18 @@ impl Registry {
                 kind("DebugPrinter", false, ANYWHERE, |fields| DebugPrinter::parse(fields).map(boxed)),
                 kind("DebugReturner", true, ANYWHERE, |fields| DebugReturner::parse(fields).map(boxed)),
                 kind("NullSink", true, ANYWHERE, |fields| NullSink::parse(fields).map(boxed)),
+                owner("ParallelMap", true, false, MAP_CHAINS, |fields, chains| {
+                    ParallelMap::parse(fields, chains).map(boxed)
+                }),
                 Kind {
                     name: "QueryCounter",
-                    shape: TransformShape { is_terminating: false, accepts: ANYWHERE, name_is_option: true },
-                    read: |fields| QueryCounter::parse(fields).map(boxed),
+                    shape: TransformShape {
+                        is_terminating: false,
+                        accepts: ANYWHERE,
+                        name_is_option: true,
+                        chains: &[],
+                    },
+                    read: Read::Plain(|fields| QueryCounter::parse(fields).map(boxed)),
                 },
                 kind("QueryTypeFilter", false, ANYWHERE, |fields| QueryTypeFilter::parse(fields).map(boxed)),
                 kind("RequestLog", false, ANYWHERE, |fields| {
@@ -61,6 +105,9 @@ impl Registry {
                 }),
                 kind("RequestThrottling", false, IN_CASSANDRA, |fields| {
                     RequestThrottling::parse(fields).map(boxed)
+                }),
+                owner("Tee", false, false, TEE_CHAINS, |fields, chains| {
+                    Tee::parse(fields, chains).map(boxed)
                 }),
             ],
         }
@@ -76,8 +123,8 @@ impl Registry {
             if registry.kind(name).is_some() {
                 return Err(format!("two transforms are called {name}"));
             }
-            let shape = TransformShape { is_terminating, accepts, name_is_option: false };
-            registry.kinds.push(Kind { name, shape, read });
+            let shape = TransformShape { is_terminating, accepts, name_is_option: false, chains: &[] };
+            registry.kinds.push(Kind { name, shape, read: Read::Plain(read) });
         }
         Ok(registry)
     }

@@ -81,6 +81,9 @@ fn serve(options: &Options, plan: &Plan, logs: &Logs) -> Result<ExitCode, String
             let metrics = metrics_page(&catalog, &process, &workers, plan.graph.own_metrics());
             tokio::spawn(admin::serve(address, metrics, logs.filter.clone()));
         }
+        for switch in plan.graph.switches() {
+            tokio::spawn(crate::switch::serve(switch));
+        }
         let listeners = listen_all(&plan.graph, bound, &process, &workers);
         info!(target: target::TOPOLOGY, "Shotover is now accepting inbound connections");
         if !plan.graph.sources.is_empty() {

@@ -20,7 +20,7 @@ use chain::{
 use config::Fields;
 use wire::{Protocol, Side};
 
-use crate::shared::{AllPrepared, SharedPart, SharedWorkerPart};
+use crate::shared::{AllPrepared, CONNECTIONS_MAX, SharedPart, SharedWorkerPart};
 
 /// The name of this sink in a topology.
 pub const SINGLE_KIND: &str = "CassandraSinkSingle";
@@ -39,6 +39,8 @@ pub struct CassandraSinkSingle {
     pub read_timeout: Option<Duration>,
     /// Whose the connections are.
     pub connections: Connections,
+    /// Shared connections of one worker to clients of the same session and keyspace.
+    pub connections_max: usize,
     prepared: AllPrepared,
 }
 
@@ -61,6 +63,7 @@ impl CassandraSinkSingle {
             connect_timeout,
             read_timeout: None,
             connections: Connections::PerClient,
+            connections_max: CONNECTIONS_MAX,
             prepared: AllPrepared::default(),
         }
     }
@@ -102,6 +105,12 @@ impl Builder for CassandraSinkSingle {
 
     fn shares_connections(&self) -> bool {
         self.connections == Connections::Shared
+    }
+
+    fn share_connections(&mut self, connections_max: usize) -> bool {
+        self.connections = Connections::Shared;
+        self.connections_max = connections_max;
+        true
     }
 }
 

@@ -120,6 +120,7 @@ fn scene(reaches_servers: bool) -> Scene {
         spawner: Rc::new(Nobody),
         protocol: Protocol::Cql,
         sharing: Rc::default(),
+        nested: Rc::default(),
     };
     let part = ChainPart::new("c", &worker, [("Below", "b", &below as &dyn Builder)], None);
     let rules = Rc::new(Rules { frame_bytes_max: 1 << 20, idle_timeout: None });

@@ -69,6 +69,16 @@ impl Cassandra {
         Ok(cassandra)
     }
 
+    /// Stops every thread until [`Cassandra::go_on`].
+    pub fn pause(&self) {
+        self.child.signal("STOP");
+    }
+
+    /// Ends a pause.
+    pub fn go_on(&self) {
+        self.child.signal("CONT");
+    }
+
     /// Kills it where it stands.
     pub fn kill(&mut self) {
         self.child.kill();

@@ -11,10 +11,13 @@ mod debug_printer;
 mod debug_returner;
 mod limiter;
 mod null_sink;
+mod own_chains;
+mod parallel_map;
 mod query_counter;
 mod query_type_filter;
 mod request_log;
 mod request_throttling;
+mod tee;
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +27,10 @@ pub use debug_log_to_file::{DebugLogToFile, OpenFiles};
 pub use debug_printer::DebugPrinter;
 pub use debug_returner::DebugReturner;
 pub use null_sink::NullSink;
+pub use own_chains::OwnChains;
+pub use parallel_map::{ConnectionBalanceAndPool, ParallelMap};
 pub use query_counter::QueryCounter;
 pub use query_type_filter::QueryTypeFilter;
 pub use request_log::{OpenLines, RequestLog};
 pub use request_throttling::RequestThrottling;
+pub use tee::Tee;

@@ -155,6 +155,25 @@ impl Protocol {
         }
     }
 
+    /// Puts another id into a frame.
+    pub fn set_id(self, frame: &mut [u8], id: i32) {
+        match self {
+            Self::Cql => {
+                // The 16 bits that an id has on the wire.
+                let [low, high, ..] = id.to_le_bytes();
+                cql::session::set_id(frame, i16::from_le_bytes([low, high]));
+            }
+        }
+    }
+
+    /// True if two whole replies say the same, whatever their ids.
+    #[must_use]
+    pub fn is_same_reply(self, one: (&Head, &[u8]), other: (&Head, &[u8])) -> bool {
+        match self {
+            Self::Cql => cql::is_same_reply(one, other),
+        }
+    }
+
     /// What a request does; `None` when the bytes at hand do not show it. Linear, allocates nothing.
     #[must_use]
     pub fn query_type(self, request: &Head, frame: &[u8]) -> Option<QueryType> {

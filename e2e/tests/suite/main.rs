@@ -8,9 +8,12 @@ mod faults;
 mod flow;
 mod generic;
 mod lifecycle;
+mod parallel;
 mod real_cassandra;
 mod restarts;
 mod scylla;
+mod tee;
+mod tee_real;
 mod users;
 
 /// True in the long tier.

@@ -156,6 +156,7 @@ impl OneClient {
             spawner,
             protocol: Protocol::Cql,
             sharing: Rc::default(),
+            nested: Rc::default(),
         };
         let sink = CassandraSinkSingle::new("server:9042".to_owned(), Duration::from_secs(3));
         let entries = transforms.iter().map(|transform| ("Transform", "transform", *transform));

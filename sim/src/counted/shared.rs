@@ -129,6 +129,7 @@ impl SharedClients {
             spawner: Rc::new(spawned.clone()),
             protocol: Protocol::Cql,
             sharing: Rc::default(),
+            nested: Rc::default(),
         };
         let mut sink = CassandraSinkSingle::new("server:9042".to_owned(), Duration::from_secs(3));
         sink.connections = Connections::Shared;

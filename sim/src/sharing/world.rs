@@ -163,6 +163,7 @@ impl World {
             spawner: Rc::new(tasks.spawner()),
             protocol: Protocol::Cql,
             sharing: Rc::clone(&sharing),
+            nested: Rc::default(),
         };
         let mut sink = CassandraSinkSingle::new("server:9042".to_owned(), Duration::from_secs(3));
         sink.read_timeout = has_timeout.then_some(READ_TIMEOUT);

@@ -144,6 +144,12 @@ impl Node {
         matches!(&self.tree.value, Value::Scalar { text, is_plain: true } if matches!(&**text, "" | "~" | "null" | "Null" | "NULL"))
     }
 
+    /// True for a list.
+    #[must_use]
+    pub fn is_list(&self) -> bool {
+        matches!(&self.tree.value, Value::List(_))
+    }
+
     /// The text of a scalar.
     pub(crate) fn text(&self) -> Option<&str> {
         match &self.tree.value {

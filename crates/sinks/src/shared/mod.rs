@@ -35,7 +35,7 @@ use crate::single::CassandraSinkSingle;
 
 /// Connections of one pool on one worker. The second and further ones are opened only when the others have no room or
 /// are stuck: the fewer there are, the more requests leave in one write.
-const CONNECTIONS_MAX: usize = 4;
+pub(crate) const CONNECTIONS_MAX: usize = 4;
 
 /// What the clients of one worker share.
 pub(crate) struct SharedPart {
@@ -44,6 +44,7 @@ pub(crate) struct SharedPart {
     spawner: Rc<dyn Spawner>,
     pools: RefCell<HashMap<Key, Weak<ConnectionPool>>>,
     next_connection: Cell<u64>,
+    connections_max: usize,
 }
 
 impl SharedPart {
@@ -62,6 +63,7 @@ impl SharedPart {
             spawner: Rc::clone(&worker.spawner),
             pools: RefCell::default(),
             next_connection: Cell::new(1),
+            connections_max: options.connections_max,
         })
     }
 
@@ -72,7 +74,8 @@ impl SharedPart {
             return pool;
         }
         pools.retain(|_, pool| pool.strong_count() > 0);
-        let pool = Rc::new(ConnectionPool::default());
+        let connections_max = self.connections_max;
+        let pool = Rc::new(ConnectionPool { connections: RefCell::default(), connections_max });
         pools.insert(key.clone(), Rc::downgrade(&pool));
         pool
     }
@@ -99,9 +102,9 @@ impl WorkerPart for SharedWorkerPart {
 }
 
 /// The connections of clients with the same key. It lives as long as one of these clients does.
-#[derive(Default)]
 struct ConnectionPool {
     connections: RefCell<Vec<Rc<Connection>>>,
+    connections_max: usize,
 }
 
 impl ConnectionPool {
@@ -131,7 +134,7 @@ impl ConnectionPool {
         if let Some(best) = able.min_by_key(|connection| connection.load()) {
             return Some(Rc::clone(best));
         }
-        if connections.len() >= CONNECTIONS_MAX {
+        if connections.len() >= self.connections_max {
             return None;
         }
         let opened = open();

@@ -21,7 +21,7 @@ impl Catalog for Known {
     fn shape(&self, transform: &str) -> Option<TransformShape> {
         let is_terminating = transform == "Sink";
         let name_is_option = self.name_is_option && !is_terminating;
-        Some(TransformShape { is_terminating, accepts: &[], name_is_option })
+        Some(TransformShape { is_terminating, accepts: &[], name_is_option, chains: &[] })
     }
 }
 

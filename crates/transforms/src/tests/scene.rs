@@ -178,6 +178,7 @@ pub(super) fn part_over(transforms: &[&dyn Builder], sink: &dyn Builder) -> Rc<C
         spawner: Rc::new(Nobody),
         protocol: Protocol::Cql,
         sharing: Rc::default(),
+        nested: Rc::default(),
     };
     let entries = transforms.iter().map(|transform| ("Transform", "t", *transform));
     ChainPart::new("c", &worker, entries.chain([("Sink", "s", sink)]), None)

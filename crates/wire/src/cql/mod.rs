@@ -1,10 +1,12 @@
 //! Cassandra's native protocol, versions 3 and 4.
 //!
 //! `header` frames, `request` and `response` are views of bodies, `statement` reads the first words of a statement, `query` the
-//! rest, `names` names what is in them, `check` reads everything there is of a message,
-//! `session` says what may share a connection, `encode` makes the few frames that are made here, `describe` shows a message to people.
+//! rest, `names` names what is in them, `check` reads everything there is of a message, `compare` says whether two servers
+//! said the same, `session` says what may share a connection, `encode` makes the few frames that are made here, `describe`
+//! shows a message to people.
 
 mod check;
+mod compare;
 mod describe;
 mod encode;
 #[cfg(any(test, fuzzing))]
@@ -21,6 +23,7 @@ mod statement;
 mod tests;
 
 pub use check::check;
+pub use compare::is_same_reply;
 pub use describe::describe;
 pub use encode::{error_reply, refusal};
 pub use header::{Flags, HEADER_BYTES, body, frame};

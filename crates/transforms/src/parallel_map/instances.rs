@@ -1,0 +1,432 @@
+//! The instances of one client, as a sink.
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::rc::Rc;
+
+use chain::{
+    Batch, ChainPart, Chunk, Cx, Fault, Item, Message, Need, Origin, Piece, Pool, Progress, Replies, Run,
+    Sink, SubChain, SubExit, Tick, Ticket, Up,
+};
+use wire::cql::opcode;
+use wire::cql::session::{self, Demand, Said, Work};
+use wire::{ConnectionState, ErrorKind, Framed, Protocol, Side};
+
+use super::gather::Gathers;
+
+/// Ids of prepared USEs that a client may have; nobody has more than one a keyspace. Beyond, it is not spread any more.
+const PREPARED_USES_MAX: usize = 256;
+
+/// The keys of requests that went to one instance: what changes something, and what does not.
+const WRITE: u32 = 0;
+const READ: u32 = 1;
+/// The key of a request of our own, whose reply nobody gets.
+const OURS: u32 = u32::MAX;
+/// The keys from here on are those of gathers.
+const FIRST_GATHER: u32 = 2;
+
+/// The stream id of our own requests: the one that clients use last.
+const OUR_ID: i16 = i16::MAX;
+
+enum Instance {
+    Live(SubChain),
+    /// It said why when it was given something; what it owes is not answered yet.
+    Failing(SubChain, Fault),
+    Dead,
+}
+
+/// Where the rest of a large request goes.
+#[derive(Clone, Copy)]
+enum Place {
+    One(usize),
+    All,
+}
+
+/// See the module's text.
+pub(super) struct Instances {
+    instances: Vec<Instance>,
+    pool: Option<Pool>,
+    /// Counts the requests that are spread.
+    next: usize,
+    /// What a request does cannot be seen: all of them go to one instance from here on.
+    is_alone: bool,
+    prepared_uses: HashSet<Box<[u8]>>,
+    request_tail: Option<Place>,
+    replies: ReplyState,
+}
+
+/// What the replies of all instances have in common.
+struct ReplyState {
+    gathers: Gathers,
+    /// The instance whose large reply is half out, and how much of it is to come.
+    tail: Option<(usize, u64)>,
+    /// One instance has changed its keyspace to this one; the others follow.
+    moved: Option<(usize, u8, String)>,
+    /// Instances that are on their way there.
+    following: usize,
+    /// What an instance said to our own request, if it refused.
+    refused: bool,
+    /// The client's side failed, and not the instance.
+    outer_fault: Option<Fault>,
+}
+
+impl Instances {
+    pub(super) fn new(parts: &[Rc<ChainPart>], is_ordered: bool) -> Self {
+        let instance = |part| SubChain::new(part).map_or(Instance::Dead, Instance::Live);
+        Self {
+            instances: parts.iter().map(instance).collect(),
+            pool: parts.first().map(|part| part.pool().clone()),
+            next: 0,
+            is_alone: false,
+            prepared_uses: HashSet::new(),
+            request_tail: None,
+            replies: ReplyState {
+                gathers: Gathers::new(is_ordered),
+                tail: None,
+                moved: None,
+                following: 0,
+                refused: false,
+                outer_fault: None,
+            },
+        }
+    }
+
+    fn live(&self) -> impl Iterator<Item = (usize, &SubChain)> {
+        self.instances.iter().enumerate().filter_map(|(index, instance)| match instance {
+            Instance::Live(chain) => Some((index, chain)),
+            Instance::Failing(..) | Instance::Dead => None,
+        })
+    }
+
+    /// Where a request goes, if there is an instance left.
+    fn place(&mut self, item: &Item<'_>) -> Option<Place> {
+        let count = self.live().count();
+        let (first, _) = self.live().next()?;
+        if count == 1 || self.is_alone {
+            return Some(Place::One(first));
+        }
+        let is_for_all = match item.connection_state() {
+            ConnectionState::Handshake | ConnectionState::Subscription | ConnectionState::Keyspace => true,
+            ConnectionState::None => item.head().opcode == opcode::PREPARE,
+            ConnectionState::Unknown => match session::demand(item.head(), item.bytes()) {
+                // Whose statement is not known may run anything, but only once. If it is a USE, its reply says so.
+                Demand::Execute(id) => self.prepared_uses.contains(id),
+                _ => {
+                    self.is_alone = true;
+                    return Some(Place::One(first));
+                }
+            },
+        };
+        if is_for_all {
+            return Some(Place::All);
+        }
+        let turn = self.next % count;
+        self.next = self.next.wrapping_add(1);
+        self.live().nth(turn).map(|(index, _)| Place::One(index))
+    }
+
+    /// Puts a request into the runs of the instances it goes to.
+    fn spread(&mut self, item: &mut Item<'_>, runs: &mut [Run]) -> bool {
+        let Some(place) = self.place(item) else { return false };
+        self.request_tail = (!item.is_whole()).then_some(place);
+        let demand = session::demand(item.head(), item.bytes());
+        let is_read = demand == Demand::Plain(Work::Read);
+        let is_ordered = self.replies.gathers.is_ordered();
+        match place {
+            Place::One(index) => {
+                let (key, need) = if is_ordered {
+                    let gather = self.replies.gathers.open(item.ticket(), 1, false, is_read);
+                    (gather + FIRST_GATHER, Need::Whole)
+                } else {
+                    (if is_read { READ } else { WRITE }, Need::None)
+                };
+                if let Some(run) = runs.get_mut(index) {
+                    run.push_item(item, key, need);
+                }
+            }
+            Place::All => {
+                let prepares_use = demand == Demand::Prepare(Work::Use);
+                let count = self.live().count();
+                let gather = self.replies.gathers.open(item.ticket(), count, prepares_use, is_read);
+                for (index, _) in self.live() {
+                    if let Some(run) = runs.get_mut(index) {
+                        run.push_item(item, gather + FIRST_GATHER, Need::Whole);
+                    }
+                }
+            }
+        }
+        item.mark_sent();
+        true
+    }
+
+    /// Gives an instance something; what is wrong with it is dealt with in the next poll.
+    fn give(&mut self, index: usize, give: impl FnOnce(&mut SubChain) -> Result<(), Fault>) {
+        let Some(instance) = self.instances.get_mut(index) else { return };
+        if let Instance::Live(chain) = instance
+            && let Err(fault) = give(chain)
+            && let Instance::Live(chain) = std::mem::replace(instance, Instance::Dead)
+        {
+            *instance = Instance::Failing(chain, fault);
+        }
+    }
+
+    /// An instance is gone: what it owes gets definite errors, and the others go on.
+    fn bury(&mut self, cx: &mut Cx<'_, '_>, up: &mut Up<'_>, index: usize) -> Result<(), Fault> {
+        let Some(instance) = self.instances.get_mut(index) else { return Ok(()) };
+        let Instance::Failing(mut chain, fault) = std::mem::replace(instance, Instance::Dead) else {
+            return Ok(());
+        };
+        let text = format!("an instance of ParallelMap's chain failed: {fault}");
+        let owed = chain.end_all(fault.nothing_sent);
+        chain.close(cx);
+        for (Origin { ticket, key }, is_unsent) in owed {
+            let is_read = match key {
+                READ => true,
+                WRITE | OURS => false,
+                key => self.replies.gathers.is_read(key - FIRST_GATHER),
+            };
+            let kind = match (is_unsent, is_read) {
+                (true, _) => ErrorKind::Server,
+                (false, true) => ErrorKind::ReadTimeout,
+                (false, false) => ErrorKind::WriteTimeout,
+            };
+            match key {
+                OURS => self.replies.following = self.replies.following.saturating_sub(1),
+                READ | WRITE => up.answer_error(cx, ticket, kind, &text)?,
+                key => self.replies.gathers.lose(key - FIRST_GATHER, kind, &text),
+            }
+        }
+        let is_torn = self.replies.tail.is_some_and(|(torn, _)| torn == index);
+        let is_last = self.live().next().is_none();
+        if is_last {
+            self.answer(cx, up)?;
+        }
+        if is_torn || is_last { Err(fault) } else { Ok(()) }
+    }
+
+    fn answer(&mut self, cx: &mut Cx<'_, '_>, up: &mut Up<'_>) -> Result<bool, Fault> {
+        let Self { replies, prepared_uses, is_alone, .. } = self;
+        replies.gathers.answer(cx, up, |reply| {
+            let Said::Prepared(id) = session::said(reply.head(), reply.bytes()) else { return };
+            if prepared_uses.len() < PREPARED_USES_MAX {
+                prepared_uses.insert(id.into());
+            } else {
+                *is_alone = true;
+            }
+        })
+    }
+
+    /// Tells all instances but one to change to the keyspace that this one is in.
+    fn follow(&mut self, cx: &mut Cx<'_, '_>) {
+        let Some((from, version, keyspace)) = self.replies.moved.take() else { return };
+        let Some(pool) = self.pool.clone() else { return };
+        for index in (0..self.instances.len()).filter(|index| *index != from) {
+            let frame = session::use_keyspace(version, OUR_ID, &keyspace);
+            let Framed::Frame(head) = Protocol::Cql.frame(&frame, Side::Request, u32::MAX) else { return };
+            let nothing = pool.own(Vec::new());
+            let mut run = Run::default();
+            let message = Message::made(head, Piece::whole(pool.own(frame)));
+            run.push(message, Origin { ticket: Ticket::NONE, key: OURS }, Need::Whole);
+            if matches!(self.instances.get(index), Some(Instance::Live(_))) {
+                self.replies.following += 1;
+                self.give(index, |chain| chain.submit(cx, &nothing, run));
+            }
+        }
+    }
+}
+
+impl Sink for Instances {
+    fn request_need(&self, opcode: u8) -> Need {
+        let below = self.live().next().map(|(_, chain)| chain.request_need(opcode));
+        below.unwrap_or_default().max(Need::Head)
+    }
+
+    fn submit(&mut self, cx: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault> {
+        let mut runs: Vec<Run> = self.instances.iter().map(|_| Run::default()).collect();
+        let mut is_lost = false;
+        for instance in &mut self.instances {
+            if let Instance::Live(chain) = instance {
+                chain.set_identity(batch.identity());
+            }
+        }
+        batch.each(|item| is_lost |= !self.spread(item, &mut runs));
+        for (index, run) in runs.into_iter().enumerate().filter(|(_, run)| !run.is_empty()) {
+            self.give(index, |chain| chain.submit(cx, batch.chunk(), run));
+        }
+        if is_lost { Err(Fault::new("every instance of ParallelMap's chain has failed")) } else { Ok(()) }
+    }
+
+    fn submit_tail(&mut self, cx: &mut Cx<'_, '_>, chunk: &Chunk, range: Range<usize>) -> Result<(), Fault> {
+        match self.request_tail {
+            None => {}
+            Some(Place::One(index)) => self.give(index, |instance| instance.submit_tail(cx, chunk, range)),
+            Some(Place::All) => {
+                for index in 0..self.instances.len() {
+                    self.give(index, |instance| instance.submit_tail(cx, chunk, range.clone()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn poll(&mut self, cx: &mut Cx<'_, '_>, up: &mut Up<'_>) -> Result<Progress, Fault> {
+        let mut progress = Progress::Idle;
+        let mut is_first = true;
+        for index in 0..self.instances.len() {
+            let Self { instances, replies, pool, .. } = self;
+            let Some(instance) = instances.get_mut(index) else { break };
+            if let Instance::Live(chain) = instance {
+                let mut exit =
+                    InstanceExit { index, takes_events: is_first, up, replies, pool: pool.as_ref() };
+                let polled = chain.poll(cx, &mut exit);
+                is_first = false;
+                if let Some(fault) = replies.outer_fault.take() {
+                    return Err(fault);
+                }
+                let polled = polled.and_then(|moved| {
+                    let refused = std::mem::take(&mut replies.refused);
+                    if refused { Err(Fault::new("the keyspace could not be changed")) } else { Ok(moved) }
+                });
+                match polled {
+                    Ok(moved) => progress = later(progress, moved),
+                    Err(fault) => {
+                        if let Instance::Live(chain) = std::mem::replace(instance, Instance::Dead) {
+                            *instance = Instance::Failing(chain, fault);
+                        }
+                    }
+                }
+            }
+            if let Some(Instance::Failing(..)) = self.instances.get(index) {
+                progress = Progress::Moved;
+                self.bury(cx, up, index)?;
+            }
+        }
+        if self.replies.moved.is_some() {
+            self.follow(cx);
+            progress = Progress::Moved;
+        }
+        if self.answer(cx, up)? {
+            progress = later(progress, Progress::Drained);
+        }
+        // What was made here waits to be written, and there may be more to read when it is.
+        Ok(if progress != Progress::Idle && !up.is_ready() { Progress::Moved } else { progress })
+    }
+
+    fn is_over_mark(&self) -> bool {
+        self.replies.following > 0
+            || self.replies.gathers.is_over_mark()
+            || self.live().any(|(_, chain)| chain.is_over_mark())
+    }
+
+    fn deadline(&self) -> Option<Tick> {
+        self.live().filter_map(|(_, chain)| chain.deadline()).min()
+    }
+
+    fn client_done(&mut self, cx: &mut Cx<'_, '_>) -> Result<(), Fault> {
+        for index in 0..self.instances.len() {
+            self.give(index, |chain| chain.client_done(cx));
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, cx: &mut Cx<'_, '_>) {
+        for instance in &mut self.instances {
+            if let Instance::Live(chain) = instance {
+                chain.close(cx);
+            }
+        }
+    }
+}
+
+/// What two polls achieved together.
+fn later(one: Progress, other: Progress) -> Progress {
+    match (one, other) {
+        (Progress::Moved, _) | (_, Progress::Moved) => Progress::Moved,
+        (Progress::Idle, Progress::Idle) => Progress::Idle,
+        _ => Progress::Drained,
+    }
+}
+
+/// The way up from one instance.
+struct InstanceExit<'e, 'u> {
+    index: usize,
+    takes_events: bool,
+    up: &'e mut Up<'u>,
+    replies: &'e mut ReplyState,
+    pool: Option<&'e Pool>,
+}
+
+impl InstanceExit<'_, '_> {
+    /// Sorts one reply; `None` if it does not go up by itself.
+    fn sort(&mut self, origin: Origin, leaving: &chain::Leaving<'_>) -> Option<Message> {
+        if Protocol::Cql.is_unsolicited(&leaving.head) {
+            return self.takes_events.then(|| leaving.to_message(Ticket::NONE));
+        }
+        match origin.key {
+            OURS => {
+                self.replies.following = self.replies.following.saturating_sub(1);
+                self.replies.refused |= Protocol::Cql.is_error(&leaving.head);
+                None
+            }
+            READ | WRITE => {
+                self.hear(leaving);
+                if leaving.rest > 0 {
+                    self.replies.tail = Some((self.index, leaving.rest));
+                }
+                Some(leaving.to_message(origin.ticket))
+            }
+            key => {
+                if self.replies.gathers.is_single(key - FIRST_GATHER) {
+                    self.hear(leaving);
+                }
+                let kept = self.pool.and_then(|pool| chain::KeptReply::of(leaving, pool));
+                self.replies.gathers.reply(key - FIRST_GATHER, self.index, kept);
+                None
+            }
+        }
+    }
+
+    /// Hears if this instance, and no other, has changed its keyspace.
+    fn hear(&mut self, leaving: &chain::Leaving<'_>) {
+        if leaving.head.opcode == opcode::RESULT
+            && let Said::Keyspace(keyspace) = session::said(&leaving.head, leaving.outgoing.bytes())
+        {
+            self.replies.moved = Some((self.index, leaving.head.version, keyspace.to_owned()));
+        }
+    }
+}
+
+impl SubExit for InstanceExit<'_, '_> {
+    fn is_ready(&self) -> bool {
+        self.up.is_ready() && !self.is_torn()
+    }
+
+    fn is_torn(&self) -> bool {
+        self.replies.tail.is_some_and(|(torn, _)| torn != self.index) || self.up.is_torn()
+    }
+
+    fn deliver(&mut self, cx: &mut Cx<'_, '_>, replies: &mut Replies<'_, '_>) -> Result<(), Fault> {
+        let chunk = replies.chunk().pin();
+        let mut messages = self.up.list();
+        replies.each(|origin, leaving| messages.extend(self.sort(origin, leaving)));
+        self.up.replies(cx, &chunk, messages).inspect_err(|fault| {
+            self.replies.outer_fault = Some(fault.clone());
+        })
+    }
+
+    fn deliver_bytes(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        chunk: &Chunk,
+        range: Range<usize>,
+    ) -> Result<(), Fault> {
+        let Some((torn, rest)) = self.replies.tail.filter(|(torn, _)| *torn == self.index) else {
+            return Ok(());
+        };
+        let rest = rest.saturating_sub(range.len() as u64);
+        self.replies.tail = (rest > 0).then_some((torn, rest));
+        self.up.reply_tail(cx, chunk, range).inspect_err(|fault| {
+            self.replies.outer_fault = Some(fault.clone());
+        })
+    }
+}

@@ -1,0 +1,569 @@
+//! The transform of one client.
+
+use std::ops::Range;
+use std::rc::Rc;
+use std::time::Duration;
+
+use chain::{
+    Batch, Chunk, Cx, Fault, Item, KeptReply, Message, Need, Origin, Piece, Progress, Run, Tick, Ticket,
+    Transform, WHOLE_BYTES_MAX, Why,
+};
+use observe::target;
+use tracing::warn;
+use wire::cql::opcode;
+use wire::cql::session::{Said, said};
+use wire::{ErrorKind, Framed, Head, Protocol, Side};
+
+use super::emptying::Emptying;
+use super::mirror::{Kind, Mirror, Outcome, Waiting};
+use super::pairs::{Aim, Pair, Pairs};
+use super::session::{Recorder, Sort, Step, Translated, sort, translate};
+use super::{OnMismatch, Surroundings};
+
+/// How long a second chain may take for what waits when its client has left.
+const EMPTYING_MAX: Duration = Duration::from_secs(5);
+
+/// PREPAREs of one client that wait for a second chain that cannot take them; with more, they are dropped.
+const UNPREPARED_MAX: usize = 1024;
+
+const MISMATCH: &str = "The responses from the Tee subchain and down-chain did not match and behavior is set to fail on mismatch";
+
+/// How the requests of one batch are treated.
+#[derive(Clone, Copy)]
+struct Mode {
+    /// The client gets the second chain's replies.
+    to_tee: bool,
+    /// Both replies are awaited.
+    is_paired: bool,
+    /// The second chain takes the batch.
+    admits: bool,
+    /// It takes the next request at once.
+    is_direct: bool,
+}
+
+/// A large request that is being assembled for the second chain.
+struct Large {
+    bytes: Vec<u8>,
+    head: Head,
+    origin: Origin,
+    need: Need,
+}
+
+/// See the module's text.
+pub(super) struct TeeClient {
+    shared: Rc<Surroundings>,
+    mirror: Mirror,
+    /// Opened by the first mismatch.
+    mismatch: Option<Mirror>,
+    recorder: Recorder,
+    pairs: Pairs,
+    /// What the switch said last.
+    to_tee: bool,
+    /// Hundredths of requests that are due to be mirrored.
+    sampled: u32,
+    large: Option<Large>,
+    /// PREPAREs that the second chain could not take.
+    unprepared: Vec<u32>,
+    /// The queue is full: until then the client is not read.
+    wait_until: Option<Tick>,
+}
+
+impl TeeClient {
+    pub(super) fn new(shared: &Rc<Surroundings>) -> Self {
+        Self {
+            shared: Rc::clone(shared),
+            mirror: Mirror::new(&shared.chain),
+            mismatch: None,
+            recorder: Recorder::default(),
+            pairs: Pairs::default(),
+            to_tee: false,
+            sampled: 0,
+            large: None,
+            unprepared: Vec::new(),
+            wait_until: None,
+        }
+    }
+
+    fn is_ignoring(&self) -> bool {
+        self.shared.on_mismatch == OnMismatch::Ignore
+    }
+
+    /// True for so many of a hundred, evenly.
+    fn is_in_sample(&mut self) -> bool {
+        self.sampled += self.shared.sample_percent;
+        let is_in = self.sampled >= 100;
+        self.sampled -= if is_in { 100 } else { 0 };
+        is_in
+    }
+
+    /// Copies a request to the second chain, if it goes there.
+    fn mirror_item(&mut self, item: &mut Item<'_>, mode: &mut Mode, (run, late): (&mut Run, &mut Vec<u32>)) {
+        let head = *item.head();
+        let sorted = sort(&head, item.bytes());
+        if let Sort::State(step) = sorted {
+            self.mirror_step(item, step, mode);
+            return;
+        }
+        let translated = match sorted {
+            Sort::ByIds if item.is_whole() => translate(&head, item.bytes(), &self.shared.prepared),
+            _ => Translated::Same { is_use: false },
+        };
+        if let Translated::Same { is_use: true } | Translated::Other { is_use: true, .. } = translated {
+            self.mirror_step(item, Step::Later, mode);
+            return;
+        }
+        let is_prepare = matches!(sorted, Sort::Prepare { .. });
+        if !mode.to_tee && !is_prepare && !self.is_in_sample() {
+            return;
+        }
+        if is_prepare && !mode.admits && item.is_whole() {
+            let (key, _) = self.pair(item, sorted, *mode);
+            self.mirror.preparing = self.mirror.preparing.saturating_sub(1);
+            late.push(key);
+            return;
+        }
+        let is_possible =
+            mode.admits && sorted != Sort::Paged && head.frame_bytes as usize <= WHOLE_BYTES_MAX;
+        if !is_possible {
+            self.shared.dropped.add(1);
+            return;
+        }
+        let (frame, kind) = match translated {
+            Translated::Same { .. } => (None, Kind::Plain),
+            Translated::Other { frame, .. } => (Some(frame), Kind::Plain),
+            Translated::Unknown if self.mirror.preparing > 0 => (None, Kind::ByIds),
+            Translated::Unknown => {
+                self.shared.dropped.add(1);
+                return;
+            }
+        };
+        let (key, need) = self.pair(item, sorted, *mode);
+        let origin = Origin { ticket: item.ticket(), key };
+        if !item.is_whole() {
+            let mut bytes = Vec::new();
+            bytes.extend_from_slice(item.bytes());
+            self.large = Some(Large { bytes, head, origin, need });
+            mode.is_direct = false;
+            return;
+        }
+        mode.is_direct &= kind == Kind::Plain;
+        let (head, piece) = match frame {
+            Some(frame) => framed(frame, &self.shared.pool, head),
+            None if mode.is_direct => {
+                let shared = item.share();
+                let message = self.mirror.message(&head, item.bytes(), || shared);
+                run.push(message, origin, need);
+                return;
+            }
+            None => (head, item.keep()),
+        };
+        if mode.is_direct {
+            let kept = piece.pin();
+            let message = self.mirror.message(&head, piece.bytes(), || Message::made(head, kept));
+            run.push(message, origin, need);
+        } else {
+            self.mirror.push(Waiting { head, piece, origin, need, kind });
+        }
+    }
+
+    /// Copies a request that carries state of its connection.
+    fn mirror_step(&mut self, item: &mut Item<'_>, step: Step, mode: &mut Mode) {
+        self.recorder.record(item.head(), item.bytes());
+        let key = self.pairs.open(Pair {
+            ticket: item.ticket(),
+            id: item.head().id,
+            aim: Aim::State,
+            to_tee: false,
+            main: None,
+            tee: None,
+            request: None,
+        });
+        item.set_tag(key);
+        item.need_reply(Need::Head);
+        if !self.mirror.is_open() || !item.is_whole() {
+            // It is told when the chain is opened again.
+            return;
+        }
+        mode.is_direct = false;
+        let (mut head, mut piece) = (*item.head(), item.keep());
+        if let Translated::Other { frame, .. } = translate(&head, piece.bytes(), &self.shared.prepared) {
+            (head, piece) = framed(frame, &self.shared.pool, head);
+        }
+        let origin = Origin { ticket: Ticket::NONE, key: 0 };
+        self.mirror.push(Waiting { head, piece, origin, need: Need::Head, kind: Kind::Step(step) });
+    }
+
+    /// Awaits both replies to a request, if both matter. Its key, and how much of the second chain's reply is wanted.
+    fn pair(&mut self, item: &mut Item<'_>, sorted: Sort, mode: Mode) -> (u32, Need) {
+        let aim = match sorted {
+            Sort::Prepare { is_use } => Aim::Prepare { is_use },
+            _ if !mode.is_paired || item.head().opcode == opcode::OPTIONS => return (0, Need::None),
+            _ if self.is_ignoring() => Aim::Result,
+            _ => Aim::Compare,
+        };
+        match aim {
+            Aim::Compare => item.need_reply(Need::Whole),
+            Aim::Prepare { .. } => item.need_reply(Need::Head),
+            Aim::Result | Aim::State | Aim::Passed => {}
+        }
+        if let Aim::Prepare { .. } = aim {
+            self.mirror.preparing += 1;
+        }
+        let resends = aim == Aim::Compare && self.shared.on_mismatch == OnMismatch::Resend;
+        let is_kept = item.is_whole() && (resends || matches!(aim, Aim::Prepare { .. }));
+        let key = self.pairs.open(Pair {
+            ticket: item.ticket(),
+            id: item.head().id,
+            aim,
+            to_tee: mode.to_tee,
+            main: None,
+            tee: None,
+            request: is_kept.then(|| (*item.head(), item.keep())),
+        });
+        item.set_tag(key);
+        (key, Need::Whole)
+    }
+
+    /// What the first chain has said to a request of which both replies matter.
+    fn main_reply(&mut self, item: &mut Item<'_>, key: u32) {
+        let Some(pair) = self.pairs.get(key) else { return };
+        match pair.aim {
+            Aim::State => {
+                if let Said::Keyspace(keyspace) = said(item.head(), item.bytes()) {
+                    self.recorder.is_in(item.head().version, keyspace);
+                }
+                self.pairs.close(key);
+            }
+            Aim::Prepare { .. } => {
+                let kept = KeptReply::copy_of(item);
+                pair.main = Some(kept);
+                self.learn(key);
+            }
+            Aim::Passed => {}
+            // It was not mirrored after all.
+            Aim::Compare | Aim::Result if matches!(pair.tee, Some(None)) => {
+                self.pairs.close(key);
+            }
+            Aim::Result => {
+                item.discard_reply();
+                pair.main = Some(None);
+                if let Some((reply, _)) = self.judge(key) {
+                    item.answer_instead(reply);
+                }
+            }
+            Aim::Compare => {
+                pair.main = Some(item.hold_reply());
+                if matches!(pair.main, Some(None)) {
+                    pair.aim = Aim::Passed;
+                    self.pairs.close_if_complete(key);
+                } else if let Some((reply, _)) = self.judge(key) {
+                    item.answer_instead(reply);
+                }
+            }
+        }
+    }
+
+    /// Learns ids once both servers have prepared.
+    fn learn(&mut self, key: u32) {
+        let Some(pair) = self.pairs.close_if_complete(key) else { return };
+        let Aim::Prepare { is_use } = pair.aim else { return };
+        self.mirror.preparing = self.mirror.preparing.saturating_sub(1);
+        let (Some(Some(main)), Some(Some(tee))) = (&pair.main, &pair.tee) else { return };
+        if let (Said::Prepared(id), Said::Prepared(other)) =
+            (said(main.head(), main.bytes()), said(tee.head(), tee.bytes()))
+        {
+            self.shared.prepared.learn(id, other, is_use);
+        }
+    }
+
+    /// What the client gets, once both chains have replied, and for which request.
+    fn judge(&mut self, key: u32) -> Option<(KeptReply, Ticket)> {
+        let Pair { ticket, id, to_tee, main, tee, request, .. } = self.pairs.close_if_complete(key)?;
+        let (protocol, pool) = (Protocol::Cql, &self.shared.pool);
+        let tee = tee.flatten().map(|tee| tee.with_id(protocol, pool, id));
+        let (main, tee) = match (main.flatten(), tee) {
+            (Some(main), Some(tee)) => (main, tee),
+            (main, tee) => return main.or(tee).map(|reply| (reply, ticket)),
+        };
+        if !protocol.is_same_reply((main.head(), main.bytes()), (tee.head(), tee.bytes())) {
+            let (result, other) = if to_tee { (&tee, &main) } else { (&main, &tee) };
+            match self.shared.on_mismatch {
+                OnMismatch::Ignore => {}
+                OnMismatch::Log => {
+                    let describe =
+                        |reply: &KeptReply| protocol.describe(Side::Response, reply.head(), reply.bytes());
+                    warn!(
+                        target: target::TEE,
+                        "Tee mismatch:\nresult-source response: {}\nother response: {}",
+                        describe(result),
+                        describe(other)
+                    );
+                }
+                OnMismatch::Fail => {
+                    let frame = protocol.error_reply(main.head(), ErrorKind::Invalid, MISMATCH);
+                    return Some((KeptReply::made(protocol, pool, frame)?, ticket));
+                }
+                OnMismatch::Resend => self.resend(request),
+            }
+        }
+        Some((if to_tee { tee } else { main }, ticket))
+    }
+
+    /// Sends a request down the chain that is there for mismatches.
+    fn resend(&mut self, request: Option<(Head, Piece)>) {
+        let (Some(part), Some((head, piece))) = (&self.shared.mismatch, request) else { return };
+        let recorder = &self.recorder;
+        let mirror = self.mismatch.get_or_insert_with(|| {
+            let mut mirror = Mirror::new(part);
+            mirror.open_again(&recorder.frames().unwrap_or_default());
+            mirror
+        });
+        let origin = Origin { ticket: Ticket::NONE, key: 0 };
+        mirror.push(Waiting { head, piece, origin, need: Need::None, kind: Kind::Plain });
+    }
+
+    /// Takes what came of a poll of the second chain.
+    fn settle(&mut self, batch: &mut Batch<'_>, out: Outcome) {
+        self.shared.dropped.add(out.dropped);
+        if self.to_tee {
+            out.events.into_iter().for_each(|event| batch.answer(Ticket::NONE, event));
+        }
+        let absent = out.absent.into_iter().map(|key| (key, None));
+        for (key, reply) in out.replies.into_iter().chain(absent) {
+            self.tee_reply(batch, key, reply);
+        }
+    }
+
+    /// What the second chain has said to a request, or that it was not asked.
+    fn tee_reply(&mut self, batch: &mut Batch<'_>, key: u32, reply: Option<KeptReply>) {
+        let Some(pair) = self.pairs.get(key) else { return };
+        pair.tee = Some(reply);
+        match pair.aim {
+            Aim::Prepare { .. } => self.learn(key),
+            Aim::Passed => drop(self.pairs.close_if_complete(key)),
+            Aim::Compare | Aim::Result | Aim::State => {
+                if let Some((reply, ticket)) = self.judge(key) {
+                    batch.answer(ticket, reply);
+                }
+            }
+        }
+    }
+
+    /// Lets a PREPARE wait until the second chain can take it: without it, no EXECUTE of its statement is mirrored.
+    fn prepare_later(&mut self, batch: &mut Batch<'_>, key: u32) {
+        if self.unprepared.len() < UNPREPARED_MAX {
+            self.unprepared.push(key);
+        } else {
+            self.shared.dropped.add(1);
+            self.tee_reply(batch, key, None);
+        }
+    }
+
+    /// Sends the PREPAREs that have waited.
+    fn prepare_now(&mut self) {
+        if self.unprepared.is_empty() || !self.mirror.is_open() || !self.has_room() {
+            return;
+        }
+        for key in std::mem::take(&mut self.unprepared) {
+            let Some(Pair { ticket, request: Some((head, piece)), .. }) = self.pairs.get(key) else {
+                continue;
+            };
+            let (head, piece) = (*head, piece.pin());
+            let origin = Origin { ticket: *ticket, key };
+            self.mirror.preparing += 1;
+            self.mirror.push(Waiting { head, piece, origin, need: Need::Whole, kind: Kind::Plain });
+        }
+        self.mirror.end_batch();
+    }
+
+    /// The second chain has failed. With `Ignore` that ends nothing but it, unless the client waits for it.
+    fn mirror_failed(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        batch: &mut Batch<'_>,
+        fault: Fault,
+    ) -> Result<(), Fault> {
+        let can_return = self.recorder.frames().is_some();
+        let (mut keys, mut lost) = self.mirror.fail(cx, can_return);
+        if let Some(large) = self.large.take() {
+            keys.extend(Some(large.origin.key).filter(|key| *key != 0));
+            lost += 1;
+        }
+        let is_prepare = |pairs: &mut Pairs, key: u32| {
+            let pair = pairs.get(key);
+            pair.is_some_and(|pair| matches!(pair.aim, Aim::Prepare { .. }) && pair.request.is_some())
+        };
+        let prepares = keys.iter().filter(|key| is_prepare(&mut self.pairs, **key)).count();
+        let dropped = lost.saturating_sub(prepares as u64);
+        self.shared.dropped.add(dropped);
+        let is_awaited = keys.iter().any(|key| {
+            self.pairs.get(*key).is_some_and(|pair| matches!(pair.aim, Aim::Compare | Aim::Result))
+        });
+        if is_awaited || !self.is_ignoring() {
+            return Err(fault);
+        }
+        warn!(target: target::TEE, "the tee chain failed, {dropped} requests were dropped: {fault}");
+        for key in keys {
+            if is_prepare(&mut self.pairs, key) {
+                self.prepare_later(batch, key);
+            } else {
+                self.tee_reply(batch, key, None);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a large request that has wholly come into the queue.
+    fn finish_large(&mut self) {
+        let is_complete = |large: &mut Large| large.bytes.len() >= large.head.frame_bytes as usize;
+        let Some(Large { bytes, head, origin, need }) = self.large.take_if(is_complete) else { return };
+        let kind = match sort(&head, &bytes) {
+            Sort::ByIds => Kind::ByIds,
+            _ => Kind::Plain,
+        };
+        let piece = Piece::whole(self.shared.pool.own(bytes));
+        self.mirror.push(Waiting { head, piece, origin, need, kind });
+        self.mirror.end_batch();
+    }
+
+    /// If the queue is full now, the client waits a little; if it has waited, no longer. True if it goes on.
+    fn wait(&mut self, now: Tick) -> bool {
+        let is_over = self.wait_until.is_some_and(|until| until <= now || self.has_room());
+        if is_over {
+            self.wait_until = None;
+        }
+        is_over
+    }
+
+    fn has_room(&self) -> bool {
+        !self.mirror.is_open() || self.mirror.has_room(self.shared.buffer_batches)
+    }
+}
+
+/// A frame that was made here, and its head.
+fn framed(frame: Vec<u8>, pool: &chain::Pool, before: Head) -> (Head, Piece) {
+    let head = match Protocol::Cql.frame(&frame, Side::Request, u32::MAX) {
+        Framed::Frame(head) => head,
+        Framed::NotYet | Framed::Malformed(_) => before,
+    };
+    (head, Piece::whole(pool.own(frame)))
+}
+
+impl Transform for TeeClient {
+    fn request_need(&self, _opcode: u8) -> Need {
+        Need::Head
+    }
+
+    fn requests(&mut self, cx: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault> {
+        self.to_tee = self.shared.switch.as_ref().is_some_and(chain::Switch::is_on);
+        self.mirror.set_identity(batch.identity());
+        let is_paired = !self.is_ignoring() || self.to_tee;
+        let admits = self.mirror.is_open() && (is_paired || self.has_room());
+        if is_paired && !self.mirror.is_open() {
+            return Err(Fault::new("the tee chain has failed and is the source of results"));
+        }
+        let mut mode = Mode { to_tee: self.to_tee, is_paired, admits, is_direct: self.mirror.is_idle() };
+        let (mut run, mut late) = (Run::default(), Vec::new());
+        batch.each(|item| self.mirror_item(item, &mut mode, (&mut run, &mut late)));
+        late.into_iter().for_each(|key| self.prepare_later(batch, key));
+        self.mirror.end_batch();
+        let mut submitted = self.mirror.submit(cx, batch.chunk(), run);
+        if submitted.is_ok() && self.mirror.is_swamped() {
+            submitted = Err(Fault::new("too many steps of the session wait for the tee chain"));
+        }
+        if let Err(fault) = submitted {
+            self.mirror_failed(cx, batch, fault)?;
+        }
+        if !is_paired && !self.has_room() && !self.shared.wait_max.is_zero() {
+            self.wait_until = Some(cx.now.after(self.shared.wait_max));
+        }
+        Ok(())
+    }
+
+    fn responses(&mut self, _cx: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault> {
+        batch.each(|item| {
+            if Protocol::Cql.is_unsolicited(item.head()) {
+                if self.to_tee {
+                    item.discard_reply();
+                }
+                return;
+            }
+            let key = item.tag();
+            if key != 0 {
+                self.main_reply(item, key);
+            }
+        });
+        Ok(())
+    }
+
+    fn woken(&mut self, cx: &mut Cx<'_, '_>, why: Why, batch: &mut Batch<'_>) -> Result<(), Fault> {
+        if why == Why::ClientDone
+            && let Err(fault) = self.mirror.client_done(cx)
+        {
+            self.mirror_failed(cx, batch, fault)?;
+        }
+        if why == Why::Closing {
+            let part = &self.shared.chain;
+            let mirror = std::mem::replace(&mut self.mirror, Mirror::new(part));
+            let emptying =
+                Emptying { shared: Rc::clone(&self.shared), mirror, deadline: cx.now.after(EMPTYING_MAX) };
+            if emptying.mirror.is_open() && !emptying.mirror.is_empty() {
+                self.shared.spawner.spawn(Box::new(emptying));
+            }
+        }
+        Ok(())
+    }
+
+    fn deadline(&self) -> Option<Tick> {
+        let mismatch = self.mismatch.as_ref().and_then(Mirror::deadline);
+        [self.mirror.deadline(), mismatch, self.wait_until].into_iter().flatten().min()
+    }
+
+    fn is_polled(&self) -> bool {
+        true
+    }
+
+    fn polled(&mut self, cx: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<Progress, Fault> {
+        if self.mirror.is_due(cx.now) {
+            self.mirror.open_again(&self.recorder.frames().unwrap_or_default());
+        }
+        self.prepare_now();
+        let mut out = Outcome::default();
+        let shared = Rc::clone(&self.shared);
+        let polled = self.mirror.poll(cx, &shared.prepared, &mut out);
+        self.settle(batch, out);
+        let mut progress = match polled {
+            Ok(progress) => progress,
+            Err(fault) => {
+                self.mirror_failed(cx, batch, fault)?;
+                Progress::Moved
+            }
+        };
+        if let Some(mismatch) = &mut self.mismatch
+            && mismatch.poll(cx, &shared.prepared, &mut Outcome::default())? == Progress::Moved
+        {
+            progress = Progress::Moved;
+        }
+        Ok(if self.wait(cx.now) { Progress::Moved } else { progress })
+    }
+
+    fn is_over_mark(&self) -> bool {
+        // The rest of a large request must come, whatever waits.
+        if self.large.is_some() {
+            return false;
+        }
+        let is_paired = !self.is_ignoring() || self.to_tee;
+        let is_behind = |mirror: &Mirror| mirror.is_open() && !mirror.is_idle();
+        (is_paired && is_behind(&self.mirror))
+            || self.mismatch.as_ref().is_some_and(is_behind)
+            || self.wait_until.is_some()
+    }
+
+    fn request_tail(&mut self, _: &mut Cx<'_, '_>, chunk: &Chunk, range: Range<usize>) -> Result<(), Fault> {
+        if let Some(large) = &mut self.large {
+            large.bytes.extend_from_slice(chunk.bytes().get(range).unwrap_or_default());
+            self.finish_large();
+        }
+        Ok(())
+    }
+}

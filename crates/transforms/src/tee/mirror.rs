@@ -1,0 +1,445 @@
+//! A second chain of a client: its queue, its session, and how it is opened again.
+//!
+//! ```text
+//!   Open --fault--> Away --after a pause--> Open, the session is told again --+
+//!    ^                                                                        |
+//!    +------------------------------------------------------------------------+
+//! ```
+//!
+//! What carries state of the connection goes alone: nothing follows it until it is answered, since its server need not
+//! take requests of one connection in their order.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::rc::Rc;
+use std::time::Duration;
+
+use chain::{
+    ChainPart, Chunk, Cx, Fault, Identity, KeptReply, Message, Need, Origin, Piece, Progress, Replies, Run,
+    SubChain, SubExit, Tick, Ticket, with_id,
+};
+use wire::cql::{body, opcode};
+use wire::{Framed, Head, Protocol, Side};
+use zeroize::Zeroizing;
+
+use super::prepared::Prepared;
+use super::session::{Step, Translated, translate};
+
+/// Bytes that may wait for one client's second chain; a batch that finds none waiting may have more.
+const QUEUE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Steps of sessions that may wait; with more the chain is closed, and told only the last of them.
+const STEPS_MAX: usize = 64;
+
+/// The pause before a chain that failed is opened again, and the longest one it grows to.
+const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(16);
+
+/// The key of a step of the session.
+const STEP: u32 = u32::MAX;
+
+/// Requests of one run.
+const RUN_MAX: usize = 128;
+
+/// A request that waits for its turn.
+pub(super) struct Waiting {
+    pub(super) head: Head,
+    pub(super) piece: Piece,
+    pub(super) origin: Origin,
+    pub(super) need: Need,
+    pub(super) kind: Kind,
+}
+
+/// What a waiting request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Plain,
+    /// It names statements that may be being prepared.
+    ByIds,
+    Step(Step),
+    /// The end of what came in one batch.
+    BatchEnd,
+}
+
+/// What came of one poll.
+#[derive(Default)]
+pub(super) struct Outcome {
+    /// Replies that are awaited, by their keys.
+    pub(super) replies: Vec<(u32, Option<KeptReply>)>,
+    pub(super) events: Vec<KeptReply>,
+    /// Keys of requests that were not sent.
+    pub(super) absent: Vec<u32>,
+    /// Requests that the server did not get.
+    pub(super) dropped: u64,
+}
+
+enum State {
+    Open(Box<SubChain>),
+    Away { until: Option<Tick> },
+}
+
+/// See the module's text.
+pub(super) struct Mirror {
+    part: Rc<ChainPart>,
+    state: State,
+    queue: VecDeque<Waiting>,
+    queued_bytes: usize,
+    batches: usize,
+    steps: usize,
+    ids: Ids,
+    /// A step that is not answered yet.
+    step: Option<Step>,
+    /// The server wants to know who this is.
+    wants_auth: bool,
+    /// PREPAREs whose ids are not known yet.
+    pub(super) preparing: usize,
+    pause: Duration,
+}
+
+impl Mirror {
+    pub(super) fn new(part: &Rc<ChainPart>) -> Self {
+        Self {
+            part: Rc::clone(part),
+            state: SubChain::new(part)
+                .map_or(State::Away { until: None }, |chain| State::Open(Box::new(chain))),
+            queue: VecDeque::new(),
+            queued_bytes: 0,
+            batches: 0,
+            steps: 0,
+            ids: Ids::default(),
+            step: None,
+            wants_auth: false,
+            preparing: 0,
+            pause: PAUSE,
+        }
+    }
+
+    /// Says whose requests these are.
+    pub(super) fn set_identity(&mut self, identity: &Rc<Identity>) {
+        if let State::Open(chain) = &mut self.state {
+            chain.set_identity(identity);
+        }
+    }
+
+    /// Lets go what its chain holds: nothing more will come.
+    pub(super) fn client_done(&mut self, cx: &mut Cx<'_, '_>) -> Result<(), Fault> {
+        match &mut self.state {
+            State::Open(chain) => chain.client_done(cx),
+            State::Away { .. } => Ok(()),
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.state, State::Open(_))
+    }
+
+    /// True when nothing waits and nothing is in flight.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty() && matches!(&self.state, State::Open(chain) if chain.in_flight() == 0)
+    }
+
+    /// True when what comes now can go at once.
+    pub(super) fn is_idle(&self) -> bool {
+        self.queue.is_empty()
+            && self.step.is_none()
+            && !self.wants_auth
+            && matches!(&self.state, State::Open(chain) if !chain.is_over_mark())
+    }
+
+    /// True while another batch may wait.
+    pub(super) fn has_room(&self, batches_max: usize) -> bool {
+        self.is_idle() || (self.batches < batches_max && self.queued_bytes < QUEUE_BYTES_MAX)
+    }
+
+    /// True when a step more cannot be taken: the chain is to be closed.
+    pub(super) fn is_swamped(&self) -> bool {
+        self.steps > STEPS_MAX
+    }
+
+    /// A message for a run that goes at once: as it is, or under another id if its own is in flight.
+    pub(super) fn message(
+        &mut self,
+        head: &Head,
+        bytes: &[u8],
+        as_it_is: impl FnOnce() -> Message,
+    ) -> Message {
+        match self.ids.take(head.id) {
+            id if id == head.id => as_it_is(),
+            id => {
+                let piece = with_id(self.part.protocol(), self.part.pool(), bytes, id);
+                Message::made(Head { id, ..*head }, piece)
+            }
+        }
+    }
+
+    /// Sends what needs not wait.
+    pub(super) fn submit(&mut self, cx: &mut Cx<'_, '_>, chunk: &Chunk, run: Run) -> Result<(), Fault> {
+        match &mut self.state {
+            State::Open(chain) if !run.is_empty() => chain.submit(cx, chunk, run),
+            State::Open(_) | State::Away { .. } => Ok(()),
+        }
+    }
+
+    /// Lets a request wait for its turn.
+    pub(super) fn push(&mut self, waiting: Waiting) {
+        self.queued_bytes += waiting.piece.bytes().len();
+        self.batches += usize::from(waiting.kind == Kind::BatchEnd);
+        self.steps += usize::from(matches!(waiting.kind, Kind::Step(_)));
+        self.queue.push_back(waiting);
+    }
+
+    /// Ends what came in one batch, if any of it waits.
+    pub(super) fn end_batch(&mut self) {
+        if let Some(Waiting { head, origin, kind, .. }) = self.queue.back()
+            && *kind != Kind::BatchEnd
+        {
+            let (head, origin) = (*head, *origin);
+            let piece = Piece::whole(self.part.pool().own(Vec::new()));
+            self.push(Waiting { head, piece, origin, need: Need::None, kind: Kind::BatchEnd });
+        }
+    }
+
+    fn pop(&mut self) -> Option<Waiting> {
+        let waiting = self.queue.pop_front()?;
+        self.queued_bytes = self.queued_bytes.saturating_sub(waiting.piece.bytes().len());
+        self.batches -= usize::from(waiting.kind == Kind::BatchEnd);
+        self.steps -= usize::from(matches!(waiting.kind, Kind::Step(_)));
+        Some(waiting)
+    }
+
+    /// Sends what has waited, as far as it may go. True if something went.
+    fn feed(&mut self, cx: &mut Cx<'_, '_>, prepared: &Prepared, out: &mut Outcome) -> Result<bool, Fault> {
+        let mut run = Run::default();
+        let mut count = 0;
+        let mut has_step = false;
+        while count < RUN_MAX && !has_step && self.step.is_none() {
+            let State::Open(chain) = &self.state else { break };
+            if chain.is_over_mark() {
+                break;
+            }
+            let Some(front) = self.queue.front() else { break };
+            if front.kind == Kind::ByIds && self.preparing > 0 {
+                let unknown = translate(&front.head, front.piece.bytes(), prepared) == Translated::Unknown;
+                if unknown {
+                    break;
+                }
+            }
+            if self.wants_auth && !matches!(front.kind, Kind::Step(Step::Auth) | Kind::BatchEnd) {
+                return Err(Fault::new("the tee chain's server wants a login, which the other does not"));
+            }
+            let Some(waiting) = self.pop() else { break };
+            has_step = self.feed_one(waiting, prepared, &mut run, out);
+            count += 1;
+        }
+        if run.is_empty() {
+            return Ok(false);
+        }
+        let nothing = self.part.pool().own(Vec::new());
+        self.submit(cx, &nothing, run).map(|()| true)
+    }
+
+    /// True if it is a step, behind which nothing goes.
+    fn feed_one(&mut self, waiting: Waiting, prepared: &Prepared, run: &mut Run, out: &mut Outcome) -> bool {
+        let Waiting { mut head, mut piece, mut origin, need, kind } = waiting;
+        match kind {
+            Kind::BatchEnd => return false,
+            // The server did not ask for it.
+            Kind::Step(Step::Auth) if !self.wants_auth => return false,
+            Kind::Step(_) if !self.part.reaches_servers() => return false,
+            Kind::Step(step) => {
+                self.step = Some(step);
+                origin.key = STEP;
+            }
+            Kind::ByIds => match translate(&head, piece.bytes(), prepared) {
+                Translated::Same { .. } => {}
+                Translated::Other { frame, .. } => {
+                    let framed = Protocol::Cql.frame(&frame, Side::Request, u32::MAX);
+                    if let Framed::Frame(other) = framed {
+                        head = other;
+                    }
+                    piece = Piece::whole(self.part.pool().own(frame));
+                }
+                Translated::Unknown => {
+                    out.dropped += 1;
+                    if origin.key != 0 {
+                        out.absent.push(origin.key);
+                    }
+                    return false;
+                }
+            },
+            Kind::Plain => {}
+        }
+        let kept = piece.pin();
+        let message = self.message(&head, piece.bytes(), || Message::made(head, kept));
+        run.push(message, origin, need);
+        self.step.is_some()
+    }
+
+    /// Moves what can be moved.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        prepared: &Prepared,
+        out: &mut Outcome,
+    ) -> Result<Progress, Fault> {
+        let has_fed = self.feed(cx, prepared, out)?;
+        let State::Open(chain) = &mut self.state else { return Ok(Progress::Idle) };
+        let mut collect = Collect { ids: &mut self.ids, out, steps: None };
+        let progress = chain.poll(cx, &mut collect)?;
+        if let Some(reply) = collect.steps {
+            self.step_answered(reply)?;
+        }
+        let may_feed = !self.queue.is_empty() && self.step.is_none() && progress != Progress::Idle;
+        Ok(if has_fed || may_feed { Progress::Moved } else { progress })
+    }
+
+    fn step_answered(&mut self, reply: Head) -> Result<(), Fault> {
+        let step = self.step.take();
+        self.wants_auth = match reply.opcode {
+            opcode::AUTHENTICATE | opcode::AUTH_CHALLENGE => true,
+            opcode::READY | opcode::AUTH_SUCCESS => {
+                self.pause = PAUSE;
+                false
+            }
+            opcode::ERROR if matches!(step, Some(Step::Startup | Step::Auth)) => {
+                return Err(Fault::new("the tee chain's server does not accept the session"));
+            }
+            _ => self.wants_auth,
+        };
+        Ok(())
+    }
+
+    /// When it wants to be polled.
+    pub(super) fn deadline(&self) -> Option<Tick> {
+        match &self.state {
+            State::Open(chain) => chain.deadline(),
+            State::Away { until } => *until,
+        }
+    }
+
+    /// True when it is time to open it again.
+    pub(super) fn is_due(&self, now: Tick) -> bool {
+        matches!(self.state, State::Away { until: Some(until) } if until <= now)
+    }
+
+    /// Gives up the chain. What was not answered is given up too: the keys of requests that somebody waits for, and how
+    /// many they are in all.
+    pub(super) fn fail(&mut self, cx: &mut Cx<'_, '_>, can_return: bool) -> (Vec<u32>, u64) {
+        let until = can_return.then(|| cx.now.after(self.pause));
+        let before = std::mem::replace(&mut self.state, State::Away { until });
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
+        let mut lost: Vec<u32> = Vec::new();
+        if let State::Open(mut chain) = before {
+            lost.extend(chain.end_all(false).iter().map(|(origin, _)| origin.key).filter(|key| *key != STEP));
+            chain.close(cx);
+        }
+        while let Some(waiting) = self.pop() {
+            if matches!(waiting.kind, Kind::Plain | Kind::ByIds) {
+                lost.push(waiting.origin.key);
+            }
+        }
+        self.ids = Ids::default();
+        (self.step, self.wants_auth, self.preparing) = (None, false, 0);
+        let count = lost.len() as u64;
+        lost.retain(|key| *key != 0);
+        (lost, count)
+    }
+
+    /// Opens the chain again, with these steps first.
+    pub(super) fn open_again(&mut self, steps: &[(Step, Zeroizing<Vec<u8>>)]) {
+        let Some(chain) = SubChain::new(&self.part) else { return };
+        self.state = State::Open(Box::new(chain));
+        for (step, frame) in steps {
+            let framed = Protocol::Cql.frame(frame, Side::Request, u32::MAX);
+            let Framed::Frame(head) = framed else { continue };
+            let piece = Piece::whole(self.part.pool().own(frame.to_vec()));
+            let origin = Origin { ticket: Ticket::NONE, key: STEP };
+            self.push(Waiting { head, piece, origin, need: Need::Head, kind: Kind::Step(*step) });
+        }
+    }
+}
+
+/// Takes the replies of one poll.
+struct Collect<'c> {
+    ids: &'c mut Ids,
+    out: &'c mut Outcome,
+    /// What answered the step.
+    steps: Option<Head>,
+}
+
+impl SubExit for Collect<'_> {
+    fn deliver(&mut self, _: &mut Cx<'_, '_>, replies: &mut Replies<'_, '_>) -> Result<(), Fault> {
+        let pool = replies.pool().clone();
+        replies.each(|origin, leaving| {
+            if Protocol::Cql.is_unsolicited(&leaving.head) {
+                self.out.events.extend(KeptReply::of(leaving, &pool));
+                return;
+            }
+            self.ids.free(leaving.head.id);
+            match origin.key {
+                0 => self.out.dropped += u64::from(is_unprepared(&leaving.head, leaving.outgoing.bytes())),
+                STEP => self.steps = Some(leaving.head),
+                key => self.out.replies.push((key, KeptReply::of(leaving, &pool))),
+            }
+        });
+        Ok(())
+    }
+
+    fn deliver_bytes(&mut self, _: &mut Cx<'_, '_>, _: &Chunk, _: Range<usize>) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+/// The server does not know a statement that it had prepared: it did not get the request.
+fn is_unprepared(head: &Head, frame: &[u8]) -> bool {
+    const UNPREPARED: i32 = 0x2500;
+    head.opcode == opcode::ERROR
+        && body(Side::Response, head, frame).and_then(|mut body| body.i32()) == Ok(UNPREPARED)
+}
+
+/// The stream ids in flight on the second chain. Its client uses an id again as soon as the first chain has answered.
+#[derive(Default)]
+struct Ids {
+    words: Vec<u64>,
+}
+
+impl Ids {
+    /// Ids that a client's requests may have: 0 to 32,767.
+    const WORDS: usize = 512;
+
+    fn place(id: i32) -> (usize, u64) {
+        let id = (id & 0xFFFF) as usize;
+        (id / 64, 1_u64.wrapping_shl((id % 64) as u32))
+    }
+
+    /// This id if it is free, else another one that is.
+    fn take(&mut self, id: i32) -> i32 {
+        let (word, bit) = Self::place(id);
+        if self.words.len() <= word {
+            self.words.resize(word + 1, 0);
+        }
+        match self.words.get_mut(word) {
+            Some(bits) if *bits & bit == 0 => {
+                *bits |= bit;
+                id
+            }
+            _ => self.take_other().unwrap_or(id),
+        }
+    }
+
+    fn take_other(&mut self) -> Option<i32> {
+        self.words.resize(self.words.len().max(Self::WORDS), 0);
+        let words = self.words.iter_mut().enumerate().take(Self::WORDS);
+        let (word, bits) = words.rev().find(|(_, bits)| **bits != u64::MAX)?;
+        let bit = bits.trailing_ones();
+        *bits |= 1_u64.wrapping_shl(bit);
+        i32::try_from(word * 64 + bit as usize).ok()
+    }
+
+    fn free(&mut self, id: i32) {
+        let (word, bit) = Self::place(id);
+        if let Some(bits) = self.words.get_mut(word) {
+            *bits &= !bit;
+        }
+    }
+}

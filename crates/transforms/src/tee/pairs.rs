@@ -1,0 +1,73 @@
+//! Requests that went to both chains, and of which somebody wants to know both replies.
+
+use chain::{KeptReply, Piece, Ticket};
+use wire::Head;
+
+/// Why both are awaited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Aim {
+    /// The replies are compared.
+    Compare,
+    /// The client gets the second chain's reply.
+    Result,
+    /// The ids are learned. The client gets the first chain's reply at once.
+    Prepare { is_use: bool },
+    /// The first chain's reply says in which keyspace the client is. The second chain's is not awaited.
+    State,
+    /// The first chain's reply went to the client as it was.
+    Passed,
+}
+
+/// Such a request.
+pub(super) struct Pair {
+    pub(super) ticket: Ticket,
+    pub(super) id: i32,
+    pub(super) aim: Aim,
+    /// The client gets the second chain's reply.
+    pub(super) to_tee: bool,
+    /// What the first chain has said, if it has: its reply, if that is needed.
+    pub(super) main: Option<Option<KeptReply>>,
+    /// As `main`, of the second chain. `Some(None)`: it was not asked.
+    pub(super) tee: Option<Option<KeptReply>>,
+    /// The request, if it may have to be sent once more.
+    pub(super) request: Option<(Head, Piece)>,
+}
+
+/// All of one client. A pair's key is never 0.
+#[derive(Default)]
+pub(super) struct Pairs {
+    slots: Vec<Option<Pair>>,
+    free: Vec<u32>,
+}
+
+impl Pairs {
+    pub(super) fn open(&mut self, pair: Pair) -> u32 {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX - 2)
+        });
+        if let Some(slot) = self.slots.get_mut(index as usize) {
+            *slot = Some(pair);
+        }
+        index + 1
+    }
+
+    pub(super) fn get(&mut self, key: u32) -> Option<&mut Pair> {
+        self.slots.get_mut(key.checked_sub(1)? as usize)?.as_mut()
+    }
+
+    /// Ends a pair.
+    pub(super) fn close(&mut self, key: u32) -> Option<Pair> {
+        let index = key.checked_sub(1)?;
+        let pair = self.slots.get_mut(index as usize)?.take()?;
+        self.free.push(index);
+        Some(pair)
+    }
+
+    /// Ends a pair if both have replied.
+    pub(super) fn close_if_complete(&mut self, key: u32) -> Option<Pair> {
+        let pair = self.get(key)?;
+        let is_complete = pair.main.is_some() && (pair.tee.is_some() || pair.aim == Aim::State);
+        if is_complete { self.close(key) } else { None }
+    }
+}

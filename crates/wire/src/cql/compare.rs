@@ -1,0 +1,103 @@
+//! Whether two servers said the same.
+
+use crate::cql::header::{Flags, body};
+use crate::cql::opcode;
+use crate::cql::response::{self, Outcome};
+use crate::protocol::{Head, Side};
+
+/// True if two replies have the same content. What leads a body (a tracing id, warnings, a payload) is not compared,
+/// nor is where a page ended: each server names that place in its own words. Rows of the keyspaces that describe a
+/// server (`system` and those named after it) are taken for the same: no two servers have the same. Compressed bodies
+/// are compared as they are.
+#[must_use]
+pub fn is_same_reply(one: (&Head, &[u8]), other: (&Head, &[u8])) -> bool {
+    let ((one_head, one_frame), (other_head, other_frame)) = (one, other);
+    let is_compressed = |head: &Head| head.flags & Flags::COMPRESSED != 0;
+    if one_head.opcode != other_head.opcode || is_compressed(one_head) != is_compressed(other_head) {
+        return false;
+    }
+    if is_compressed(one_head) {
+        return one_frame.get(9..) == other_frame.get(9..);
+    }
+    let bodies = (body(Side::Response, one_head, one_frame), body(Side::Response, other_head, other_frame));
+    let (Ok(one), Ok(other)) = bodies else { return one_frame.get(9..) == other_frame.get(9..) };
+    if one.left() == other.left() {
+        return true;
+    }
+    if one_head.opcode != opcode::RESULT {
+        return false;
+    }
+    match (response::result(one), response::result(other)) {
+        (Ok(Outcome::Rows(one)), Ok(Outcome::Rows(other))) => {
+            is_about_server(&one) && is_about_server(&other)
+                || (one.columns, one.count, one.table) == (other.columns, other.count, other.table)
+                    && one.paging_state.is_some() == other.paging_state.is_some()
+                    && one.cells.left() == other.cells.left()
+                    && columns(&one) == columns(&other)
+        }
+        _ => false,
+    }
+}
+
+fn is_about_server(rows: &response::Rows<'_>) -> bool {
+    rows.table.is_some_and(|(keyspace, _)| keyspace == "system" || keyspace.starts_with("system_"))
+}
+
+fn columns<'b>(rows: &response::Rows<'b>) -> Option<Vec<(&'b str, &'b [u8])>> {
+    let mut columns = Vec::new();
+    rows.columns(|name, kind| columns.push((name, kind))).ok()?;
+    Some(columns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(id: u8, flags: u8, opcode: u8, body: &[u8]) -> (Head, Vec<u8>) {
+        let frame = [&[0x84, flags, 0, id, opcode, 0, 0, 0, body.len() as u8], body].concat();
+        let head = Head { frame_bytes: frame.len() as u32, id: i32::from(id), opcode, flags, version: 4 };
+        (head, frame)
+    }
+
+    fn rows(paging_state: Option<&[u8]>, keyspace: &[u8], cell: u8) -> Vec<u8> {
+        let flags = if paging_state.is_some() { 3 } else { 1 };
+        let mut body = vec![0, 0, 0, 2, 0, 0, 0, flags, 0, 0, 0, 1];
+        if let Some(state) = paging_state {
+            body.extend([0, 0, 0, state.len() as u8]);
+            body.extend(state);
+        }
+        body.extend([0, keyspace.len() as u8]);
+        body.extend(keyspace);
+        body.extend([0, 1, b't', 0, 1, b'c', 0, 9, 0, 0, 0, 1, 0, 0, 0, 1, cell]);
+        body
+    }
+
+    #[track_caller]
+    fn check(one: &(Head, Vec<u8>), other: &(Head, Vec<u8>), expected: bool) {
+        assert_eq!(is_same_reply((&one.0, &one.1), (&other.0, &other.1)), expected);
+        assert_eq!(is_same_reply((&other.0, &other.1), (&one.0, &one.1)), expected);
+    }
+
+    #[test]
+    fn replies_are_the_same_by_their_content() {
+        let void = [0, 0, 0, 1];
+        check(&frame(1, 0, opcode::RESULT, &void), &frame(9, 0, opcode::RESULT, &void), true);
+        check(&frame(1, 0, opcode::RESULT, &void), &frame(1, 0, opcode::ERROR, &void), false);
+        // A tracing id leads one of them.
+        let traced = [&[7; 16], &void[..]].concat();
+        check(&frame(1, 2, opcode::RESULT, &traced), &frame(1, 0, opcode::RESULT, &void), true);
+        let reply = |state: Option<&[u8]>, keyspace: &[u8], cell| {
+            frame(1, 0, opcode::RESULT, &rows(state, keyspace, cell))
+        };
+        check(&reply(None, b"k", 1), &reply(None, b"k", 2), false);
+        check(&reply(Some(b"a"), b"k", 1), &reply(Some(b"bc"), b"k", 1), true);
+        check(&reply(Some(b"a"), b"k", 1), &reply(None, b"k", 1), false);
+        check(&reply(None, b"system", 1), &reply(None, b"system", 2), true);
+        check(&reply(None, b"systems", 1), &reply(None, b"systems", 2), false);
+        // What cannot be read is compared as it is.
+        check(&frame(1, 0, opcode::RESULT, &[0, 0]), &frame(1, 0, opcode::RESULT, &[0, 0]), true);
+        check(&frame(1, 0, opcode::RESULT, &[0, 0]), &frame(1, 0, opcode::RESULT, &[0, 1]), false);
+        check(&frame(1, 1, opcode::RESULT, &[5]), &frame(2, 1, opcode::RESULT, &[5]), true);
+        check(&frame(1, 1, opcode::RESULT, &[5]), &frame(2, 0, opcode::RESULT, &[5]), false);
+    }
+}

@@ -1,0 +1,219 @@
+//! ParallelMap and ConnectionBalanceAndPool between scripted peers.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use testkit::Proxy;
+use testkit::scripted::{Frame, Peer, Server, encode, error, opcode, query};
+
+/// A proxy with a ParallelMap of so many instances.
+fn parallel(to: u16, parallelism: usize, is_ordered: bool) -> Proxy {
+    Proxy::with_chain(
+        &format!(
+            "[ParallelMap: {{name: m, parallelism: {parallelism}, ordered_results: {is_ordered}, chain: \
+             [CassandraSinkSingle: {{name: s, remote_address: '127.0.0.1:{to}', connect_timeout_ms: 3000}}]}}]"
+        ),
+        "",
+    )
+}
+
+/// A server that gives each connection a number, notes what it gets, and answers by `answer`.
+fn counting(
+    answer: impl Fn(usize, &Frame) -> Option<(u8, Vec<u8>)> + Send + Sync + 'static,
+) -> (Server, mpsc::Receiver<(usize, Frame)>) {
+    let (seen, frames) = mpsc::channel();
+    let (seen, next) = (Mutex::new(seen), AtomicUsize::new(0));
+    let server = Server::start(move |mut peer| {
+        let seen = seen.lock().unwrap().clone();
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        while let Ok(frame) = peer.receive() {
+            seen.send((number, frame.clone())).unwrap();
+            let reply = match frame.opcode {
+                opcode::STARTUP | opcode::REGISTER => Some((opcode::READY, Vec::new())),
+                _ => answer(number, &frame),
+            };
+            let Some((opcode, body)) = reply else { return };
+            peer.send(&encode(0x84, frame.id, opcode, &body));
+            if frame.opcode == opcode::REGISTER {
+                // Each connection has events; the client gets those of one.
+                let event = [
+                    &[0, 13][..],
+                    b"SCHEMA_CHANGE",
+                    &[0, 7],
+                    b"UPDATED",
+                    &[0, 8],
+                    b"KEYSPACE",
+                    &[0, 1, b'k'],
+                ];
+                peer.send(&encode(0x84, -1, opcode::EVENT, &event.concat()));
+            }
+        }
+    });
+    (server, frames)
+}
+
+const VOID: [u8; 4] = [0, 0, 0, 1];
+
+fn keyspace(name: &str) -> Vec<u8> {
+    [&[0, 0, 0, 3, 0, name.len() as u8][..], name.as_bytes()].concat()
+}
+
+#[test]
+fn parallel_map_takes_any_parallelism_and_spreads_what_carries_no_state() {
+    let (server, frames) = counting(|_, frame| {
+        let is_use = frame.body.windows(4).any(|word| word == b"USE ");
+        Some((opcode::RESULT, if is_use { keyspace("k") } else { VOID.to_vec() }))
+    });
+    let proxy = parallel(server.port, 3, false);
+    let mut client = Peer::session(proxy.port);
+    client.send(&encode(4, 1, opcode::REGISTER, &[0, 1, 0, 13, b'S']));
+    let (ready, event) = (client.receive().unwrap(), client.receive().unwrap());
+    let opcodes = [ready.opcode, event.opcode];
+    assert!(opcodes.contains(&opcode::READY) && opcodes.contains(&opcode::EVENT), "{opcodes:?}");
+    client.send(&encode(4, 2, opcode::QUERY, &query(b"USE k")));
+    assert_eq!(client.receive().unwrap().body, keyspace("k"));
+    for id in 3..12 {
+        client.send(&encode(4, id, opcode::QUERY, &query(b"INSERT")));
+    }
+    let mut ids: Vec<i16> = (3..12).map(|_| client.receive().unwrap().id).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, (3..12).collect::<Vec<i16>>());
+    let mut counts: HashMap<(usize, u8), usize> = HashMap::new();
+    while let Ok((number, frame)) = frames.recv_timeout(Duration::from_millis(300)) {
+        *counts.entry((number, frame.opcode)).or_default() += 1;
+    }
+    for number in 0..3 {
+        let count = |opcode| counts.get(&(number, opcode)).copied().unwrap_or(0);
+        // The USE, and a third of the others.
+        assert_eq!([count(opcode::STARTUP), count(opcode::REGISTER), count(opcode::QUERY)], [1, 1, 4]);
+    }
+    proxy.stop().unwrap();
+}
+
+#[test]
+fn parallel_map_a_failing_instance_makes_no_reply_vanish() {
+    let (server, frames) = counting(|_, frame| {
+        let is_deadly = frame.body.windows(5).any(|word| word == b"DEATH");
+        if is_deadly { None } else { Some((opcode::RESULT, VOID.to_vec())) }
+    });
+    let proxy = parallel(server.port, 3, false);
+    let mut client = Peer::session(proxy.port);
+    client.send(&encode(4, 1, opcode::QUERY, &query(b"INSERT DEATH")));
+    let reply = client.receive().unwrap();
+    // It may have run: no driver may be told to try again.
+    assert_eq!((reply.id, reply.opcode, error(&reply.body).0), (1, opcode::ERROR, 0x1100));
+    for id in 2..10 {
+        client.send(&encode(4, id, opcode::QUERY, &query(b"INSERT")));
+        assert_eq!(client.receive().unwrap().body, VOID);
+    }
+    for id in 10..12 {
+        client.send(&encode(4, id, opcode::QUERY, &query(b"INSERT DEATH")));
+        assert_eq!(client.receive().unwrap().opcode, opcode::ERROR);
+    }
+    assert!(client.receive().is_err(), "there is no instance left");
+    drop(frames);
+    proxy.child.signal("TERM");
+}
+
+#[test]
+fn parallel_map_gives_ordered_results_in_the_order_of_the_requests() {
+    let (server, _frames) = counting(|_, frame| {
+        if frame.id % 3 == 0 {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Some((opcode::RESULT, VOID.to_vec()))
+    });
+    let proxy = parallel(server.port, 3, true);
+    let mut client = Peer::session(proxy.port);
+    let all: Vec<u8> = (0..30).flat_map(|id| encode(4, id, opcode::QUERY, &query(b"INSERT"))).collect();
+    client.send(&all);
+    let ids: Vec<i16> = (0..30).map(|_| client.receive().unwrap().id).collect();
+    assert_eq!(ids, (0..30).collect::<Vec<i16>>());
+    proxy.stop().unwrap();
+}
+
+#[test]
+fn parallel_map_passes_large_messages_of_all_instances_whole() {
+    let server = Server::echo();
+    let proxy = parallel(server.port, 4, false);
+    let mut client = Peer::session(proxy.port);
+    let body = |id: u8| {
+        let text = [b"INSERT ".to_vec(), vec![id; 300_000 + usize::from(id)]].concat();
+        query(&text)
+    };
+    let reader = client.0.try_clone().unwrap();
+    let sending = std::thread::spawn(move || {
+        for id in 0..40_u8 {
+            client.send(&encode(4, i16::from(id), opcode::QUERY, &body(id)));
+        }
+        client
+    });
+    let mut replies = Peer(reader);
+    for _ in 0..40 {
+        let reply = replies.receive().unwrap();
+        assert!(reply.body == body(reply.id as u8), "reply {} was torn", reply.id);
+    }
+    drop(sending.join().unwrap());
+    proxy.stop().unwrap();
+}
+
+#[test]
+fn an_execute_that_changes_the_keyspace_of_one_instance_changes_it_for_all() {
+    let (server, frames) = counting(|_, frame| {
+        let is_use = frame.opcode == opcode::EXECUTE || frame.body.windows(4).any(|word| word == b"USE ");
+        Some((opcode::RESULT, if is_use { keyspace("k") } else { VOID.to_vec() }))
+    });
+    let proxy = parallel(server.port, 3, false);
+    let mut client = Peer::session(proxy.port);
+    client.send(&encode(4, 1, opcode::EXECUTE, &[0, 1, b'x', 0, 1, 0]));
+    assert_eq!(client.receive().unwrap().body, keyspace("k"));
+    client.send(&encode(4, 2, opcode::QUERY, &query(b"INSERT")));
+    assert_eq!(client.receive().unwrap().body, VOID);
+    let seen: Vec<(usize, Frame)> =
+        std::iter::from_fn(|| frames.recv_timeout(Duration::from_millis(300)).ok()).collect();
+    let uses = seen.iter().filter(|(_, frame)| frame.body.windows(7).any(|word| word == b"USE \"k\""));
+    assert_eq!(uses.count(), 2, "the other two");
+    proxy.stop().unwrap();
+}
+
+#[test]
+fn connection_balance_and_pool_gives_late_replies_to_nobody_else() {
+    // The first request is answered when its client is gone, and the second has used its connection.
+    let late = Arc::new(AtomicUsize::new(0));
+    let (server, frames) = counting({
+        let late = Arc::clone(&late);
+        move |_, frame| {
+            if frame.body.windows(4).any(|word| word == b"LATE") {
+                late.fetch_add(1, Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(500));
+            }
+            Some((opcode::RESULT, frame.body.clone()))
+        }
+    });
+    let proxy = Proxy::with_chain(
+        &format!(
+            "[ConnectionBalanceAndPool: {{name: p, max_connections: 1, chain: [CassandraSinkSingle: {{name: s, \
+             remote_address: '127.0.0.1:{}', connect_timeout_ms: 3000}}]}}]",
+            server.port
+        ),
+        "",
+    );
+    let (mut first, mut second) = (Peer::session(proxy.port), Peer::session(proxy.port));
+    first.send(&encode(4, 7, opcode::QUERY, &query(b"SELECT LATE")));
+    while late.load(Ordering::Relaxed) == 0 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    drop(first);
+    second.send(&encode(4, 7, opcode::QUERY, &query(b"SELECT own")));
+    assert_eq!(second.receive().unwrap().body, query(b"SELECT own"));
+    let connections: Vec<usize> = std::iter::from_fn(|| frames.recv_timeout(Duration::from_millis(100)).ok())
+        .filter(|(_, frame)| frame.opcode == opcode::QUERY)
+        .map(|(number, _)| number)
+        .collect();
+    assert_eq!(connections.len(), 2);
+    assert_eq!(connections.first(), connections.last(), "both clients are on one connection");
+    drop(second);
+    proxy.stop().unwrap();
+}
