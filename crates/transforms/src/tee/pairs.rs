@@ -70,9 +70,4 @@ impl Pairs {
         let is_complete = pair.main.is_some() && (pair.tee.is_some() || pair.aim == Aim::State);
         if is_complete { self.close(key) } else { None }
     }
-
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
-    }
 }
