@@ -8,6 +8,15 @@ use testkit::{Authenticator, Cassandra, Proxy, free_port};
 
 use crate::tee::{dropped, http, sink, tee};
 
+/// A session; unlike a script, Cassandra wants to know the version of the language.
+fn session(port: u16) -> Peer {
+    let mut peer = Peer::connect(port);
+    let options = [&[0, 1, 0, 11][..], b"CQL_VERSION", &[0, 5], b"3.0.0"].concat();
+    peer.send(&encode(4, 0, opcode::STARTUP, &options));
+    assert_eq!(peer.receive().expect("READY").opcode, opcode::READY);
+    peer
+}
+
 /// Asks, and waits for the reply.
 fn ask(peer: &mut Peer, text: &str) -> Frame {
     peer.send(&encode(4, 1, opcode::QUERY, &query(text.as_bytes())));
@@ -24,7 +33,7 @@ fn must(peer: &mut Peer, text: &str) -> Frame {
 fn two() -> [Cassandra; 2] {
     let servers = [(); 2].map(|()| Cassandra::start(Authenticator::AllowAll).unwrap());
     for (number, server) in servers.iter().enumerate() {
-        let mut direct = Peer::session(server.port);
+        let mut direct = session(server.port);
         must(
             &mut direct,
             "CREATE KEYSPACE k WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}",
@@ -42,7 +51,7 @@ fn shows(frame: &Frame, text: &str) -> bool {
 
 /// Rows whose key begins like this.
 fn rows(server: &Cassandra, beginning: &str) -> u64 {
-    let mut direct = Peer::session(server.port);
+    let mut direct = session(server.port);
     let reply = must(&mut direct, "SELECT a FROM k.t");
     reply.body.windows(beginning.len()).filter(|part| *part == beginning.as_bytes()).count() as u64
 }
@@ -57,7 +66,7 @@ fn load(proxy: &Proxy, beginning: &str, work: impl FnOnce()) -> u64 {
         for client in 0..4 {
             let (done, answered) = (&done, &answered);
             scope.spawn(move || {
-                let mut peer = Peer::session(proxy.port);
+                let mut peer = session(proxy.port);
                 for row in 0.. {
                     if done.load(Ordering::Relaxed) {
                         break;
@@ -83,7 +92,7 @@ fn load(proxy: &Proxy, beginning: &str, work: impl FnOnce()) -> u64 {
 fn tee_shows_each_of_its_behaviors() {
     let [one, other] = two();
     let proxy = tee(one.port, other.port, "behavior: FailOnMismatch,");
-    let mut client = Peer::session(proxy.port);
+    let mut client = session(proxy.port);
     assert!(shows(&must(&mut client, SAME), "same"));
     let reply = ask(&mut client, DIFFERS);
     assert_eq!(reply.opcode, opcode::ERROR);
@@ -100,7 +109,7 @@ fn tee_shows_each_of_its_behaviors() {
     proxy.stop().unwrap();
 
     let mut proxy = tee(one.port, other.port, "behavior: LogWarningOnMismatch,");
-    let mut client = Peer::session(proxy.port);
+    let mut client = session(proxy.port);
     assert!(shows(&must(&mut client, DIFFERS), "server 0"));
     proxy.child.wait_for_line("Tee mismatch", Duration::from_secs(10)).unwrap();
     drop(client);
@@ -109,7 +118,7 @@ fn tee_shows_each_of_its_behaviors() {
 
     let resend = "behavior: {SubchainOnMismatch: {chain: [DebugPrinter: {name: p}, NullSink: {name: n}]}},";
     let mut proxy = tee(one.port, other.port, resend);
-    let mut client = Peer::session(proxy.port);
+    let mut client = session(proxy.port);
     assert!(shows(&must(&mut client, SAME), "same"));
     assert!(shows(&must(&mut client, DIFFERS), "server 0"));
     proxy.child.wait_for_line("Request: ", Duration::from_secs(10)).unwrap();
@@ -119,7 +128,7 @@ fn tee_shows_each_of_its_behaviors() {
     proxy.stop().unwrap();
 
     let proxy = tee(one.port, other.port, "");
-    let mut client = Peer::session(proxy.port);
+    let mut client = session(proxy.port);
     assert!(shows(&must(&mut client, DIFFERS), "server 0"));
     must(&mut client, "INSERT INTO k.t (a, b) VALUES ('mirrored', 'x')");
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -141,7 +150,7 @@ fn tee_switch_flips_under_load_without_an_error() {
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
-                    let mut peer = Peer::session(proxy.port);
+                    let mut peer = session(proxy.port);
                     while !done.load(Ordering::Relaxed) {
                         let reply = must(&mut peer, DIFFERS);
                         let number = usize::from(!shows(&reply, "server 0"));
