@@ -12,3 +12,14 @@ pub const TYPE_DEPTH_MAX: usize = 32;
 
 /// Bytes of a message's text that a description shows.
 pub const DESCRIBE_BYTES_MAX: usize = 4096;
+
+/// How deeply values, types and parentheses of a CQL text may be nested. Statements that people write stay below 10;
+/// each level costs the parser's stack some hundred bytes, and Cassandra's own parser recurses as well.
+pub const CQL_DEPTH_MAX: usize = 64;
+
+/// Bind markers of a statement: what the protocol can count (a \[short\], native protocol v4, section 4.1.4).
+pub const CQL_MARKERS_MAX: usize = 65_535;
+
+/// Bytes of a CQL text that is parsed as a whole. Its view has up to 20 bytes for a byte of text (a list of IN whose
+/// values have one digit each); a text of a statement that people or drivers write has some hundred.
+pub const CQL_PARSED_BYTES_MAX: usize = 4 * 1024 * 1024;

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests wait in real time, on threads of their own")]
 
 mod budgets;
+mod cql_corpus;
 mod faults;
 mod flow;
 mod lifecycle;

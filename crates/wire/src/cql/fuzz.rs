@@ -1,5 +1,6 @@
 //! What the fuzz targets run; the unit tests run the same on every prefix of their vectors.
 
+use crate::cql::query::{Statement, StatementKind, classify, parse};
 use crate::cql::{body, describe, opcode, request, response};
 use crate::protocol::{Framed, Head, Protocol, Side};
 
@@ -69,5 +70,39 @@ pub fn stream(side: Side, bytes: &[u8]) {
         }
         let Framed::Frame(head) = whole else { return };
         at += head.frame_bytes as usize;
+    }
+}
+
+/// Classifying a text and parsing it tell the same, and neither panics.
+pub fn query(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let classified = classify(text);
+    ignore((classified.kind.name(), classified.kind.query_type(), classified.keyspace(Some("in_use"))));
+    let tables: Vec<_> = classified.tables().collect();
+    let kinds: Vec<_> = classified.kinds().collect();
+    let Ok(parsed) = parse(text) else { return };
+    assert_eq!(parsed.statement.kind(), classified.kind, "{text}");
+    let parsed_tables: Vec<_> = match &parsed.statement {
+        Statement::Select(select) => vec![select.table],
+        Statement::Insert(insert) => vec![insert.table],
+        Statement::Update(update) => vec![update.table],
+        Statement::Delete(delete) => vec![delete.table],
+        Statement::Truncate(table) => vec![*table],
+        Statement::Batch(batch) => {
+            let inside: Vec<StatementKind> = batch.statements.iter().map(Statement::kind).collect();
+            assert_eq!(inside, kinds, "{text}");
+            assert_eq!(inside.len(), tables.len(), "{text}");
+            tables.clone()
+        }
+        _ => tables.clone(),
+    };
+    assert_eq!(tables, parsed_tables, "{text}");
+    for place in 0..parsed.markers.count() {
+        assert!(parsed.markers.name(place).is_some(), "{text}");
+        ignore((parsed.markers.column(place), parsed.markers.is_element(place)));
+    }
+    if let Statement::Select(select) = &parsed.statement {
+        // Asking for each name reads each selector again; texts of many are not what is looked for here.
+        select.selectors.iter().take(16).for_each(|selector| ignore(selector.name()));
     }
 }

@@ -1,7 +1,8 @@
 //! Cassandra's native protocol, versions 3 and 4.
 //!
-//! `header` frames, `request` and `response` are views of bodies, `statement` reads the first words of a statement,
-//! `session` says what may share a connection, `encode` makes the few frames that are made here, `describe` shows a message to people.
+//! `header` frames, `request` and `response` are views of bodies, `statement` reads the first word of a statement,
+//! `query` the rest, `session` says what may share a connection, `encode` makes the few frames that are made here,
+//! `describe` shows a message to people.
 
 mod describe;
 mod encode;
@@ -9,6 +10,7 @@ mod encode;
 pub mod fuzz;
 mod header;
 pub mod opcode;
+pub mod query;
 pub mod request;
 pub mod response;
 pub mod session;

@@ -7,11 +7,11 @@ use crate::reader::Reader;
 /// Kinds of statements, by their first word.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum Statement {
-    /// SELECT, LIST, and whatever is not known here.
+    /// SELECT, LIST, DESCRIBE, and whatever is not known here.
     Read,
     /// INSERT, UPDATE, DELETE, TRUNCATE, and BEGIN .. BATCH.
     Write,
-    /// CREATE, ALTER, DROP, GRANT, REVOKE.
+    /// CREATE, ALTER, DROP, GRANT, REVOKE, ADD.
     Schema,
     /// USE.
     Use,
@@ -19,27 +19,80 @@ pub enum Statement {
     Apply,
 }
 
-const WORDS: [(&str, Statement); 14] = [
-    ("SELECT", Statement::Read),
-    ("LIST", Statement::Read),
-    ("INSERT", Statement::Write),
-    ("UPDATE", Statement::Write),
-    ("DELETE", Statement::Write),
-    ("TRUNCATE", Statement::Write),
-    ("BEGIN", Statement::Write),
-    ("CREATE", Statement::Schema),
-    ("ALTER", Statement::Schema),
-    ("DROP", Statement::Schema),
-    ("GRANT", Statement::Schema),
-    ("REVOKE", Statement::Schema),
-    ("USE", Statement::Use),
-    ("APPLY", Statement::Apply),
+/// The words that statements begin with.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verb {
+    Select,
+    List,
+    Insert,
+    Update,
+    Delete,
+    Truncate,
+    Begin,
+    Create,
+    Alter,
+    Drop,
+    Grant,
+    Revoke,
+    Use,
+    Apply,
+    Add,
+    Describe,
+}
+
+const WORDS: [(&str, Verb); 17] = [
+    ("SELECT", Verb::Select),
+    ("LIST", Verb::List),
+    ("INSERT", Verb::Insert),
+    ("UPDATE", Verb::Update),
+    ("DELETE", Verb::Delete),
+    ("TRUNCATE", Verb::Truncate),
+    ("BEGIN", Verb::Begin),
+    ("CREATE", Verb::Create),
+    ("ALTER", Verb::Alter),
+    ("DROP", Verb::Drop),
+    ("GRANT", Verb::Grant),
+    ("REVOKE", Verb::Revoke),
+    ("USE", Verb::Use),
+    ("APPLY", Verb::Apply),
+    ("ADD", Verb::Add),
+    ("DESCRIBE", Verb::Describe),
+    ("DESC", Verb::Describe),
 ];
+
+impl Verb {
+    /// True when this is the word, whatever its case.
+    pub(crate) fn is(self, word: &str) -> bool {
+        WORDS.iter().any(|(name, verb)| *verb == self && name.eq_ignore_ascii_case(word))
+    }
+
+    fn statement(self) -> Statement {
+        match self {
+            Self::Select | Self::List | Self::Describe => Statement::Read,
+            Self::Insert | Self::Update | Self::Delete | Self::Truncate | Self::Begin => Statement::Write,
+            Self::Create | Self::Alter | Self::Drop | Self::Grant | Self::Revoke | Self::Add => {
+                Statement::Schema
+            }
+            Self::Use => Statement::Use,
+            Self::Apply => Statement::Apply,
+        }
+    }
+}
 
 /// The kind of the statement that `text` begins with, whatever white space, comments (`--`, `//`, `/* */`) and case.
 /// `None` when its first word is not all there and `is_whole` does not say that nothing more comes.
 #[must_use]
 pub fn first_statement(text: &[u8], is_whole: bool) -> Option<Statement> {
+    first_word(text, is_whole).map(|verb| verb.map_or(Statement::Read, Verb::statement))
+}
+
+/// The word that `text` begins with, if it begins a statement. What follows it is the business of `query`.
+pub(crate) fn first_verb(text: &[u8], is_whole: bool) -> Option<Verb> {
+    first_word(text, is_whole).flatten()
+}
+
+/// `None` when the word may not be all there, `Some(None)` when it begins no statement.
+fn first_word(text: &[u8], is_whole: bool) -> Option<Option<Verb>> {
     let rest = skip_blank(text);
     let end = rest.iter().position(|byte| !byte.is_ascii_alphabetic());
     let word = match end {
@@ -51,7 +104,7 @@ pub fn first_statement(text: &[u8], is_whole: bool) -> Option<Statement> {
         return None;
     }
     let known = WORDS.iter().find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(word));
-    Some(known.map_or(Statement::Read, |(_, kind)| *kind))
+    Some(known.map(|(_, verb)| *verb))
 }
 
 /// False where what is left may be the beginning of a comment that is cut off.
@@ -60,7 +113,7 @@ fn could_begin_statement(rest: &[u8]) -> bool {
 }
 
 /// Skips white space and comments. A comment without its end is not skipped.
-fn skip_blank(mut text: &[u8]) -> &[u8] {
+pub(crate) fn skip_blank(mut text: &[u8]) -> &[u8] {
     loop {
         let after = match text {
             [b' ' | b'\t' | b'\r' | b'\n' | b'\x0c', after @ ..] => after,
