@@ -142,8 +142,14 @@ impl<'t> Parser<'t> {
     /// `(type)thing`, a tuple, or a thing in parentheses.
     fn hint_or_tuple(&mut self) -> Result<Selected<'t>> {
         let place = self.place();
-        if self.hint().is_ok_and(|is_hint| is_hint) {
-            return Ok(Selected::Expression);
+        if self.hint().is_ok() && self.is_thing() {
+            match self.selected_base() {
+                Ok(_) => return Ok(Selected::Expression),
+                // `(thing)['a'..'b']`: no list is like this, so that it was no hint. Nothing else is read again, for
+                // then each level of nesting would double the time.
+                Err(_) if self.kind() == Kind::Range => {}
+                Err(error) => return Err(error),
+            }
         }
         self.go_back(&place);
         self.advance();
@@ -153,15 +159,19 @@ impl<'t> Parser<'t> {
         Ok(Selected::Expression)
     }
 
-    /// A type in parentheses with a thing behind it; `false` where it is something else. What is behind is only read
-    /// when nothing but a hint can be meant, or once more as a part: so nothing is read more than twice on a level.
-    fn hint(&mut self) -> Result<bool> {
+    /// A type in parentheses.
+    fn hint(&mut self) -> Result<()> {
         self.advance();
         self.emit("(");
         self.any_type()?;
         self.expect_symbol(b')', "`)`")?;
         self.emit(")");
-        let is_thing = match self.kind() {
+        Ok(())
+    }
+
+    /// True when what is next is what a hint can be for.
+    fn is_thing(&self) -> bool {
+        match self.kind() {
             Kind::Word => {
                 let word = self.text();
                 let is_constant = ["NULL", "TRUE", "FALSE", "NAN", "INFINITY", "TOKEN"];
@@ -172,11 +182,7 @@ impl<'t> Parser<'t> {
             Kind::QuotedName | Kind::String | Kind::Integer | Kind::Float | Kind::NegativeFloat => true,
             Kind::Duration | Kind::Uuid | Kind::Blob | Kind::Symbol(b'(' | b'[' | b'{' | b'?' | b':') => true,
             _ => false,
-        };
-        if is_thing {
-            self.selected_base()?;
         }
-        Ok(is_thing)
     }
 
     /// Things between commas, up to the symbol that closes them.

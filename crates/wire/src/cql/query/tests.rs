@@ -348,55 +348,57 @@ fn nesting_and_markers_are_limited() {
     assert_eq!(many(CQL_MARKERS_MAX + 1).unwrap_err().problem, Problem::TooManyMarkers);
 }
 
-/// How often the lexer may go over a byte. Ordinary statements stay below 4; the most is what JSON, DISTINCT and a
-/// hint before a bracket, each of which is read twice, can do to each other.
-const STEPS_A_BYTE_MAX: usize = 40;
+/// How often the lexer may go over a byte. Ordinary statements stay below 3; JSON and DISTINCT may each have what is
+/// behind them read twice, and a hint before a bracket as well.
+const STEPS_A_BYTE_MAX: usize = 10;
+
+/// What hostile texts repeat.
+const PIECES: &[&str] = &[
+    "a, ",
+    "(",
+    "(a)",
+    "(a)[",
+    "[",
+    "{",
+    "f(",
+    "'x', ",
+    "'",
+    "''",
+    "\"\"",
+    "$$",
+    "--\n",
+    "/*",
+    "/* */",
+    "-",
+    "- ",
+    "a[",
+    "a.",
+    "(a, ",
+    "((a",
+    "(a)[1..2], ",
+    "'x')",
+    "('x'), ",
+    "('x')[",
+    "json ",
+    "distinct ",
+    "0x0",
+    "1e",
+    "P1",
+    "1h",
+    "1.",
+    "..",
+    "?",
+    ":a ",
+    "cast(",
+    "(list<",
+    "1 + ",
+    "1, ",
+    "a AND ",
+    "µ",
+];
 
 #[test]
 fn time_is_linear_in_the_text() {
-    let pieces = [
-        "a, ",
-        "(",
-        "(a)",
-        "(a)[",
-        "[",
-        "{",
-        "f(",
-        "'x', ",
-        "'",
-        "''",
-        "\"\"",
-        "$$",
-        "--\n",
-        "/*",
-        "/* */",
-        "-",
-        "- ",
-        "a[",
-        "a.",
-        "(a, ",
-        "((a",
-        "(a)[1..2], ",
-        "'x')",
-        "('x'), ",
-        "('x')[",
-        "json ",
-        "distinct ",
-        "0x0",
-        "1e",
-        "P1",
-        "1h",
-        "1.",
-        "..",
-        "?",
-        ":a ",
-        "cast(",
-        "(list<",
-        "1 + ",
-        "1, ",
-        "a AND ",
-        "µ",
-    ];
     let starts = [
         "SELECT ",
         "SELECT JSON DISTINCT ",
@@ -408,9 +410,16 @@ fn time_is_linear_in_the_text() {
         "BEGIN BATCH ",
         "",
     ];
+    // Nested as deeply as is allowed, before what is long.
+    let nested = ["(a)[", "(a)[(int)[", "(a)(", "[", "{", "f(", "(a, ", "(((", "(list<int>)[", "a[f("];
+    let nested = nested.iter().flat_map(|open| {
+        [10, 14, 25, 30]
+            .map(|depth| ["JSON DISTINCT ", ""].map(|words| format!("SELECT {words}{}", open.repeat(depth))))
+    });
+    let nested: Vec<String> = nested.flatten().collect();
     let mut most = 0;
-    for start in starts {
-        for piece in pieces {
+    for start in starts.into_iter().chain(nested.iter().map(String::as_str)) {
+        for piece in PIECES {
             for count in [1_000, 4_000] {
                 let text = format!("{start}{}", piece.repeat(count));
                 let (_, steps) = parse_counted(&text);
