@@ -7,10 +7,12 @@ use observe::ChainMetrics;
 use wire::{Protocol, Side};
 
 use crate::chunk::{Chunk, Pool};
+use crate::enrich::{self, Enrichment};
 use crate::framing::Framing;
 use crate::inlet::Inlet;
 use crate::ledger::{IN_FLIGHT_MAX, Ledger, Stage, Ticket};
 use crate::message::{Answer, Batch, Message, Verdict, reply_message};
+use crate::prepared::Prepared;
 use crate::stream::{Cx, Tick};
 use crate::transform::{Builder, Fault, Link, Need, Progress, Sink, Transform, Why, WorkerCx, WorkerPart};
 use crate::up::Up;
@@ -33,6 +35,8 @@ pub struct ChainPart {
     pub(crate) pool: Pool,
     entries: Vec<Named<Box<dyn WorkerPart>>>,
     reaches_servers: bool,
+    /// There if an entry enriches.
+    prepared: Option<Rc<Prepared>>,
     pub(crate) metrics: Option<Rc<ChainMetrics>>,
 }
 
@@ -45,9 +49,10 @@ impl ChainPart {
         builders: impl IntoIterator<Item = (&'b str, &'b str, &'b dyn Builder)>,
         metrics: Option<Rc<ChainMetrics>>,
     ) -> Rc<Self> {
-        let mut reaches_servers = false;
+        let (mut reaches_servers, mut enriches) = (false, false);
         let entries = builders.into_iter().map(|(kind, name, builder)| {
             reaches_servers |= builder.reaches_servers();
+            enriches |= builder.enriches();
             Named { kind: kind.into(), name: name.into(), part: builder.worker(worker) }
         });
         let entries = entries.collect();
@@ -57,6 +62,7 @@ impl ChainPart {
             pool: worker.pool.clone(),
             entries,
             reaches_servers,
+            prepared: enriches.then(|| Rc::clone(&worker.prepared)),
             metrics,
         })
     }
@@ -95,12 +101,14 @@ impl ChainPart {
             Link::Sink(_) => None,
         });
         let transforms: Vec<Box<dyn Transform>> = transforms.collect::<Option<_>>()?;
+        let enrichment = self.prepared.as_ref().map(|known| Box::new(Enrichment::new(self.protocol, known)));
         Some(Chain {
             ledger: Ledger::new(transforms.len()),
             transforms,
             sink,
             part: Rc::clone(self),
             answers: Vec::new(),
+            enrichment,
             request_tail: Tail::default(),
             reply_tail: Tail::default(),
         })
@@ -115,7 +123,8 @@ impl ChainPart {
         kept: (&'b mut Ledger, &'b mut Vec<Answer>),
     ) -> Batch<'b> {
         let (ledger, answers) = kept;
-        Batch { protocol: self.protocol, side, pool: &self.pool, chunk, messages, ledger, answers, layer: 0 }
+        let (protocol, pool) = (self.protocol, &self.pool);
+        Batch { protocol, side, pool, chunk, messages, ledger, answers, layer: 0, enrichment: None }
     }
 
     fn count_run(&self, layer: usize) {
@@ -207,6 +216,7 @@ pub struct Chain {
     sink: Box<dyn Sink>,
     ledger: Ledger,
     answers: Vec<Answer>,
+    enrichment: Option<Box<Enrichment>>,
     request_tail: Tail,
     reply_tail: Tail,
 }
@@ -233,7 +243,9 @@ impl Chain {
     /// How much of a request with this opcode somebody wants to see.
     #[must_use]
     pub fn request_need(&self, opcode: u8) -> Need {
-        self.transforms.iter().map(|transform| transform.request_need(opcode)).max().unwrap_or_default()
+        let need = self.transforms.iter().map(|transform| transform.request_need(opcode)).max();
+        let own = self.enrichment.as_ref().map(|_| enrich::request_need(self.part.protocol, opcode));
+        need.max(own).unwrap_or_default()
     }
 
     /// An empty list for the messages of a run; `submit` takes it back, empty or not.
@@ -259,7 +271,11 @@ impl Chain {
         for message in &mut messages {
             let opcode = message.head.opcode;
             let need = self.transforms.iter().map(|transform| transform.reply_need(opcode)).max();
-            message.ticket = self.ledger.open(message.head, cx.now, need.unwrap_or_default());
+            let own = self.enrichment.as_ref().map(|_| enrich::reply_need(self.part.protocol, opcode));
+            message.ticket = self.ledger.open(message.head, cx.now, need.max(own).unwrap_or_default());
+        }
+        if let Some(enrichment) = &mut self.enrichment {
+            enrichment.note(chunk, &messages);
         }
         if let Some(metrics) = &self.part.metrics {
             metrics.total.add(1);
@@ -283,6 +299,7 @@ impl Chain {
     ) -> Result<(), Fault> {
         let mut batch =
             self.part.batch(Side::Request, chunk, messages, (&mut self.ledger, &mut self.answers));
+        batch.enrichment = self.enrichment.as_deref();
         for (layer, transform) in self.transforms.iter_mut().enumerate().skip(first) {
             batch.layer = layer;
             self.part.count_run(layer);
@@ -305,7 +322,8 @@ impl Chain {
         inlet: &Inlet,
         frame_bytes_max: u32,
     ) -> Result<usize, Fault> {
-        let Some((chunk, place)) = inlet.place().filter(|_| self.transforms.is_empty()) else { return Ok(0) };
+        let nobody_looks = self.transforms.is_empty() && self.enrichment.is_none();
+        let Some((chunk, place)) = inlet.place().filter(|_| nobody_looks) else { return Ok(0) };
         let Some(awaited) = self.sink.plain(cx.now) else { return Ok(0) };
         let ticket = Ticket::plain(cx.now);
         let framing = Framing { protocol: self.part.protocol, side: Side::Request, frame_bytes_max };
@@ -363,6 +381,7 @@ impl Chain {
             transforms: &mut self.transforms,
             ledger: &mut self.ledger,
             answers: &mut self.answers,
+            enrichment: self.enrichment.as_deref_mut(),
             tail: &mut self.reply_tail,
             exit,
         };
@@ -408,6 +427,7 @@ impl Chain {
         let mut batch =
             self.part.batch(Side::Request, &nothing, &mut messages, (&mut self.ledger, &mut self.answers));
         batch.layer = layer;
+        batch.enrichment = self.enrichment.as_deref();
         let Some(transform) = self.transforms.get_mut(layer) else { return Ok(()) };
         let mut result =
             transform.woken(cx, why, &mut batch).map_err(|fault| self.part.fault_at(layer, fault));

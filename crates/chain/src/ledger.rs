@@ -16,7 +16,7 @@ use crate::transform::Need;
 pub const IN_FLIGHT_MAX: usize = 8192;
 
 /// Names one entry of a ledger, for as long as that entry lives.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket {
     index: u32,
     generation: u32,

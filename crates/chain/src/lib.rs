@@ -8,11 +8,15 @@
 
 mod chain;
 mod chunk;
+mod enrich;
+#[cfg(test)]
+mod enrichment_tests;
 mod framing;
 mod inlet;
 mod ledger;
 mod message;
 mod outlet;
+mod prepared;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -26,6 +30,7 @@ pub use inlet::{Filled, Inlet};
 pub use ledger::{Entry, IN_FLIGHT_MAX, IdTable, Ledger, Stage, Ticket};
 pub use message::{Batch, Held, Item, Leaving, Message, Outgoing, Verdict, mark_sent};
 pub use outlet::Outlet;
+pub use prepared::{AllPrepared, Known, Prepared, Statement};
 pub use stream::{Connecting, Connector, Cx, Spawner, Stream, Task, Tick};
 pub use transform::{
     Builder, Fault, Link, Need, Progress, Sink, Transform, WHOLE_BYTES_MAX, Why, WorkerCx, WorkerPart,

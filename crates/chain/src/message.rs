@@ -8,6 +8,7 @@ use std::ops::Range;
 use wire::{ConnectionState, ErrorKind, Head, Protocol, QueryType, Side};
 
 use crate::chunk::{Chunk, Piece, Pool};
+use crate::enrich::Enrichment;
 use crate::ledger::{Entry, Ledger, Stage, Ticket};
 use crate::transform::Need;
 
@@ -79,6 +80,14 @@ impl Message {
         self.start as usize..self.start as usize + self.here as usize
     }
 
+    /// Its bytes, as many as are here; `chunk` is the one of the run.
+    pub(crate) fn bytes<'m>(&'m self, chunk: &'m Chunk) -> &'m [u8] {
+        match &self.own {
+            Some(own) => own.bytes(),
+            None => chunk.bytes().get(self.range()).unwrap_or_default(),
+        }
+    }
+
     pub(crate) fn is_whole(&self) -> bool {
         self.own.is_some() || self.here >= self.head.frame_bytes
     }
@@ -101,6 +110,7 @@ pub struct Batch<'b> {
     pub(crate) answers: &'b mut Vec<Answer>,
     /// Which transform is looking, counted from the client.
     pub(crate) layer: usize,
+    pub(crate) enrichment: Option<&'b Enrichment>,
 }
 
 impl Batch<'_> {
@@ -136,6 +146,7 @@ impl Batch<'_> {
                     ledger: self.ledger,
                     answers: self.answers,
                     layer: self.layer,
+                    enrichment: self.enrichment,
                 });
             }
         }
@@ -282,6 +293,7 @@ pub struct Item<'i> {
     ledger: &'i mut Ledger,
     answers: &'i mut Vec<Answer>,
     layer: usize,
+    pub(crate) enrichment: Option<&'i Enrichment>,
 }
 
 impl Item<'_> {
@@ -294,9 +306,25 @@ impl Item<'_> {
     /// The frame, header included: all of it, or as much of a large one as `Need` asked for.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        match &self.message.own {
-            Some(own) => own.bytes(),
-            None => self.chunk.bytes().get(self.message.range()).unwrap_or_default(),
+        self.message.bytes(self.chunk)
+    }
+
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    pub(crate) fn ticket(&self) -> Ticket {
+        self.message.ticket
+    }
+
+    /// The header of the bytes that are there now: a message that was replaced has another than it came with.
+    pub(crate) fn current_head(&self) -> Option<Head> {
+        if self.message.own.is_none() {
+            return Some(self.message.head);
+        }
+        match self.protocol.frame(self.bytes(), self.side, u32::MAX) {
+            wire::Framed::Frame(head) => Some(head),
+            _ => None,
         }
     }
 

@@ -7,9 +7,11 @@ mod faults;
 mod flow;
 mod lifecycle;
 mod real_cassandra;
+mod relay;
 mod restarts;
 mod scylla;
 mod users;
+mod values;
 
 /// True in the long tier.
 pub(crate) fn is_full() -> bool {

@@ -6,7 +6,7 @@ use std::process::Command;
 use testkit::{Authenticator, Cassandra, Proxy, servers_folder, workspace};
 
 /// The interpreter of a virtual environment that has the Python driver.
-fn python() -> PathBuf {
+pub(crate) fn python() -> PathBuf {
     let folder = servers_folder().join("python");
     let interpreter = folder.join("bin/python");
     if !folder.join("ready").exists() {
@@ -23,7 +23,7 @@ fn python() -> PathBuf {
 }
 
 /// What the Python driver's suite prints.
-fn python_suite(port: u16, login: &[&str]) -> String {
+pub(crate) fn python_suite(port: u16, login: &[&str]) -> String {
     let mut command = Command::new(python());
     command.arg(workspace().join("e2e/drivers/suite.py")).arg(port.to_string()).args(login);
     let output = command.output().unwrap();

@@ -175,6 +175,7 @@ impl World {
         }));
         let (pool, spawned, sharing) = (Pool::new(), Tasks::default(), Rc::<SharingMetrics>::default());
         let worker = WorkerCx {
+            prepared: Rc::default(),
             pool: pool.clone(),
             connector: Rc::new(SimConnector(Rc::clone(&server))),
             spawner: Rc::new(spawned.clone()),

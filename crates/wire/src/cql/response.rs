@@ -181,7 +181,7 @@ impl Prepared<'_> {
                 partition_key.push(body.u16()?);
             }
         }
-        let binds = Metadata::read(&mut body, count, flags & flag::GLOBAL_TABLE != 0 && count > 0)?;
+        let binds = Metadata::read(&mut body, count, flags & flag::GLOBAL_TABLE != 0)?;
         let result = rows(body)?.own_metadata()?.0.map(Arc::new);
         Ok(PreparedMetadata { binds, partition_key, result })
     }
