@@ -36,7 +36,7 @@ pub struct ChainPart {
     entries: Vec<Named<Box<dyn WorkerPart>>>,
     reaches_servers: bool,
     /// There if an entry enriches.
-    prepared: Option<Rc<Prepared>>,
+    pub(crate) prepared: Option<Rc<Prepared>>,
     pub(crate) metrics: Option<Rc<ChainMetrics>>,
 }
 
@@ -101,14 +101,15 @@ impl ChainPart {
             Link::Sink(_) => None,
         });
         let transforms: Vec<Box<dyn Transform>> = transforms.collect::<Option<_>>()?;
-        let enrichment = self.prepared.as_ref().map(|known| Box::new(Enrichment::new(self.protocol, known)));
+        let mut ledger = Ledger::new(transforms.len());
+        ledger.enrichment =
+            self.prepared.as_ref().map(|known| Box::new(Enrichment::new(self.protocol, known)));
         Some(Chain {
-            ledger: Ledger::new(transforms.len()),
+            ledger,
             transforms,
             sink,
             part: Rc::clone(self),
             answers: Vec::new(),
-            enrichment,
             request_tail: Tail::default(),
             reply_tail: Tail::default(),
         })
@@ -123,8 +124,7 @@ impl ChainPart {
         kept: (&'b mut Ledger, &'b mut Vec<Answer>),
     ) -> Batch<'b> {
         let (ledger, answers) = kept;
-        let (protocol, pool) = (self.protocol, &self.pool);
-        Batch { protocol, side, pool, chunk, messages, ledger, answers, layer: 0, enrichment: None }
+        Batch { protocol: self.protocol, side, pool: &self.pool, chunk, messages, ledger, answers, layer: 0 }
     }
 
     fn count_run(&self, layer: usize) {
@@ -216,7 +216,6 @@ pub struct Chain {
     sink: Box<dyn Sink>,
     ledger: Ledger,
     answers: Vec<Answer>,
-    enrichment: Option<Box<Enrichment>>,
     request_tail: Tail,
     reply_tail: Tail,
 }
@@ -244,7 +243,7 @@ impl Chain {
     #[must_use]
     pub fn request_need(&self, opcode: u8) -> Need {
         let need = self.transforms.iter().map(|transform| transform.request_need(opcode)).max();
-        let own = self.enrichment.as_ref().map(|_| enrich::request_need(self.part.protocol, opcode));
+        let own = self.part.prepared.as_ref().map(|_| enrich::request_need(self.part.protocol, opcode));
         need.max(own).unwrap_or_default()
     }
 
@@ -271,12 +270,9 @@ impl Chain {
         for message in &mut messages {
             let opcode = message.head.opcode;
             let need = self.transforms.iter().map(|transform| transform.reply_need(opcode)).max();
-            let own = self.enrichment.as_ref().map(|_| enrich::reply_need(self.part.protocol, opcode));
-            message.ticket = self.ledger.open(message.head, cx.now, need.max(own).unwrap_or_default());
+            message.ticket = self.ledger.open(message.head, cx.now, need.unwrap_or_default());
         }
-        if let Some(enrichment) = &mut self.enrichment {
-            enrichment.note(chunk, &messages);
-        }
+        self.ledger.note(chunk, &messages);
         if let Some(metrics) = &self.part.metrics {
             metrics.total.add(1);
             metrics.requests_batch_size.record_n(messages.len() as u64, 1);
@@ -299,7 +295,6 @@ impl Chain {
     ) -> Result<(), Fault> {
         let mut batch =
             self.part.batch(Side::Request, chunk, messages, (&mut self.ledger, &mut self.answers));
-        batch.enrichment = self.enrichment.as_deref();
         for (layer, transform) in self.transforms.iter_mut().enumerate().skip(first) {
             batch.layer = layer;
             self.part.count_run(layer);
@@ -322,7 +317,7 @@ impl Chain {
         inlet: &Inlet,
         frame_bytes_max: u32,
     ) -> Result<usize, Fault> {
-        let nobody_looks = self.transforms.is_empty() && self.enrichment.is_none();
+        let nobody_looks = self.transforms.is_empty() && self.part.prepared.is_none();
         let Some((chunk, place)) = inlet.place().filter(|_| nobody_looks) else { return Ok(0) };
         let Some(awaited) = self.sink.plain(cx.now) else { return Ok(0) };
         let ticket = Ticket::plain(cx.now);
@@ -381,7 +376,6 @@ impl Chain {
             transforms: &mut self.transforms,
             ledger: &mut self.ledger,
             answers: &mut self.answers,
-            enrichment: self.enrichment.as_deref_mut(),
             tail: &mut self.reply_tail,
             exit,
         };
@@ -427,7 +421,6 @@ impl Chain {
         let mut batch =
             self.part.batch(Side::Request, &nothing, &mut messages, (&mut self.ledger, &mut self.answers));
         batch.layer = layer;
-        batch.enrichment = self.enrichment.as_deref();
         let Some(transform) = self.transforms.get_mut(layer) else { return Ok(()) };
         let mut result =
             transform.woken(cx, why, &mut batch).map_err(|fault| self.part.fault_at(layer, fault));

@@ -13,7 +13,7 @@ use wire::cql::session::Said;
 use wire::cql::value::Value;
 
 use crate::chunk::Chunk;
-use crate::ledger::Ticket;
+use crate::ledger::{Ledger, Ticket};
 use crate::message::{Item, Message};
 use crate::prepared::{Known, Prepared, Statement};
 use crate::transform::Need;
@@ -30,11 +30,6 @@ pub(crate) fn request_need(protocol: Protocol, opcode: u8) -> Need {
     } else {
         Need::None
     }
-}
-
-/// How much of the reply to a request with this opcode enrichment looks at.
-pub(crate) fn reply_need(protocol: Protocol, opcode: u8) -> Need {
-    if protocol.prepares(opcode) { Need::Whole } else { Need::None }
 }
 
 /// What is remembered of a request until its end.
@@ -59,7 +54,9 @@ impl Enrichment {
     }
 
     /// Remembers what is needed of requests to understand their replies.
-    pub(crate) fn note(&mut self, chunk: &Chunk, messages: &[Message]) {
+    /// Kept apart from chains that ask for none of this.
+    #[inline(never)]
+    pub(crate) fn note(&mut self, chunk: &Chunk, messages: &[Message], ledger: &mut Ledger) {
         self.prepared.refresh();
         for message in messages {
             let (head, bytes) = (message.head(), message.bytes(chunk));
@@ -73,6 +70,9 @@ impl Enrichment {
                 && self.preparing_bytes + text.len() <= PREPARING_BYTES_MAX
             {
                 self.preparing_bytes += text.len();
+                if let Some(entry) = ledger.get_mut(message.ticket()) {
+                    entry.reply_need = Need::Whole;
+                }
                 let noted = Noted::Prepare { text: text.into(), keyspace: self.keyspace.clone() };
                 self.requests.insert(message.ticket(), noted);
             }
@@ -80,6 +80,7 @@ impl Enrichment {
     }
 
     /// Learns what replies say, before a transform or the client sees them.
+    #[inline(never)]
     pub(crate) fn learn(&mut self, chunk: &Chunk, messages: &[Message]) {
         self.prepared.refresh();
         for message in messages {
@@ -100,6 +101,7 @@ impl Enrichment {
     }
 
     /// Forgets a request that has had its end.
+    #[inline(never)]
     pub(crate) fn forget(&mut self, ticket: Ticket) {
         if let Some(Noted::Prepare { text, .. }) = self.requests.remove(&ticket) {
             self.preparing_bytes -= text.len();
@@ -120,20 +122,20 @@ impl Item<'_> {
     /// The keyspace in use, as the server last confirmed it. A `USE` that is in flight does not count yet.
     #[must_use]
     pub fn keyspace(&self) -> Option<&str> {
-        self.enrichment?.keyspace.as_deref()
+        self.enrichment()?.keyspace.as_deref()
     }
 
     /// The statement that an EXECUTE runs, on the request and on its reply; `None` if nobody prepared it through this
     /// process, or it was forgotten.
     #[must_use]
     pub fn prepared(&self) -> Option<Known> {
-        self.enrichment?.executed(self.ticket()).cloned()
+        self.enrichment()?.executed(self.ticket()).cloned()
     }
 
     /// Hands over each value that an EXECUTE binds, with its name. False, and none or not all of them were handed
     /// over, if the statement is not known or the values are not all here.
     pub fn bound_values(&self, each: impl FnMut(Option<&str>, Value<'_>)) -> bool {
-        let Some(known) = self.enrichment.and_then(|enrichment| enrichment.executed(self.ticket())) else {
+        let Some(known) = self.enrichment().and_then(|enrichment| enrichment.executed(self.ticket())) else {
             return false;
         };
         let Some(head) = self.current_head().filter(|head| self.protocol().executes(head.opcode)) else {
@@ -146,7 +148,8 @@ impl Item<'_> {
     /// and for one that is not whole.
     #[must_use]
     pub fn rows(&self) -> Option<Page<'_>> {
-        let known = self.enrichment?.executed(self.ticket()).and_then(|known| known.metadata.result.as_ref());
+        let known =
+            self.enrichment()?.executed(self.ticket()).and_then(|known| known.metadata.result.as_ref());
         self.protocol().rows(&self.current_head()?, self.bytes(), known)
     }
 }

@@ -8,6 +8,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use wire::Head;
 
+use crate::chunk::Chunk;
+use crate::enrich::Enrichment;
+use crate::message::Message;
 use crate::stream::Tick;
 use crate::transform::Need;
 
@@ -83,6 +86,8 @@ pub struct Ledger {
     tags: Vec<u32>,
     stride: usize,
     next_sequence: u64,
+    /// What is known of the client besides, in a chain that asks for it.
+    pub(crate) enrichment: Option<Box<Enrichment>>,
 }
 
 impl Ledger {
@@ -90,6 +95,21 @@ impl Ledger {
     #[must_use]
     pub fn new(transforms: usize) -> Self {
         Self { stride: transforms, ..Self::default() }
+    }
+
+    /// Remembers what is needed of requests to understand their replies, where somebody asks for that.
+    pub(crate) fn note(&mut self, chunk: &Chunk, messages: &[Message]) {
+        if let Some(mut enrichment) = self.enrichment.take() {
+            enrichment.note(chunk, messages, self);
+            self.enrichment = Some(enrichment);
+        }
+    }
+
+    /// Learns what replies say, where somebody asks for that.
+    pub(crate) fn learn(&mut self, chunk: &Chunk, messages: &[Message]) {
+        if let Some(enrichment) = &mut self.enrichment {
+            enrichment.learn(chunk, messages);
+        }
     }
 
     /// Requests in flight.
@@ -156,6 +176,9 @@ impl Ledger {
         let entry = slot.entry.take()?;
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(ticket.index);
+        if let Some(enrichment) = &mut self.enrichment {
+            enrichment.forget(ticket);
+        }
         Some(entry)
     }
 

@@ -110,7 +110,6 @@ pub struct Batch<'b> {
     pub(crate) answers: &'b mut Vec<Answer>,
     /// Which transform is looking, counted from the client.
     pub(crate) layer: usize,
-    pub(crate) enrichment: Option<&'b Enrichment>,
 }
 
 impl Batch<'_> {
@@ -146,7 +145,6 @@ impl Batch<'_> {
                     ledger: self.ledger,
                     answers: self.answers,
                     layer: self.layer,
-                    enrichment: self.enrichment,
                 });
             }
         }
@@ -293,7 +291,6 @@ pub struct Item<'i> {
     ledger: &'i mut Ledger,
     answers: &'i mut Vec<Answer>,
     layer: usize,
-    pub(crate) enrichment: Option<&'i Enrichment>,
 }
 
 impl Item<'_> {
@@ -315,6 +312,10 @@ impl Item<'_> {
 
     pub(crate) fn ticket(&self) -> Ticket {
         self.message.ticket
+    }
+
+    pub(crate) fn enrichment(&self) -> Option<&Enrichment> {
+        self.ledger.enrichment.as_deref()
     }
 
     /// The header of the bytes that are there now: a message that was replaced has another than it came with.

@@ -40,6 +40,10 @@ impl Statement {
 
 /// A statement that this worker knows. To clone it is to count without an atomic.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::redundant_allocation,
+    reason = "the inner count is shared with other threads, the outer is not"
+)]
 pub struct Known(Rc<Arc<Statement>>);
 
 impl Deref for Known {

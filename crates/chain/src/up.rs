@@ -6,7 +6,6 @@ use wire::Side;
 
 use crate::chain::{ChainPart, Exit, Tail};
 use crate::chunk::Chunk;
-use crate::enrich::Enrichment;
 use crate::framing::Framing;
 use crate::inlet::Inlet;
 use crate::ledger::{IdTable, Ledger, Ticket};
@@ -43,7 +42,6 @@ pub struct Up<'u> {
     pub(crate) transforms: &'u mut Vec<Box<dyn Transform>>,
     pub(crate) ledger: &'u mut Ledger,
     pub(crate) answers: &'u mut Vec<Answer>,
-    pub(crate) enrichment: Option<&'u mut Enrichment>,
     pub(crate) tail: &'u mut Tail,
     pub(crate) exit: &'u mut dyn Exit,
 }
@@ -126,7 +124,7 @@ impl Up<'_> {
         inlet: &Inlet,
         awaited: &mut IdTable,
     ) -> Result<usize, Fault> {
-        if !self.transforms.is_empty() || self.enrichment.is_some() || self.exit.looks() {
+        if !self.transforms.is_empty() || self.part.prepared.is_some() || self.exit.looks() {
             return Ok(0);
         }
         let Some((chunk, place)) = inlet.place() else { return Ok(0) };
@@ -226,11 +224,8 @@ impl Up<'_> {
         messages: &mut Vec<Message>,
         layer: usize,
     ) -> Result<(), Fault> {
-        if let Some(enrichment) = &mut self.enrichment {
-            enrichment.learn(chunk, messages);
-        }
+        self.ledger.learn(chunk, messages);
         let mut batch = self.part.batch(Side::Response, chunk, messages, (self.ledger, self.answers));
-        batch.enrichment = self.enrichment.as_deref();
         batch.layer = layer;
         if layer == self.transforms.len() {
             self.part.count_replies(layer, cx.now, &batch);
@@ -252,9 +247,6 @@ impl Up<'_> {
                 metrics.latency.record_n(age, 1);
             }
             batch.ledger.close(message.ticket);
-        }
-        if let Some(enrichment) = &mut self.enrichment {
-            messages.iter().for_each(|message| enrichment.forget(message.ticket));
         }
         Ok(())
     }

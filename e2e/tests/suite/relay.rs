@@ -56,5 +56,5 @@ fn copy(mut from: TcpStream, mut to: TcpStream, kept: &Mutex<Vec<u8>>) {
         kept.lock().unwrap().extend(&buffer[..count]);
     }
     // The other side may be gone already.
-    let _ = to.shutdown(Shutdown::Write);
+    drop(to.shutdown(Shutdown::Write));
 }
