@@ -56,6 +56,8 @@ pub enum Reason {
     TooDeep,
     /// More types than `TYPES_MAX` in one list of columns.
     TooManyTypes,
+    /// More cells than `EDIT_CELLS_MAX` in a message that is to be changed.
+    TooManyCells,
     /// Bytes behind the end of the body.
     TrailingBytes,
     /// A compressed body: it cannot be read here.
@@ -81,6 +83,7 @@ impl fmt::Display for Reason {
             Self::UnknownValue { value } => write!(f, "the value {value} has no meaning here"),
             Self::TooDeep => f.write_str("types nested too deeply"),
             Self::TooManyTypes => f.write_str("too many types of columns"),
+            Self::TooManyCells => f.write_str("too many values to be changed"),
             Self::TrailingBytes => f.write_str("bytes behind the end of the body"),
             Self::Compressed => f.write_str("a compressed body"),
         }

@@ -17,6 +17,10 @@ pub const TYPES_MAX: u32 = 131_072;
 /// Elements of one value, those of its elements included: an element of one byte takes 32 here.
 pub const VALUE_ELEMENTS_MAX: u32 = 1 << 20;
 
+/// Values of a message that is taken apart to be changed: a null of four bytes takes some fifty then. 5,000 rows, the
+/// usual page, may have 400 columns.
+pub const EDIT_CELLS_MAX: u32 = 1 << 21;
+
 /// The longest varint whose digits are shown, bytes (308 digits): writing n digits takes n * n steps.
 pub const VARINT_TEXT_BYTES_MAX: usize = 128;
 

@@ -45,10 +45,10 @@ pub struct Envelope<'f> {
 impl<'f> Envelope<'f> {
     /// Reads what is in front of the body. All of the frame must be there.
     fn decode(side: Side, head: &Head, frame: &'f [u8]) -> Result<(Self, Reader<'f>), Malformed> {
-        let announces = |flag, side_of| head.flags & flag != 0 && (side == Side::Response || side_of);
+        let has = |flag| head.flags & flag != 0;
         let (mut tracing_id, mut is_text) = (None, true);
-        let mut warnings = announces(Flags::WARNING, false).then(Vec::new);
-        let mut payload = announces(Flags::CUSTOM_PAYLOAD, true).then(Vec::new);
+        let mut warnings = (side == Side::Response && has(Flags::WARNING)).then(Vec::new);
+        let mut payload = has(Flags::CUSTOM_PAYLOAD).then(Vec::new);
         let body = body_behind(side, head, frame, |lead| match lead {
             Lead::TracingId(id) => tracing_id = <[u8; 16]>::try_from(id).ok(),
             Lead::Warning(warning) => warnings.iter_mut().for_each(|all| all.push(Cow::Borrowed(warning))),

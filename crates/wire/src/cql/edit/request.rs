@@ -7,6 +7,7 @@ use crate::cql::opcode;
 use crate::cql::request::{self, flag};
 use crate::cql::writer::{Unencodable, Writer};
 use crate::error::{Malformed, Reason};
+use crate::limits::EDIT_CELLS_MAX;
 use crate::protocol::{Head, Side};
 use crate::reader::Reader;
 
@@ -227,12 +228,18 @@ impl<'f> Batch<'f> {
     fn decode(body: Reader<'f>) -> Result<Self, Malformed> {
         let mut statements = Vec::new();
         let mut broken = None;
+        let mut left = EDIT_CELLS_MAX;
         let view = request::batch(body, |statement, values| {
             let statement = match statement {
                 request::BatchStatement::Text(text) => BatchStatement::Text(Cow::Borrowed(text)),
                 request::BatchStatement::Prepared(id) => BatchStatement::Prepared(Cow::Borrowed(id)),
             };
             let mut cells = Vec::new();
+            let Some(after) = left.checked_sub(u32::from(values.count())) else {
+                broken = Some(body.malformed(Reason::TooManyCells));
+                return;
+            };
+            left = after;
             if let Err(malformed) = values.each(|_, raw| cells.push(Cell::from(raw))) {
                 broken = Some(malformed);
             }

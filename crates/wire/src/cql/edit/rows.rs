@@ -9,6 +9,7 @@ use crate::cql::opcode;
 use crate::cql::response::{self, Outcome, flag};
 use crate::cql::writer::Unencodable;
 use crate::error::{Malformed, Reason};
+use crate::limits::EDIT_CELLS_MAX;
 use crate::protocol::{Head, Side};
 
 /// The kind of a RESULT that has rows.
@@ -48,7 +49,17 @@ impl<'f> Rows<'f> {
             return Err(body.malformed(Reason::UnknownValue { value: -1 }));
         }
         let page = view.page(None)?;
-        let rows = page.rows().map(|row| row.cells().map(Cell::from).collect()).collect();
+        if u64::from(page.count()).saturating_mul(u64::from(view.columns)) > u64::from(EDIT_CELLS_MAX) {
+            return Err(body.malformed(Reason::TooManyCells));
+        }
+        // As many cells as are there: the page has looked.
+        let columns = usize::try_from(view.columns).unwrap_or_default();
+        let cells = |row: response::Row<'_, 'f>| {
+            let mut cells = Vec::with_capacity(columns);
+            cells.extend(row.cells().map(Cell::from));
+            cells
+        };
+        let rows = page.rows().map(cells).collect();
         let announced = announced(page.metadata.as_deref(), view.paging_state.is_some());
         Ok(Self {
             envelope,
