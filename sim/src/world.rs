@@ -413,6 +413,7 @@ fn chain_part(
     filters: bool,
 ) -> Rc<ChainPart> {
     let worker = WorkerCx {
+        prepared: Rc::default(),
         pool: pool.clone(),
         connector: Rc::new(SimConnector(Rc::clone(servers))),
         spawner: Rc::new(sim::counted::Nobody),

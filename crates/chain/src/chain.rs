@@ -7,11 +7,13 @@ use observe::ChainMetrics;
 use wire::{Protocol, Side};
 
 use crate::chunk::{Chunk, Pool};
+use crate::enrich::{self, Enrichment};
 use crate::framing::Framing;
 use crate::identity::Identity;
 use crate::inlet::Inlet;
 use crate::ledger::{IN_FLIGHT_MAX, Ledger, Stage, Ticket};
 use crate::message::{Answer, Batch, Message, Verdict, reply_message};
+use crate::prepared::Prepared;
 use crate::stream::{Cx, Tick};
 use crate::transform::{Builder, Fault, Link, Need, Progress, Sink, Transform, Why, WorkerCx, WorkerPart};
 use crate::up::Up;
@@ -34,6 +36,8 @@ pub struct ChainPart {
     pub(crate) pool: Pool,
     entries: Vec<Named<Box<dyn WorkerPart>>>,
     reaches_servers: bool,
+    /// There if an entry enriches.
+    pub(crate) prepared: Option<Rc<Prepared>>,
     pub(crate) metrics: Option<Rc<ChainMetrics>>,
 }
 
@@ -46,9 +50,10 @@ impl ChainPart {
         builders: impl IntoIterator<Item = (&'b str, &'b str, &'b dyn Builder)>,
         metrics: Option<Rc<ChainMetrics>>,
     ) -> Rc<Self> {
-        let mut reaches_servers = false;
+        let (mut reaches_servers, mut enriches) = (false, false);
         let entries = builders.into_iter().map(|(kind, name, builder)| {
             reaches_servers |= builder.reaches_servers();
+            enriches |= builder.enriches();
             Named { kind: kind.into(), name: name.into(), part: builder.worker(worker) }
         });
         let entries = entries.collect();
@@ -58,6 +63,7 @@ impl ChainPart {
             pool: worker.pool.clone(),
             entries,
             reaches_servers,
+            prepared: enriches.then(|| Rc::clone(&worker.prepared)),
             metrics,
         })
     }
@@ -97,9 +103,12 @@ impl ChainPart {
         });
         let transforms: Vec<Box<dyn Transform>> = transforms.collect::<Option<_>>()?;
         let is_polled = |layer: &usize| transforms.get(*layer).is_some_and(|transform| transform.is_polled());
+        let mut ledger = Ledger::new(transforms.len());
+        ledger.enrichment =
+            self.prepared.as_ref().map(|known| Box::new(Enrichment::new(self.protocol, known)));
         Some(Chain {
             polled: (0..transforms.len()).filter(is_polled).collect(),
-            ledger: Ledger::new(transforms.len()),
+            ledger,
             transforms,
             sink,
             part: Rc::clone(self),
@@ -270,7 +279,8 @@ impl Chain {
     #[must_use]
     pub fn request_need(&self, opcode: u8) -> Need {
         let transforms = self.transforms.iter().map(|transform| transform.request_need(opcode)).max();
-        self.sink.request_need(opcode).max(transforms.unwrap_or_default())
+        let own = self.part.prepared.as_ref().map(|_| enrich::request_need(self.part.protocol, opcode));
+        self.sink.request_need(opcode).max(transforms.max(own).unwrap_or_default())
     }
 
     /// An empty list for the messages of a run; `submit` takes it back, empty or not.
@@ -315,6 +325,7 @@ impl Chain {
         chunk: &Chunk,
         mut messages: Vec<Message>,
     ) -> Result<(), Fault> {
+        self.ledger.note(chunk, &messages);
         if let Some(metrics) = &self.part.metrics {
             metrics.total.add(1);
             metrics.requests_batch_size.record_n(messages.len() as u64, 1);
@@ -360,7 +371,8 @@ impl Chain {
         inlet: &Inlet,
         frame_bytes_max: u32,
     ) -> Result<usize, Fault> {
-        let Some((chunk, place)) = inlet.place().filter(|_| self.transforms.is_empty()) else { return Ok(0) };
+        let nobody_looks = self.transforms.is_empty() && self.part.prepared.is_none();
+        let Some((chunk, place)) = inlet.place().filter(|_| nobody_looks) else { return Ok(0) };
         let Some(awaited) = self.sink.plain(cx.now) else { return Ok(0) };
         let ticket = Ticket::plain(cx.now);
         let framing = Framing { protocol: self.part.protocol, side: Side::Request, frame_bytes_max };

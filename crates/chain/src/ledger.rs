@@ -9,7 +9,10 @@ use std::rc::Rc;
 
 use wire::Head;
 
+use crate::chunk::Chunk;
+use crate::enrich::Enrichment;
 use crate::identity::Identity;
+use crate::message::Message;
 use crate::stream::Tick;
 use crate::transform::Need;
 
@@ -18,7 +21,7 @@ use crate::transform::Need;
 pub const IN_FLIGHT_MAX: usize = 8192;
 
 /// Names one entry of a ledger, for as long as that entry lives.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket {
     index: u32,
     generation: u32,
@@ -92,6 +95,8 @@ pub struct Ledger {
     next_sequence: u64,
     /// Whose requests these are.
     identity: Rc<Identity>,
+    /// What is known of the client besides, in a chain that asks for it.
+    pub(crate) enrichment: Option<Box<Enrichment>>,
 }
 
 impl Ledger {
@@ -109,6 +114,21 @@ impl Ledger {
 
     pub(crate) fn set_identity(&mut self, identity: Rc<Identity>) {
         self.identity = identity;
+    }
+
+    /// Remembers what is needed of requests to understand their replies, where somebody asks for that.
+    pub(crate) fn note(&mut self, chunk: &Chunk, messages: &[Message]) {
+        if let Some(mut enrichment) = self.enrichment.take() {
+            enrichment.note(chunk, messages, self);
+            self.enrichment = Some(enrichment);
+        }
+    }
+
+    /// Learns what replies say, where somebody asks for that.
+    pub(crate) fn learn(&mut self, chunk: &Chunk, messages: &[Message]) {
+        if let Some(enrichment) = &mut self.enrichment {
+            enrichment.learn(chunk, messages);
+        }
     }
 
     /// Requests in flight.
@@ -175,6 +195,9 @@ impl Ledger {
         let entry = slot.entry.take()?;
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(ticket.index);
+        if let Some(enrichment) = &mut self.enrichment {
+            enrichment.forget(ticket);
+        }
         Some(entry)
     }
 

@@ -8,6 +8,9 @@
 
 mod chain;
 mod chunk;
+mod enrich;
+#[cfg(test)]
+mod enrichment_tests;
 mod framing;
 mod identity;
 mod inlet;
@@ -16,6 +19,7 @@ mod ledger;
 mod message;
 mod nested;
 mod outlet;
+mod prepared;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -32,6 +36,7 @@ pub use ledger::{Entry, IN_FLIGHT_MAX, IdTable, Ledger, Stage, Ticket};
 pub use message::{Batch, Held, Item, Leaving, Message, Outgoing, Verdict, mark_sent};
 pub use nested::{ChainPlan, Origin, PlanEntry, Replies, Run, SubChain, SubExit, Switch};
 pub use outlet::Outlet;
+pub use prepared::{AllPrepared, Known, Prepared, Statement};
 pub use stream::{Connecting, Connector, Cx, Spawner, Stream, Task, Tick};
 pub use transform::{
     Builder, Fault, Link, Need, Progress, Sink, Transform, WHOLE_BYTES_MAX, Why, WorkerCx, WorkerPart,

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use wire::{ConnectionState, ErrorKind, Head, Protocol, QueryType, Side};
 
 use crate::chunk::{Chunk, Piece, Pool};
+use crate::enrich::Enrichment;
 use crate::identity::Identity;
 use crate::kept::KeptReply;
 use crate::ledger::{Entry, Ledger, Stage, Ticket};
@@ -101,6 +102,14 @@ impl Message {
     #[must_use]
     pub fn range(&self) -> Range<usize> {
         self.start as usize..self.start as usize + self.here as usize
+    }
+
+    /// Its bytes, as many as are here; `chunk` is the one of the run.
+    pub(crate) fn bytes<'m>(&'m self, chunk: &'m Chunk) -> &'m [u8] {
+        match &self.own {
+            Some(own) => own.bytes(),
+            None => chunk.bytes().get(self.range()).unwrap_or_default(),
+        }
     }
 
     pub(crate) fn is_whole(&self) -> bool {
@@ -436,9 +445,25 @@ impl Item<'_> {
     /// The frame, header included: all of it, or as much of a large one as `Need` asked for.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        match &self.message.own {
-            Some(own) => own.bytes(),
-            None => self.chunk.bytes().get(self.message.range()).unwrap_or_default(),
+        self.message.bytes(self.chunk)
+    }
+
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    pub(crate) fn enrichment(&self) -> Option<&Enrichment> {
+        self.ledger.enrichment.as_deref()
+    }
+
+    /// The header of the bytes that are there now: a message that was replaced has another than it came with.
+    pub(crate) fn current_head(&self) -> Option<Head> {
+        if self.message.own.is_none() {
+            return Some(self.message.head);
+        }
+        match self.protocol.frame(self.bytes(), self.side, u32::MAX) {
+            wire::Framed::Frame(head) => Some(head),
+            _ => None,
         }
     }
 

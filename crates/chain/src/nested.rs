@@ -10,6 +10,7 @@ use crate::chunk::{Chunk, Pool};
 use crate::identity::Identity;
 use crate::ledger::{Stage, Ticket};
 use crate::message::{Batch, Item, Leaving, Message};
+use crate::prepared::{AllPrepared, Prepared};
 use crate::stream::{Cx, Tick};
 use crate::transform::{Builder, Fault, Need, Progress, WorkerCx};
 
@@ -29,6 +30,8 @@ pub struct ChainPlan {
     name: String,
     number: usize,
     entries: Arc<[PlanEntry]>,
+    /// What was prepared at its servers, which may be others than those of the chain around it.
+    prepared: AllPrepared,
 }
 
 impl ChainPlan {
@@ -37,7 +40,13 @@ impl ChainPlan {
     pub fn of(names: Vec<String>, first: usize, entries: Vec<PlanEntry>) -> Vec<Self> {
         let entries: Arc<[PlanEntry]> = entries.into();
         let named = names.into_iter().zip(first..);
-        named.map(|(name, number)| Self { name, number, entries: Arc::clone(&entries) }).collect()
+        let plan = |(name, number)| Self {
+            name,
+            number,
+            entries: Arc::clone(&entries),
+            prepared: AllPrepared::default(),
+        };
+        named.map(plan).collect()
     }
 
     /// Its name.
@@ -79,6 +88,7 @@ impl ChainPlan {
             connector: Rc::clone(&worker.connector),
             spawner: Rc::clone(&worker.spawner),
             protocol: worker.protocol,
+            prepared: Rc::new(Prepared::new(&self.prepared)),
             sharing: metrics.as_ref().map(|metrics| Rc::clone(&metrics.sharing)).unwrap_or_default(),
             nested: Rc::clone(&worker.nested),
         };

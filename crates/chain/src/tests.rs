@@ -366,6 +366,7 @@ fn blamed(fails: Fails) -> (String, [u64; 3]) {
     let counted = metrics.chain(0).unwrap();
     let pool = Pool::new();
     let worker = WorkerCx {
+        prepared: Rc::default(),
         pool: pool.clone(),
         connector: Rc::new(Nobody),
         spawner: Rc::new(Nobody),

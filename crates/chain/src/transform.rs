@@ -27,6 +27,7 @@ use crate::chunk::{Chunk, Pool};
 use crate::ledger::IdTable;
 use crate::message::Batch;
 use crate::nested::{ChainPlan, Switch};
+use crate::prepared::Prepared;
 use crate::stream::{Connector, Cx, Spawner, Tick};
 use crate::up::Up;
 
@@ -308,6 +309,12 @@ pub trait Builder: Send + Sync {
         false
     }
 
+    /// True for a part that asks what messages mean: [`crate::Item::keyspace`] and its like. A chain without such a
+    /// part pays nothing for it.
+    fn enriches(&self) -> bool {
+        false
+    }
+
     /// True for a sink whose clients share connections: it has metrics of its own.
     fn shares_connections(&self) -> bool {
         false
@@ -339,6 +346,8 @@ pub struct WorkerCx {
     pub spawner: Rc<dyn Spawner>,
     /// The protocol of the chain.
     pub protocol: Protocol,
+    /// What is known of the statements that the chain's clients prepared.
+    pub prepared: Rc<Prepared>,
     /// What the chain's sink counts if its clients share connections.
     pub sharing: Rc<SharingMetrics>,
     /// What chains in chains count.

@@ -126,7 +126,7 @@ impl Up<'_> {
         inlet: &Inlet,
         awaited: &mut IdTable,
     ) -> Result<usize, Fault> {
-        if !self.transforms.is_empty() || self.exit.looks() {
+        if !self.transforms.is_empty() || self.part.prepared.is_some() || self.exit.looks() {
             return Ok(0);
         }
         let Some((chunk, place)) = inlet.place() else { return Ok(0) };
@@ -247,6 +247,7 @@ impl Up<'_> {
         messages: &mut Vec<Message>,
         layer: usize,
     ) -> Result<(), Fault> {
+        self.ledger.learn(chunk, messages);
         let mut batch = self.part.batch(Side::Response, chunk, messages, (self.ledger, self.answers));
         batch.layer = layer;
         if layer == self.transforms.len() {

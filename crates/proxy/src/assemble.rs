@@ -7,7 +7,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chain::{Builder, ChainPart, ChainPlan, Connector, PlanEntry, Spawner, Switch, WorkerCx};
+use chain::{
+    AllPrepared, Builder, ChainPart, ChainPlan, Connector, PlanEntry, Prepared, Spawner, Switch, WorkerCx,
+};
 use config::{Errors, ProcessConfig, Topology, Transform, read_process, read_topology};
 use net::{LocalSpawner, Seat, TcpConnector};
 use observe::{Catalog, ChainEntry, OwnMetrics, SourceEntry, WorkerMetrics, check_filter};
@@ -44,6 +46,8 @@ pub(crate) struct SourcePlan {
     pub(crate) connection_limit: usize,
     pub(crate) hard_connection_limit: bool,
     rules: Rules,
+    /// What its clients prepared. Another source may lead to another cluster, with other statements of the same id.
+    prepared: AllPrepared,
     chain: Vec<PlanEntry>,
 }
 
@@ -104,6 +108,7 @@ fn passthrough(listen: &str, to: &str, observability_interface: Option<SocketAdd
         connection_limit: passthrough_limit(),
         hard_connection_limit: false,
         rules: Rules { frame_bytes_max: wire::limits::FRAME_BYTES_MAX_DEFAULT, idle_timeout: None },
+        prepared: AllPrepared::default(),
         chain: vec![entry],
     };
     Plan {
@@ -176,6 +181,7 @@ pub(crate) fn load_topology(
                 frame_bytes_max: u32::try_from(source.max_frame_bytes).unwrap_or(u32::MAX),
                 idle_timeout: source.timeout_seconds.map(Duration::from_secs),
             },
+            prepared: AllPrepared::default(),
             chain,
         });
     }
@@ -338,6 +344,7 @@ impl Graph {
                 connector: Rc::clone(&connector),
                 spawner: Rc::clone(&spawner),
                 protocol: Protocol::Cql,
+                prepared: Rc::new(Prepared::new(&source.prepared)),
                 sharing: metrics.chain(index).map(|chain| Rc::clone(&chain.sharing)).unwrap_or_default(),
                 nested: Rc::clone(&nested),
             };

@@ -115,6 +115,7 @@ struct Scene {
 fn scene(reaches_servers: bool) -> Scene {
     let (socket, below) = (Socket::default(), Below { reaches_servers, ..Below::default() });
     let worker = WorkerCx {
+        prepared: Rc::default(),
         pool: Pool::new(),
         connector: Rc::new(Nobody),
         spawner: Rc::new(Nobody),

@@ -8,6 +8,9 @@ use std::process::Command;
 /// The version of Cassandra that is tested against.
 pub const CASSANDRA: &str = "5.0.6";
 
+/// The version of the Java driver.
+const JAVA_DRIVER: &str = "4.17.0";
+
 /// The version whose cassandra-stress is used.
 const STRESS: &str = "3.11.4";
 
@@ -72,14 +75,7 @@ pub(crate) fn cassandra() -> Result<(PathBuf, PathBuf), Missing> {
     let work = folder.join(format!("getting-{}", std::process::id()));
     let problem = |error: std::io::Error| Missing(format!("{}: {error}", work.display()));
     fs::create_dir_all(&work).map_err(problem)?;
-    let pom = format!(
-        "<project xmlns=\"http://maven.apache.org/POM/4.0.0\"><modelVersion>4.0.0</modelVersion>\
-         <groupId>servers</groupId><artifactId>servers</artifactId><version>1</version><dependencies><dependency>\
-         <groupId>org.apache.cassandra</groupId><artifactId>cassandra-all</artifactId>\
-         <version>{CASSANDRA}</version></dependency></dependencies></project>"
-    );
-    fs::write(work.join("pom.xml"), pom).map_err(problem)?;
-    maven(&work, &["dependency:copy-dependencies", "-DoutputDirectory=jars"])?;
+    copy_jars(&work, ["org.apache.cassandra", "cassandra-all", CASSANDRA])?;
     let archive = format!("-Dartifact=org.apache.cassandra:apache-cassandra:{STRESS}:tar.gz:bin");
     maven(&work, &["dependency:copy", &archive, "-DoutputDirectory=."])?;
     let tarball = format!("apache-cassandra-{STRESS}-bin.tar.gz");
@@ -95,4 +91,40 @@ pub(crate) fn cassandra() -> Result<(PathBuf, PathBuf), Missing> {
     }
     fs::remove_dir_all(&work).map_err(problem)?;
     Ok((jars, stress))
+}
+
+/// The jar of this group, name and version with all that it needs, into `jars` below `work`.
+fn copy_jars(work: &Path, [group, name, version]: [&str; 3]) -> Result<(), Missing> {
+    let pom = format!(
+        "<project xmlns=\"http://maven.apache.org/POM/4.0.0\"><modelVersion>4.0.0</modelVersion>\
+         <groupId>servers</groupId><artifactId>servers</artifactId><version>1</version><dependencies><dependency>\
+         <groupId>{group}</groupId><artifactId>{name}</artifactId>\
+         <version>{version}</version></dependency></dependencies></project>"
+    );
+    let problem = |error: std::io::Error| Missing(format!("{}: {error}", work.display()));
+    fs::write(work.join("pom.xml"), pom).map_err(problem)?;
+    maven(work, &["dependency:copy-dependencies", "-DoutputDirectory=jars"])
+}
+
+/// The folder with the Java driver's jars. Downloads what is not there.
+///
+/// # Errors
+/// What is missing, and how to get it.
+pub fn java_driver() -> Result<PathBuf, Missing> {
+    need("javac", "apt-get install openjdk-17-jdk-headless")?;
+    need("mvn", "apt-get install maven")?;
+    let folder = servers_folder();
+    let jars = folder.join(format!("java-driver-{JAVA_DRIVER}"));
+    if jars.exists() {
+        return Ok(jars);
+    }
+    let work = folder.join(format!("getting-driver-{}", std::process::id()));
+    let problem = |error: std::io::Error| Missing(format!("{}: {error}", work.display()));
+    fs::create_dir_all(&work).map_err(problem)?;
+    copy_jars(&work, ["com.datastax.oss", "java-driver-core", JAVA_DRIVER])?;
+    if !jars.exists() {
+        fs::rename(work.join("jars"), &jars).map_err(problem)?;
+    }
+    fs::remove_dir_all(&work).map_err(problem)?;
+    Ok(jars)
 }

@@ -14,7 +14,7 @@ pub mod scripted;
 mod stress;
 
 pub use cassandra::{Authenticator, Cassandra, stress};
-pub use fetch::{CASSANDRA, Missing, servers_folder, workspace};
+pub use fetch::{CASSANDRA, Missing, java_driver, servers_folder, workspace};
 pub use guard::Scratch;
 pub use process::{Child, free_port};
 pub use proxy::Proxy;

@@ -54,6 +54,12 @@ pub enum Reason {
     },
     /// Types nested deeper than `TYPE_DEPTH_MAX`.
     TooDeep,
+    /// More types than `TYPES_MAX` in one list of columns.
+    TooManyTypes,
+    /// More cells than `EDIT_CELLS_MAX` in a message that is to be changed.
+    TooManyCells,
+    /// Bytes behind the end of the body.
+    TrailingBytes,
     /// A compressed body: it cannot be read here.
     Compressed,
 }
@@ -76,6 +82,9 @@ impl fmt::Display for Reason {
             Self::NotUtf8 => f.write_str("a string that is not UTF-8"),
             Self::UnknownValue { value } => write!(f, "the value {value} has no meaning here"),
             Self::TooDeep => f.write_str("types nested too deeply"),
+            Self::TooManyTypes => f.write_str("too many types of columns"),
+            Self::TooManyCells => f.write_str("too many values to be changed"),
+            Self::TrailingBytes => f.write_str("bytes behind the end of the body"),
             Self::Compressed => f.write_str("a compressed body"),
         }
     }

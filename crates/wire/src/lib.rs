@@ -26,4 +26,4 @@ mod reader;
 
 pub use error::{Malformed, Reason};
 pub use protocol::{ConnectionState, ErrorKind, Framed, Head, Protocol, QueryType, Side};
-pub use reader::Reader;
+pub use reader::{Raw, Reader};

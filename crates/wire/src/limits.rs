@@ -10,6 +10,20 @@ pub const FRAME_BYTES_MAX_BEFORE_HANDSHAKE: u32 = 64 * 1024;
 /// Nesting of a column's type (`list<frozen<map<..>>>`). Cassandra's own schemas stay below 10.
 pub const TYPE_DEPTH_MAX: usize = 32;
 
+/// Types in one list of columns, those inside others included: two for each of the 65,535 values that a statement can
+/// bind. A type of two bytes takes some fifty here; more would turn a large frame into gigabytes.
+pub const TYPES_MAX: u32 = 131_072;
+
+/// Elements of one value, those of its elements included: an element of one byte takes 32 here.
+pub const VALUE_ELEMENTS_MAX: u32 = 1 << 20;
+
+/// Values of a message that is taken apart to be changed: a null of four bytes takes some fifty then. 5,000 rows, the
+/// usual page, may have 400 columns.
+pub const EDIT_CELLS_MAX: u32 = 1 << 21;
+
+/// The longest varint whose digits are shown, bytes (308 digits): writing n digits takes n * n steps.
+pub const VARINT_TEXT_BYTES_MAX: usize = 128;
+
 /// Bytes of a message's text that a description shows.
 pub const DESCRIBE_BYTES_MAX: usize = 4096;
 

@@ -1,6 +1,9 @@
 //! The one place where "which protocol?" is asked. Everything else of a protocol is in its own folder.
 
+use std::sync::Arc;
+
 use crate::cql;
+use crate::cql::metadata::{Metadata, PreparedMetadata};
 use crate::error::Malformed;
 
 /// A protocol that is spoken here.
@@ -330,6 +333,92 @@ impl Protocol {
     pub fn describe(self, side: Side, head: &Head, frame: &[u8]) -> String {
         match self {
             Self::Cql => cql::describe(side, head, frame),
+        }
+    }
+
+    /// True for a request that prepares a statement.
+    #[must_use]
+    pub fn prepares(self, opcode: u8) -> bool {
+        match self {
+            Self::Cql => opcode == cql::opcode::PREPARE,
+        }
+    }
+
+    /// True for a request that runs one prepared statement.
+    #[must_use]
+    pub fn executes(self, opcode: u8) -> bool {
+        match self {
+            Self::Cql => opcode == cql::opcode::EXECUTE,
+        }
+    }
+
+    /// The statement that a request prepares; `None` if it is not all there, or compressed.
+    #[must_use]
+    pub fn prepared_text<'f>(self, request: &Head, frame: &'f [u8]) -> Option<&'f str> {
+        match self {
+            Self::Cql => cql::body(Side::Request, request, frame).and_then(cql::request::prepare).ok(),
+        }
+    }
+
+    /// The id of the statement that a request runs.
+    #[must_use]
+    pub fn prepared_id<'f>(self, request: &Head, frame: &'f [u8]) -> Option<&'f [u8]> {
+        match self {
+            Self::Cql => {
+                cql::body(Side::Request, request, frame).and_then(|mut body| body.short_bytes()).ok()
+            }
+        }
+    }
+
+    /// What a reply says of its connection or its statement.
+    #[must_use]
+    pub fn said<'f>(self, reply: &Head, frame: &'f [u8]) -> cql::session::Said<'f> {
+        match self {
+            Self::Cql => cql::session::said(reply, frame),
+        }
+    }
+
+    /// What the reply to a PREPARE says of the statement.
+    #[must_use]
+    pub fn prepared_metadata(self, reply: &Head, frame: &[u8]) -> Option<PreparedMetadata> {
+        match self {
+            Self::Cql => match cql::body(Side::Response, reply, frame).and_then(cql::response::result) {
+                Ok(cql::response::Outcome::Prepared(prepared)) => prepared.metadata(reply.version).ok(),
+                _ => None,
+            },
+        }
+    }
+
+    /// Hands over the values that an EXECUTE binds, with their names. False if they are not all there.
+    pub fn bound_values(
+        self,
+        request: &Head,
+        frame: &[u8],
+        binds: &Metadata,
+        each: impl FnMut(Option<&str>, cql::value::Value<'_>),
+    ) -> bool {
+        match self {
+            Self::Cql => cql::body(Side::Request, request, frame)
+                .and_then(cql::request::execute)
+                .and_then(|(_, parameters)| parameters.values.typed(binds, each))
+                .is_ok(),
+        }
+    }
+
+    /// The rows of a reply. `known`: the columns of its statement, for one that leaves them out.
+    #[must_use]
+    pub fn rows<'f>(
+        self,
+        reply: &Head,
+        frame: &'f [u8],
+        known: Option<&Arc<Metadata>>,
+    ) -> Option<cql::response::Page<'f>> {
+        match self {
+            Self::Cql if reply.opcode != cql::opcode::RESULT => None,
+            Self::Cql => match cql::body(Side::Response, reply, frame).and_then(cql::response::result) {
+                Ok(cql::response::Outcome::Rows(rows)) => rows.page(known).ok(),
+                _ => None,
+            },
         }
     }
 }

@@ -2,6 +2,17 @@
 
 use crate::error::{Malformed, Reason};
 
+/// A \[value\] before anybody asks for its type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Raw<'b> {
+    /// Length -1.
+    Null,
+    /// Length -2: the column is left as it is (v4, values bound to a statement).
+    Unset,
+    /// The bytes.
+    Bytes(&'b [u8]),
+}
+
 /// Reads values of the protocol from front to back. Every answer is inside the bytes it was given.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'b> {
@@ -87,7 +98,42 @@ impl<'b> Reader<'b> {
         self.take(usize::from(length))
     }
 
-    /// \[bytes\] or \[value\]; a negative length (null, not set) is `None`.
+    /// \[int\] that counts something.
+    ///
+    /// # Errors
+    /// Truncated, or negative.
+    pub fn count(&mut self) -> Result<u32, Malformed> {
+        let at = *self;
+        let count = self.i32()?;
+        u32::try_from(count).map_err(|_| at.malformed(Reason::UnknownValue { value: count }))
+    }
+
+    /// \[value\]: unlike [`Reader::bytes`] it tells null from not set.
+    ///
+    /// # Errors
+    /// Truncated, or a negative length without a meaning.
+    pub fn value(&mut self) -> Result<Raw<'b>, Malformed> {
+        let at = *self;
+        match self.i32()? {
+            -1 => Ok(Raw::Null),
+            -2 => Ok(Raw::Unset),
+            length => {
+                let length = usize::try_from(length)
+                    .map_err(|_| at.malformed(Reason::UnknownValue { value: length }))?;
+                self.take(length).map(Raw::Bytes)
+            }
+        }
+    }
+
+    /// Nothing may be left.
+    ///
+    /// # Errors
+    /// Something is.
+    pub fn end(&self) -> Result<(), Malformed> {
+        if self.left.is_empty() { Ok(()) } else { Err(self.malformed(Reason::TrailingBytes)) }
+    }
+
+    /// \[bytes\]; a negative length (null) is `None`.
     ///
     /// # Errors
     /// Truncated.
@@ -110,9 +156,12 @@ impl<'b> Reader<'b> {
     /// \[long string\]
     ///
     /// # Errors
-    /// Truncated, or not UTF-8.
+    /// Truncated, not UTF-8, or of negative length.
     pub fn long_string(&mut self) -> Result<&'b str, Malformed> {
-        let bytes = self.bytes()?.unwrap_or_default();
+        let at = *self;
+        let length = self.count()?;
+        let length = usize::try_from(length).map_err(|_| at.malformed(Reason::Truncated))?;
+        let bytes = self.take(length)?;
         self.utf8(bytes)
     }
 

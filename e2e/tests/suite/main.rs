@@ -10,11 +10,13 @@ mod generic;
 mod lifecycle;
 mod parallel;
 mod real_cassandra;
+mod relay;
 mod restarts;
 mod scylla;
 mod tee;
 mod tee_real;
 mod users;
+mod values;
 
 /// True in the long tier.
 pub(crate) fn is_full() -> bool {

@@ -6,7 +6,7 @@ use std::process::Command;
 use testkit::{Authenticator, Cassandra, Proxy, servers_folder, workspace};
 
 /// The interpreter of a virtual environment that has the Python driver.
-fn python() -> PathBuf {
+pub(crate) fn python() -> PathBuf {
     let folder = servers_folder().join("python");
     let interpreter = folder.join("bin/python");
     if !folder.join("ready").exists() {

@@ -113,7 +113,8 @@ fn told(frame: Vec<u8>) -> String {
         spawner: Rc::new(Nowhere),
         protocol: Protocol::Cql,
         sharing: Rc::default(),
-        nested: std::rc::Rc::default(),
+        nested: Rc::default(),
+        prepared: Rc::default(),
     };
     let entries: [(&str, &str, &dyn Builder); 2] =
         [("RefuseUnboundedSelect", "refuse", &transform), ("Came", "came", &Came)];

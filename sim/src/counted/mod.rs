@@ -151,6 +151,7 @@ impl OneClient {
         let connector = Rc::new(Once(RefCell::new(Some(server))));
         let spawner = Rc::new(Nobody);
         let worker = WorkerCx {
+            prepared: Rc::default(),
             pool: pool.clone(),
             connector,
             spawner,

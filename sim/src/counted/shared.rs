@@ -124,6 +124,7 @@ impl SharedClients {
     pub fn new(count: usize) -> Self {
         let (answers, spawned, pool) = (Rc::new(Cell::new(false)), Spawned::default(), Pool::new());
         let worker = WorkerCx {
+            prepared: Rc::default(),
             pool: pool.clone(),
             connector: Rc::new(Servers(Rc::clone(&answers))),
             spawner: Rc::new(spawned.clone()),

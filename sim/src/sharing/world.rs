@@ -158,6 +158,7 @@ impl World {
         }));
         let (pool, tasks, sharing) = (Pool::new(), Tasks::default(), Rc::<SharingMetrics>::default());
         let worker = WorkerCx {
+            prepared: Rc::default(),
             pool: pool.clone(),
             connector: Rc::new(SimConnector(Rc::clone(&server))),
             spawner: Rc::new(tasks.spawner()),

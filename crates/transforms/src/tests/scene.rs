@@ -179,6 +179,7 @@ pub(super) fn part_over(transforms: &[&dyn Builder], sink: &dyn Builder) -> Rc<C
         protocol: Protocol::Cql,
         sharing: Rc::default(),
         nested: Rc::default(),
+        prepared: Rc::default(),
     };
     let entries = transforms.iter().map(|transform| ("Transform", "t", *transform));
     ChainPart::new("c", &worker, entries.chain([("Sink", "s", sink)]), None)

@@ -2,7 +2,7 @@
 
 use crate::cql::header::{Flags, body};
 use crate::cql::opcode;
-use crate::cql::response::{self, Outcome};
+use crate::cql::response::{self, Outcome, Page};
 use crate::protocol::{Head, Side};
 
 /// True if two replies have the same content. What leads a body (a tracing id, warnings, a payload) is not compared,
@@ -29,24 +29,26 @@ pub fn is_same_reply(one: (&Head, &[u8]), other: (&Head, &[u8])) -> bool {
     }
     match (response::result(one), response::result(other)) {
         (Ok(Outcome::Rows(one)), Ok(Outcome::Rows(other))) => {
-            is_about_server(&one) && is_about_server(&other)
-                || (one.columns, one.count, one.table) == (other.columns, other.count, other.table)
-                    && one.paging_state.is_some() == other.paging_state.is_some()
-                    && one.cells.left() == other.cells.left()
-                    && columns(&one) == columns(&other)
+            let has_more = one.paging_state.is_some() == other.paging_state.is_some();
+            match (one.page(None), other.page(None)) {
+                (Ok(one), Ok(other)) => {
+                    is_about_server(&one) && is_about_server(&other) || has_more && is_same_page(&one, &other)
+                }
+                _ => false,
+            }
         }
         _ => false,
     }
 }
 
-fn is_about_server(rows: &response::Rows<'_>) -> bool {
-    rows.table.is_some_and(|(keyspace, _)| keyspace == "system" || keyspace.starts_with("system_"))
+fn is_about_server(page: &Page<'_>) -> bool {
+    let table = page.metadata.as_ref().and_then(|metadata| metadata.table.as_ref());
+    table.is_some_and(|table| &*table.keyspace == "system" || table.keyspace.starts_with("system_"))
 }
 
-fn columns<'b>(rows: &response::Rows<'b>) -> Option<Vec<(&'b str, &'b [u8])>> {
-    let mut columns = Vec::new();
-    rows.columns(|name, kind| columns.push((name, kind))).ok()?;
-    Some(columns)
+fn is_same_page(one: &Page<'_>, other: &Page<'_>) -> bool {
+    (one.columns(), one.count(), &one.metadata) == (other.columns(), other.count(), &other.metadata)
+        && one.rows().zip(other.rows()).all(|(one, other)| one.cells().eq(other.cells()))
 }
 
 #[cfg(test)]

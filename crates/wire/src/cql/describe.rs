@@ -72,9 +72,9 @@ fn of_response(head: &Head, body: Reader<'_>) -> Result<String, Malformed> {
         }
         opcode::RESULT => match response::result(body)? {
             response::Outcome::Void => "Result Void".to_owned(),
-            response::Outcome::Rows(rows) => format!("Result Rows {} x {}", rows.count, rows.columns),
+            response::Outcome::Rows(rows) => format!("Result Rows {} x {}", rows.count()?, rows.columns),
             response::Outcome::SetKeyspace(keyspace) => format!("Result SetKeyspace {keyspace}"),
-            response::Outcome::Prepared { id } => format!("Result Prepared {}", hex(id)),
+            response::Outcome::Prepared(prepared) => format!("Result Prepared {}", hex(prepared.id)),
             response::Outcome::SchemaChange(change) => format!("Result SchemaChange {change:?}"),
         },
         opcode::EVENT => format!("Event {:?}", response::event(body)?),

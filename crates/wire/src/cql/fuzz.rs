@@ -1,8 +1,11 @@
 //! What the fuzz targets run; the unit tests run the same on every prefix of their vectors.
 
 use crate::cql::query::{Statement, StatementKind, classify, parse, redacted};
-use crate::cql::{body, describe, opcode, request, response};
+use crate::cql::types::Types;
+use crate::cql::value::Value;
+use crate::cql::{body, describe, edit, opcode, request, response};
 use crate::protocol::{Framed, Head, Protocol, Side};
+use crate::reader::{Raw, Reader};
 
 /// What a view said does not matter here: only that it said something.
 fn ignore<T>(answer: T) {
@@ -52,12 +55,42 @@ fn views_of_response(head: &Head, frame: &[u8]) {
         opcode::SUPPORTED => ignore(response::supported(body, |_, _| ())),
         opcode::EVENT => ignore(response::event(body)),
         opcode::AUTH_CHALLENGE | opcode::AUTH_SUCCESS => ignore(response::auth_token(body)),
-        opcode::RESULT => {
-            if let Ok(response::Outcome::Rows(rows)) = response::result(body) {
-                ignore(rows.columns(|_, _| ()));
-            }
-        }
+        opcode::RESULT => match response::result(body) {
+            Ok(response::Outcome::Rows(rows)) => ignore(rows.page(None).map(|page| shown(&page))),
+            Ok(response::Outcome::Prepared(prepared)) => ignore(prepared.metadata(head.version)),
+            _ => {}
+        },
         _ => {}
+    }
+}
+
+/// Bytes of text that the rows of a page make.
+fn shown(page: &response::Page<'_>) -> usize {
+    page.rows().flat_map(|row| row.values()).map(|value| value.to_string().len()).sum()
+}
+
+/// A type, then bytes: whatever they are as a value of it, they are again when that is encoded.
+pub fn value(bytes: &[u8]) {
+    let mut body = Reader::new(bytes, 0);
+    let Ok(kind) = Types::new().read(&mut body) else { return };
+    let content = body.left();
+    let value = Value::decode(&kind, Raw::Bytes(content));
+    assert_eq!(value.encode(&kind), Ok(Some(content.to_vec())), "{kind} {value}");
+    ignore(kind.to_string());
+}
+
+/// A frame that can be changed but is not keeps every byte.
+pub fn reencode(bytes: &[u8]) {
+    for side in [Side::Request, Side::Response] {
+        let Framed::Frame(head) = Protocol::Cql.frame(bytes, side, u32::MAX) else { continue };
+        let Some(frame) = bytes.get(..head.frame_bytes as usize) else { continue };
+        let again = match side {
+            Side::Request => edit::Request::decode(&head, frame).map(|request| request.encode()),
+            Side::Response => edit::Rows::decode(&head, frame).map(|rows| rows.encode()),
+        };
+        if let Ok(again) = again {
+            assert_eq!(again.as_deref(), Ok(frame));
+        }
     }
 }
 

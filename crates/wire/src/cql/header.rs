@@ -3,7 +3,7 @@
 use crate::cql::opcode;
 use crate::error::{Malformed, Reason};
 use crate::protocol::{Framed, Head, Side};
-use crate::reader::Reader;
+use crate::reader::{Raw, Reader};
 
 /// Bytes of a header.
 pub const HEADER_BYTES: u32 = 9;
@@ -82,27 +82,49 @@ fn version_refused(version: u8, side: Side) -> Framed {
     Framed::Malformed(Malformed { reason, at: 0, id: 0, version })
 }
 
-/// The body of a frame, behind what flags put in front of it. `frame` may be cut short.
-///
-/// # Errors
-/// A compressed body, or one that ends inside what leads it.
-pub fn body<'f>(side: Side, head: &Head, frame: &'f [u8]) -> Result<Reader<'f>, Malformed> {
+/// What the flags of a header put in front of a body (section 2.2), in this order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Lead<'f> {
+    /// Of a response.
+    TracingId(&'f [u8]),
+    /// Of a response.
+    Warning(&'f str),
+    /// A key and its value.
+    Payload(&'f [u8], Raw<'f>),
+}
+
+/// The body of a frame, behind what flags put in front of it, which `each` is shown. `frame` may be cut short.
+pub(crate) fn body_behind<'f>(
+    side: Side,
+    head: &Head,
+    frame: &'f [u8],
+    mut each: impl FnMut(Lead<'f>),
+) -> Result<Reader<'f>, Malformed> {
     let bytes = frame.get(HEADER_BYTES as usize..).unwrap_or_default();
     let mut reader = Reader::new(bytes, HEADER_BYTES);
     if head.flags & Flags::COMPRESSED != 0 {
         return Err(reader.malformed(Reason::Compressed));
     }
     if side == Side::Response && head.flags & Flags::TRACING != 0 {
-        reader.take(16)?;
+        each(Lead::TracingId(reader.take(16)?));
     }
     if side == Side::Response && head.flags & Flags::WARNING != 0 {
-        reader.string_list(|_| ())?;
+        reader.string_list(|warning| each(Lead::Warning(warning)))?;
     }
     if head.flags & Flags::CUSTOM_PAYLOAD != 0 {
         for _ in 0..reader.u16()? {
-            reader.short_bytes()?;
-            reader.bytes()?;
+            let key = reader.short_bytes()?;
+            each(Lead::Payload(key, reader.value()?));
         }
     }
     Ok(reader)
+}
+
+/// The body of a frame, behind what flags put in front of it. `frame` may be cut short.
+///
+/// # Errors
+/// A compressed body, or one that ends inside what leads it.
+#[inline]
+pub fn body<'f>(side: Side, head: &Head, frame: &'f [u8]) -> Result<Reader<'f>, Malformed> {
+    body_behind(side, head, frame, |_| ())
 }

@@ -4,14 +4,17 @@
 //! rest, `names` names what is in them, `check` reads everything there is of a message, `compare` says whether two servers
 //! said the same, `session` says what may share a connection, `encode` makes the few frames that are made here, `describe`
 //! shows a message to people.
+//! `types`, `value` and `metadata` are what the values inside are, `edit` has requests and rows that can be changed.
 
 mod check;
 mod compare;
 mod describe;
+pub mod edit;
 mod encode;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod header;
+pub mod metadata;
 mod names;
 pub mod opcode;
 pub mod query;
@@ -21,6 +24,9 @@ pub mod session;
 mod statement;
 #[cfg(test)]
 mod tests;
+pub mod types;
+pub mod value;
+mod writer;
 
 pub use check::check;
 pub use compare::is_same_reply;
@@ -32,3 +38,4 @@ pub use names::{
     statements, table,
 };
 pub use statement::{Statement, connection_state, first_statement, query_type};
+pub use writer::Unencodable;

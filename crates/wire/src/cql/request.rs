@@ -2,8 +2,12 @@
 //!
 //! Each takes the reader that [`super::body`] gives, borrows from it, and reads no more than it is asked for.
 
+use std::collections::HashMap;
+
+use crate::cql::metadata::Metadata;
+use crate::cql::value::Value;
 use crate::error::{Malformed, Reason};
-use crate::reader::Reader;
+use crate::reader::{Raw, Reader};
 
 /// STARTUP: the options, in order.
 ///
@@ -58,6 +62,8 @@ pub struct Parameters<'b> {
     pub serial_consistency: Option<u16>,
     /// The default timestamp, microseconds.
     pub timestamp: Option<i64>,
+    /// What is behind all that no flag announces.
+    pub rest: Reader<'b>,
 }
 
 /// Values bound to a statement, not yet read.
@@ -75,39 +81,75 @@ impl<'b> Values<'b> {
         self.count
     }
 
-    /// Each value with its name, if it has one; `None` is null or not set. Gives the reader behind the last one.
+    /// Each value with its name, if it has one. Gives the reader behind the last one.
     ///
     /// # Errors
     /// Truncated, or a name that is not UTF-8.
-    pub fn each(
-        self,
-        mut each: impl FnMut(Option<&'b str>, Option<&'b [u8]>),
-    ) -> Result<Reader<'b>, Malformed> {
+    pub fn each(self, mut each: impl FnMut(Option<&'b str>, Raw<'b>)) -> Result<Reader<'b>, Malformed> {
         let mut reader = self.reader;
         for _ in 0..self.count {
             let name = if self.are_named { Some(reader.string()?) } else { None };
-            each(name, reader.bytes()?);
+            each(name, reader.value()?);
         }
         Ok(reader)
     }
+
+    /// Each value as the statement's metadata says, with its name: its own, or that of its place. What the metadata
+    /// does not know is [`Value::Unknown`].
+    ///
+    /// # Errors
+    /// As [`Values::each`].
+    pub fn typed<'v>(
+        self,
+        binds: &'v Metadata,
+        mut each: impl FnMut(Option<&'v str>, Value<'v>),
+    ) -> Result<(), Malformed>
+    where
+        'b: 'v,
+    {
+        let columns = &binds.columns;
+        let named = columns.iter().map(|column| (&*column.name, column));
+        let by_name: HashMap<&str, _> = if self.are_named { named.collect() } else { HashMap::new() };
+        let mut place = 0_usize;
+        self.each(|name, raw| {
+            let column = match name {
+                Some(name) => by_name.get(name).copied(),
+                None => columns.get(place),
+            };
+            place = place.saturating_add(1);
+            let value = column.map_or_else(|| Value::untyped(raw), |column| Value::decode(&column.kind, raw));
+            each(name.or_else(|| column.map(|column| &*column.name)), value);
+        })?;
+        Ok(())
+    }
 }
 
-mod flag {
-    pub(super) const VALUES: u8 = 0x01;
-    pub(super) const PAGE_SIZE: u8 = 0x04;
-    pub(super) const PAGING_STATE: u8 = 0x08;
-    pub(super) const SERIAL_CONSISTENCY: u8 = 0x10;
-    pub(super) const TIMESTAMP: u8 = 0x20;
-    pub(super) const NAMES: u8 = 0x40;
+/// The flags of a QUERY, an EXECUTE (section 4.1.4) or a BATCH (section 4.1.7).
+pub(crate) mod flag {
+    pub(crate) const VALUES: u8 = 0x01;
+    pub(crate) const SKIP_METADATA: u8 = 0x02;
+    pub(crate) const PAGE_SIZE: u8 = 0x04;
+    pub(crate) const PAGING_STATE: u8 = 0x08;
+    pub(crate) const SERIAL_CONSISTENCY: u8 = 0x10;
+    pub(crate) const TIMESTAMP: u8 = 0x20;
+    pub(crate) const NAMES: u8 = 0x40;
 }
 
-fn parameters<'b>(body: &mut Reader<'b>) -> Result<Parameters<'b>, Malformed> {
+impl Parameters<'_> {
+    /// True if the reply may leave its columns out.
+    #[must_use]
+    pub fn skips_metadata(&self) -> bool {
+        self.flags & flag::SKIP_METADATA != 0
+    }
+}
+
+fn parameters(mut body: Reader<'_>) -> Result<Parameters<'_>, Malformed> {
     let consistency = body.u16()?;
     let flags = body.u8()?;
     let has = |flag| flags & flag != 0;
     let count = if has(flag::VALUES) { body.u16()? } else { 0 };
-    let values = Values { count, are_named: has(flag::NAMES), reader: *body };
-    *body = values.each(|_, _| ())?;
+    let values = Values { count, are_named: has(flag::NAMES), reader: body };
+    body = values.each(|_, _| ())?;
     Ok(Parameters {
         consistency,
         flags,
@@ -116,6 +158,7 @@ fn parameters<'b>(body: &mut Reader<'b>) -> Result<Parameters<'b>, Malformed> {
         paging_state: if has(flag::PAGING_STATE) { body.bytes()? } else { None },
         serial_consistency: if has(flag::SERIAL_CONSISTENCY) { Some(body.u16()?) } else { None },
         timestamp: if has(flag::TIMESTAMP) { Some(body.i64()?) } else { None },
+        rest: body,
     })
 }
 
@@ -125,7 +168,7 @@ fn parameters<'b>(body: &mut Reader<'b>) -> Result<Parameters<'b>, Malformed> {
 /// Truncated, or not UTF-8.
 pub fn query(mut body: Reader<'_>) -> Result<(&str, Parameters<'_>), Malformed> {
     let text = body.long_string()?;
-    Ok((text, parameters(&mut body)?))
+    Ok((text, parameters(body)?))
 }
 
 /// EXECUTE: the prepared id and the parameters.
@@ -134,7 +177,7 @@ pub fn query(mut body: Reader<'_>) -> Result<(&str, Parameters<'_>), Malformed> 
 /// Truncated, or a name that is not UTF-8.
 pub fn execute(mut body: Reader<'_>) -> Result<(&[u8], Parameters<'_>), Malformed> {
     let id = body.short_bytes()?;
-    Ok((id, parameters(&mut body)?))
+    Ok((id, parameters(body)?))
 }
 
 /// One statement of a BATCH.
@@ -148,13 +191,21 @@ pub enum BatchStatement<'b> {
 
 /// What goes with a BATCH.
 #[derive(Clone, Copy, Debug)]
-pub struct Batch {
+pub struct Batch<'b> {
     /// 0 logged, 1 unlogged, 2 counter.
     pub kind: u8,
     /// How many statements there are.
     pub statements: u16,
     /// The consistency level.
     pub consistency: u16,
+    /// Which of the following are there.
+    pub flags: u8,
+    /// The consistency of conditions.
+    pub serial_consistency: Option<u16>,
+    /// The default timestamp, microseconds.
+    pub timestamp: Option<i64>,
+    /// What is behind all that no flag announces.
+    pub rest: Reader<'b>,
 }
 
 /// BATCH: each statement with its values, then the rest.
@@ -164,7 +215,7 @@ pub struct Batch {
 pub fn batch<'b>(
     mut body: Reader<'b>,
     mut each: impl FnMut(BatchStatement<'b>, Values<'b>),
-) -> Result<Batch, Malformed> {
+) -> Result<Batch<'b>, Malformed> {
     let kind = body.u8()?;
     let statements = body.u16()?;
     for _ in 0..statements {
@@ -178,5 +229,15 @@ pub fn batch<'b>(
         body = values.each(|_, _| ())?;
         each(statement, values);
     }
-    Ok(Batch { kind, statements, consistency: body.u16()? })
+    let (consistency, flags) = (body.u16()?, body.u8()?);
+    let has = |flag| flags & flag != 0;
+    Ok(Batch {
+        kind,
+        statements,
+        consistency,
+        flags,
+        serial_consistency: if has(flag::SERIAL_CONSISTENCY) { Some(body.u16()?) } else { None },
+        timestamp: if has(flag::TIMESTAMP) { Some(body.i64()?) } else { None },
+        rest: body,
+    })
 }

@@ -1,8 +1,11 @@
 //! Views of response bodies (native protocol v4, section 4.2; v3 where it has the same layout).
 
+use std::sync::Arc;
+
+use crate::cql::metadata::{Metadata, PreparedMetadata};
+use crate::cql::value::Value;
 use crate::error::{Malformed, Reason};
-use crate::limits::TYPE_DEPTH_MAX;
-use crate::reader::Reader;
+use crate::reader::{Raw, Reader};
 
 /// ERROR: what every kind of it has.
 #[derive(Clone, Copy, Debug)]
@@ -126,11 +129,8 @@ pub enum Outcome<'b> {
     Rows(Rows<'b>),
     /// The keyspace in use is now this one.
     SetKeyspace(&'b str),
-    /// A statement was prepared under this id.
-    Prepared {
-        /// The id.
-        id: &'b [u8],
-    },
+    /// A statement was prepared.
+    Prepared(Prepared<'b>),
     /// The schema changed.
     SchemaChange(SchemaChange<'b>),
 }
@@ -142,137 +142,176 @@ pub enum Outcome<'b> {
 pub fn result(mut body: Reader<'_>) -> Result<Outcome<'_>, Malformed> {
     match body.i32()? {
         1 => Ok(Outcome::Void),
-        2 => rows(&mut body).map(Outcome::Rows),
+        2 => rows(body).map(Outcome::Rows),
         3 => body.string().map(Outcome::SetKeyspace),
-        4 => Ok(Outcome::Prepared { id: body.short_bytes()? }),
+        4 => Ok(Outcome::Prepared(Prepared { id: body.short_bytes()?, rest: body })),
         5 => schema_change(&mut body).map(Outcome::SchemaChange),
         value => Err(body.malformed(Reason::UnknownValue { value })),
     }
 }
 
-/// Rows of a result.
+/// The flags of metadata (section 4.2.5.2).
+pub(crate) mod flag {
+    pub(crate) const GLOBAL_TABLE: i32 = 0x01;
+    pub(crate) const MORE_PAGES: i32 = 0x02;
+    pub(crate) const NO_METADATA: i32 = 0x04;
+}
+
+/// A statement that was prepared (section 4.2.5.4).
+#[derive(Clone, Copy, Debug)]
+pub struct Prepared<'b> {
+    /// The id by which it is executed.
+    pub id: &'b [u8],
+    rest: Reader<'b>,
+}
+
+impl Prepared<'_> {
+    /// What it binds and what rows it has. `version`: of the frame.
+    ///
+    /// # Errors
+    /// Truncated, not UTF-8, or types that are too many or nested too deeply.
+    pub fn metadata(&self, version: u8) -> Result<PreparedMetadata, Malformed> {
+        let mut body = self.rest;
+        let flags = body.i32()?;
+        let count = body.count()?;
+        let mut partition_key = Vec::new();
+        // Since v4 the places of the partition key's columns among the bound values.
+        if version >= 4 {
+            for _ in 0..body.count()? {
+                partition_key.push(body.u16()?);
+            }
+        }
+        let binds = Metadata::read(&mut body, count, flags & flag::GLOBAL_TABLE != 0)?;
+        let result = rows(body)?.own_metadata()?.0.map(Arc::new);
+        Ok(PreparedMetadata { binds, partition_key, result })
+    }
+}
+
+/// Rows of a result (section 4.2.5.2): what leads them. [`Rows::page`] reads on.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'b> {
+    /// The flags of the metadata.
+    pub flags: i32,
     /// How many columns each row has.
-    pub columns: i32,
+    pub columns: u32,
     /// Where this page ended, if it is not the last.
     pub paging_state: Option<&'b [u8]>,
-    /// Keyspace and table, if they are the same for all columns.
-    pub table: Option<(&'b str, &'b str)>,
-    /// The columns' names and types are left out.
-    pub has_no_metadata: bool,
-    /// How many rows there are.
-    pub count: i32,
-    /// The cells, row by row.
-    pub cells: Reader<'b>,
-    metadata: Reader<'b>,
+    rest: Reader<'b>,
 }
 
-mod flag {
-    pub(super) const GLOBAL_TABLE: i32 = 0x01;
-    pub(super) const MORE_PAGES: i32 = 0x02;
-    pub(super) const NO_METADATA: i32 = 0x04;
-}
-
-fn rows<'b>(body: &mut Reader<'b>) -> Result<Rows<'b>, Malformed> {
+fn rows(mut body: Reader<'_>) -> Result<Rows<'_>, Malformed> {
     let flags = body.i32()?;
-    let columns = body.i32()?;
+    let columns = body.count()?;
     let paging_state = if flags & flag::MORE_PAGES != 0 { body.bytes()? } else { None };
-    let has_no_metadata = flags & flag::NO_METADATA != 0;
-    let has_table = flags & flag::GLOBAL_TABLE != 0 && !has_no_metadata;
-    let table = if has_table { Some((body.string()?, body.string()?)) } else { None };
-    let metadata = *body;
-    if !has_no_metadata {
-        each_column(body, columns, table.is_some(), |_, _| ())?;
-    }
-    let count = body.i32()?;
-    Ok(Rows { columns, paging_state, table, has_no_metadata, count, cells: *body, metadata })
+    Ok(Rows { flags, columns, paging_state, rest: body })
 }
 
 impl<'b> Rows<'b> {
-    /// Each column's name and the bytes of its type (section 6 of the type codes).
+    /// The columns' names and types, unless they are left out, and what follows.
+    fn own_metadata(&self) -> Result<(Option<Metadata>, Reader<'b>), Malformed> {
+        let mut body = self.rest;
+        if self.flags & flag::NO_METADATA != 0 {
+            return Ok((None, body));
+        }
+        let metadata = Metadata::read(&mut body, self.columns, self.flags & flag::GLOBAL_TABLE != 0)?;
+        Ok((Some(metadata), body))
+    }
+
+    /// How many rows there are.
     ///
     /// # Errors
-    /// Truncated, not UTF-8, or types nested too deeply.
-    pub fn columns(&self, each: impl FnMut(&'b str, &'b [u8])) -> Result<(), Malformed> {
-        if self.has_no_metadata {
-            return Ok(());
+    /// As [`Rows::page`].
+    pub fn count(&self) -> Result<u32, Malformed> {
+        self.own_metadata()?.1.count()
+    }
+
+    /// The rows. `known`: the columns of the statement, for a page that leaves them out. Where they are not those of
+    /// this page (the schema changed since) its values are not typed at all, rather than wrongly.
+    ///
+    /// # Errors
+    /// Truncated, not UTF-8, types that are too many or nested too deeply, or bytes behind the last row.
+    pub fn page(&self, known: Option<&Arc<Metadata>>) -> Result<Page<'b>, Malformed> {
+        let (metadata, mut body) = self.own_metadata()?;
+        let count = body.count()?;
+        if self.columns == 0 && count > 0 {
+            return Err(body.malformed(Reason::UnknownValue { value: 0 }));
         }
-        let mut reader = self.metadata;
-        each_column(&mut reader, self.columns, self.table.is_some(), each)
+        let cells = body;
+        for _ in 0..u64::from(count).saturating_mul(u64::from(self.columns)) {
+            body.value()?;
+        }
+        body.end()?;
+        let page = Page { metadata: metadata.map(Arc::new), columns: self.columns, count, cells };
+        if page.metadata.is_some() {
+            return Ok(page);
+        }
+        let same_count = |known: &&Arc<Metadata>| u32::try_from(known.columns.len()) == Ok(self.columns);
+        let typed = Page { metadata: known.filter(same_count).map(Arc::clone), ..page.clone() };
+        Ok(if typed.fits() { typed } else { page })
     }
 }
 
-fn each_column<'b>(
-    body: &mut Reader<'b>,
-    columns: i32,
-    has_table: bool,
-    mut each: impl FnMut(&'b str, &'b [u8]),
-) -> Result<(), Malformed> {
-    for _ in 0..columns {
-        if !has_table {
-            body.string()?;
-            body.string()?;
-        }
-        let name = body.string()?;
-        let before = body.left();
-        skip_type(body)?;
-        let type_bytes = before.len().saturating_sub(body.left().len());
-        each(name, before.get(..type_bytes).unwrap_or_default());
-    }
-    Ok(())
+/// The rows of one page, all of them there.
+#[derive(Clone, Debug)]
+pub struct Page<'b> {
+    /// The columns, if they are known.
+    pub metadata: Option<Arc<Metadata>>,
+    columns: u32,
+    count: u32,
+    cells: Reader<'b>,
 }
 
-/// What an open level of a type still wants: so many types, each with a name in front of it in a UDT.
-#[derive(Clone, Copy, Default)]
-struct Level {
-    types: u16,
-    are_named: bool,
-}
-
-/// Skips a type (section 4.2.5.2). Without recursion: the levels that are open stand in an array.
-fn skip_type(body: &mut Reader<'_>) -> Result<(), Malformed> {
-    let mut levels = [Level::default(); TYPE_DEPTH_MAX];
-    let mut depth: usize = 0;
-    if let Some(outermost) = levels.first_mut() {
-        outermost.types = 1;
+impl<'b> Page<'b> {
+    /// How many rows there are.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        self.count
     }
-    loop {
-        let Some(level) = levels.get_mut(depth) else { return Err(body.malformed(Reason::TooDeep)) };
-        if level.types == 0 {
-            let Some(outer) = depth.checked_sub(1) else { return Ok(()) };
-            depth = outer;
-            continue;
-        }
-        level.types = level.types.saturating_sub(1);
-        if level.are_named {
-            body.string()?;
-        }
-        let inner = inner_types(body)?;
-        if inner.types > 0 {
-            depth = depth.saturating_add(1);
-            *levels.get_mut(depth).ok_or_else(|| body.malformed(Reason::TooDeep))? = inner;
-        }
+
+    /// How many columns each has.
+    #[must_use]
+    pub fn columns(&self) -> u32 {
+        self.columns
+    }
+
+    /// The rows, in order.
+    pub fn rows(&self) -> impl Iterator<Item = Row<'_, 'b>> {
+        let mut cells = self.cells;
+        (0..self.count).map_while(move |_| {
+            let row = Row { page: self, cells };
+            for _ in 0..self.columns {
+                cells.value().ok()?;
+            }
+            Some(row)
+        })
+    }
+
+    /// True if every value is one of its column's type.
+    fn fits(&self) -> bool {
+        self.rows().all(|row| row.values().all(|value| !matches!(value, Value::Unknown(_))))
     }
 }
 
-/// Reads one type code and what belongs to it, and says which types follow inside it.
-fn inner_types(body: &mut Reader<'_>) -> Result<Level, Malformed> {
-    let plain = |types| Level { types, are_named: false };
-    match body.u16()? {
-        // Custom: the name of its class.
-        0x0000 => body.short_bytes().map(|_| plain(0)),
-        // List and set, map.
-        0x0020 | 0x0022 => Ok(plain(1)),
-        0x0021 => Ok(plain(2)),
-        // UDT: keyspace, name, fields.
-        0x0030 => {
-            body.string()?;
-            body.string()?;
-            Ok(Level { types: body.u16()?, are_named: true })
-        }
-        // Tuple.
-        0x0031 => body.u16().map(plain),
-        _ => Ok(plain(0)),
+/// One row of a page.
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'p, 'b> {
+    page: &'p Page<'b>,
+    cells: Reader<'b>,
+}
+
+impl<'p, 'b> Row<'p, 'b> {
+    /// The bytes of each column.
+    pub fn cells(&self) -> impl Iterator<Item = Raw<'b>> + use<'b> {
+        let mut cells = self.cells;
+        (0..self.page.columns).map_while(move |_| cells.value().ok())
+    }
+
+    /// The value of each column, in order.
+    pub fn values(&self) -> impl Iterator<Item = Value<'p>> + use<'p, 'b> {
+        let columns = self.page.metadata.as_ref().map(|metadata| &*metadata.columns).unwrap_or_default();
+        self.cells().enumerate().map(move |(index, cell)| match columns.get(index) {
+            Some(column) => Value::decode(&column.kind, cell),
+            None => Value::untyped(cell),
+        })
     }
 }

@@ -157,7 +157,7 @@ pub fn said<'f>(head: &Head, frame: &'f [u8]) -> Said<'f> {
 fn result_said<'f>(head: &Head, frame: &'f [u8]) -> Said<'f> {
     match body(Side::Response, head, frame).and_then(response::result) {
         Ok(Outcome::SetKeyspace(keyspace)) => Said::Keyspace(keyspace),
-        Ok(Outcome::Prepared { id }) => Said::Prepared(id),
+        Ok(Outcome::Prepared(prepared)) => Said::Prepared(prepared.id),
         _ => Said::Nothing,
     }
 }

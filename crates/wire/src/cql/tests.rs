@@ -1,7 +1,7 @@
 //! Vectors: frames as drivers and servers send them, and what is to be read in each. Every one is also cut at every byte.
 
 use super::{body, fuzz, opcode, request, response};
-use crate::{ConnectionState, ErrorKind, Framed, Malformed, Protocol, QueryType, Reason, Side};
+use crate::{ConnectionState, ErrorKind, Framed, Malformed, Protocol, QueryType, Raw, Reason, Side};
 
 fn frame(version: u8, flags: u8, id: i16, opcode: u8, body: &[u8]) -> Vec<u8> {
     let mut frame = vec![version, flags];
@@ -289,8 +289,9 @@ fn types_nested_too_deeply_are_refused() {
     let nested: Vec<u8> = [0, 0x20].repeat(40).into_iter().chain([0, 9]).collect();
     let bytes = frame(0x84, 0, 1, opcode::RESULT, &rows_with_types(&nested));
     let Framed::Frame(head) = Protocol::Cql.frame(&bytes, Side::Response, 1000) else { panic!() };
-    let error = response::result(body(Side::Response, &head, &bytes).unwrap()).unwrap_err();
-    assert_eq!(error.reason, Reason::TooDeep);
+    let outcome = response::result(body(Side::Response, &head, &bytes).unwrap()).unwrap();
+    let response::Outcome::Rows(rows) = outcome else { panic!() };
+    assert_eq!(rows.page(None).unwrap_err().reason, Reason::TooDeep);
 }
 
 #[test]
@@ -306,7 +307,82 @@ fn values_and_statements_are_borrowed_from_the_frame() {
     let (_, parameters) = request::query(body(Side::Request, &head, &bytes).unwrap()).unwrap();
     let mut values = Vec::new();
     parameters.values.each(|_, value| values.push(value)).unwrap();
-    assert_eq!(values, [Some([5].as_slice()), None]);
+    assert_eq!(values, [Raw::Bytes(&[5]), Raw::Null]);
+}
+
+/// The RESULT in a body.
+fn outcome(body: &[u8]) -> response::Outcome<'_> {
+    response::result(crate::Reader::new(body, 0)).unwrap()
+}
+
+/// Flags, count, what v4 puts behind them, table and one column `c` of a type.
+fn metadata(partition_key: &[u8], kind: u8) -> Vec<u8> {
+    let lead = [1_i32.to_be_bytes(), 1_i32.to_be_bytes()].concat();
+    [lead, partition_key.to_vec(), string("ks"), string("t"), string("c"), vec![0, kind]].concat()
+}
+
+#[test]
+fn prepared_metadata_is_read_as_its_version_has_it() {
+    for (version, partition_key) in [(3, &b""[..]), (4, b"\0\0\0\x01\0\0")] {
+        let lead = [vec![0, 0, 0, 4], string("id")].concat();
+        let bytes = [lead, metadata(partition_key, 9), metadata(&[], 0x0D)].concat();
+        let response::Outcome::Prepared(prepared) = outcome(&bytes) else { panic!() };
+        let known = prepared.metadata(version).unwrap();
+        assert_eq!((prepared.id, known.partition_key.len()), (&b"id"[..], usize::from(version) - 3));
+        assert_eq!(known.binds.columns[0].kind.to_string(), "int");
+        let result = known.result.unwrap();
+        assert_eq!(result.columns[0].kind.to_string(), "text");
+        assert_eq!(&*result.table_of(&result.columns[0]).unwrap().keyspace, "ks");
+    }
+}
+
+#[test]
+fn rows_without_columns_have_the_types_of_their_statement_or_none() {
+    let known = |kind| {
+        let bytes = [vec![0, 0, 0, 2], metadata(&[], kind), vec![0; 4]].concat();
+        let response::Outcome::Rows(rows) = outcome(&bytes) else { panic!() };
+        rows.page(None).unwrap().metadata.unwrap()
+    };
+    let bytes = [&[0, 0, 0, 2, 0, 0, 0, 4, 0, 0, 0, 1, 0, 0, 0, 1][..], &long_string("abc")].concat();
+    let response::Outcome::Rows(rows) = outcome(&bytes) else { panic!() };
+    let shown = |known: Option<std::sync::Arc<super::metadata::Metadata>>| {
+        let page = rows.page(known.as_ref()).unwrap();
+        let row = page.rows().next().unwrap();
+        row.values().next().unwrap().to_string()
+    };
+    assert_eq!(shown(Some(known(0x0D))), "'abc'");
+    assert_eq!(shown(Some(known(9))), "0x616263", "three bytes are no int");
+    assert_eq!(shown(None), "0x616263");
+    let mut two = (*known(0x0D)).clone();
+    two.columns.push(two.columns[0].clone());
+    assert_eq!(shown(Some(std::sync::Arc::new(two))), "0x616263", "another number of columns");
+}
+
+#[test]
+fn rows_of_nothing_cost_nothing() {
+    let bytes = [0, 0, 0, 2, 0, 0, 0, 4, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff];
+    let response::Outcome::Rows(rows) = outcome(&bytes) else { panic!() };
+    assert!(rows.page(None).is_err(), "2^31 rows of no columns");
+}
+
+#[test]
+fn values_are_typed_by_name_or_by_place() {
+    let bytes = [vec![0, 0, 0, 2], metadata(&[], 9), vec![0; 4]].concat();
+    let response::Outcome::Rows(rows) = outcome(&bytes) else { panic!() };
+    let binds = rows.page(None).unwrap().metadata.unwrap();
+    let check = |flags: u8, values: &[u8], expected: &str| {
+        let body = [&string("id")[..], &[0, 1, flags, 0, 2], values].concat();
+        let (_, parameters) = request::execute(crate::Reader::new(&body, 0)).unwrap();
+        let mut shown = Vec::new();
+        let each = |name: Option<&str>, value: super::value::Value<'_>| {
+            shown.push(format!("{}={value}", name.unwrap_or("?")));
+        };
+        parameters.values.typed(&binds, each).unwrap();
+        assert_eq!(shown.join(" "), expected);
+    };
+    let seven = long_string("\0\0\0\x07");
+    check(0x01, &[&seven[..], &seven].concat(), "c=7 ?=0x00000007");
+    check(0x41, &[&string("x")[..], &[0xff; 4], &string("c"), &seven].concat(), "x=NULL c=7");
 }
 
 #[test]

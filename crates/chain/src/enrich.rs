@@ -1,0 +1,155 @@
+//! Enrichment: what a client's requests and replies mean beyond their bytes. In a chain where a builder asks for it, the
+//! statements that clients prepare are learned on their way back, and the keyspace in use is the one that the server
+//! last confirmed. Everything else is a view that is made when a transform asks ([`Item`]).
+//!
+//! A compressed body is not visible: it has no view, and what it prepares is not learned.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use wire::Protocol;
+use wire::cql::response::Page;
+use wire::cql::session::Said;
+use wire::cql::value::Value;
+
+use crate::chunk::Chunk;
+use crate::ledger::{Ledger, Ticket};
+use crate::message::{Item, Message};
+use crate::prepared::{Known, Prepared, Statement};
+use crate::transform::Need;
+
+/// Bytes of statements that one client may be preparing at once. What is beyond is not learned.
+const PREPARING_BYTES_MAX: usize = 1024 * 1024;
+
+/// How much of a request with this opcode enrichment looks at.
+pub(crate) fn request_need(protocol: Protocol, opcode: u8) -> Need {
+    if protocol.prepares(opcode) {
+        Need::Whole
+    } else if protocol.executes(opcode) {
+        Need::Head
+    } else {
+        Need::None
+    }
+}
+
+/// What is remembered of a request until its end.
+enum Noted {
+    Prepare { text: Box<str>, keyspace: Option<Box<str>> },
+    Execute(Known),
+}
+
+/// What is known of one client.
+pub(crate) struct Enrichment {
+    protocol: Protocol,
+    prepared: Rc<Prepared>,
+    keyspace: Option<Box<str>>,
+    requests: HashMap<Ticket, Noted>,
+    preparing_bytes: usize,
+}
+
+impl Enrichment {
+    pub(crate) fn new(protocol: Protocol, prepared: &Rc<Prepared>) -> Self {
+        let prepared = Rc::clone(prepared);
+        Self { protocol, prepared, keyspace: None, requests: HashMap::new(), preparing_bytes: 0 }
+    }
+
+    /// Remembers what is needed of requests to understand their replies.
+    /// Kept apart from chains that ask for none of this.
+    #[inline(never)]
+    pub(crate) fn note(&mut self, chunk: &Chunk, messages: &[Message], ledger: &mut Ledger) {
+        self.prepared.refresh();
+        for message in messages {
+            let (head, bytes) = (message.head(), message.bytes(chunk));
+            if self.protocol.executes(head.opcode) {
+                let known = self.protocol.prepared_id(head, bytes).and_then(|id| self.prepared.get(id));
+                if let Some(known) = known {
+                    self.requests.insert(message.ticket(), Noted::Execute(known));
+                }
+            } else if self.protocol.prepares(head.opcode)
+                && let Some(text) = self.protocol.prepared_text(head, bytes)
+                && self.preparing_bytes + text.len() <= PREPARING_BYTES_MAX
+            {
+                self.preparing_bytes += text.len();
+                if let Some(entry) = ledger.get_mut(message.ticket()) {
+                    entry.reply_need = Need::Whole;
+                }
+                let noted = Noted::Prepare { text: text.into(), keyspace: self.keyspace.clone() };
+                self.requests.insert(message.ticket(), noted);
+            }
+        }
+    }
+
+    /// Learns what replies say, before a transform or the client sees them.
+    #[inline(never)]
+    pub(crate) fn learn(&mut self, chunk: &Chunk, messages: &[Message]) {
+        self.prepared.refresh();
+        for message in messages {
+            let (head, bytes) = (message.head(), message.bytes(chunk));
+            match self.protocol.said(head, bytes) {
+                Said::Keyspace(keyspace) => self.keyspace = Some(keyspace.into()),
+                Said::Prepared(id) => {
+                    if let Some(Noted::Prepare { text, keyspace }) = self.requests.get(&message.ticket())
+                        && let Some(metadata) = self.protocol.prepared_metadata(head, bytes)
+                    {
+                        let (text, keyspace) = (text.clone(), keyspace.clone());
+                        self.prepared.learn(id, Statement { text, keyspace, metadata });
+                    }
+                }
+                Said::Nothing | Said::ProtocolError => {}
+            }
+        }
+    }
+
+    /// Forgets a request that has had its end.
+    #[inline(never)]
+    pub(crate) fn forget(&mut self, ticket: Ticket) {
+        if let Some(Noted::Prepare { text, .. }) = self.requests.remove(&ticket) {
+            self.preparing_bytes -= text.len();
+        }
+    }
+
+    fn executed(&self, ticket: Ticket) -> Option<&Known> {
+        match self.requests.get(&ticket) {
+            Some(Noted::Execute(known)) => Some(known),
+            _ => None,
+        }
+    }
+}
+
+/// What a message means, in a chain where a builder enriches ([`crate::Builder::enriches`]); elsewhere all of these
+/// are `None`. As with [`Item::bytes`], a transform says by `Need` how much of a message it looks at.
+impl Item<'_> {
+    /// The keyspace in use, as the server last confirmed it. A `USE` that is in flight does not count yet.
+    #[must_use]
+    pub fn keyspace(&self) -> Option<&str> {
+        self.enrichment()?.keyspace.as_deref()
+    }
+
+    /// The statement that an EXECUTE runs, on the request and on its reply; `None` if nobody prepared it through this
+    /// process, or it was forgotten.
+    #[must_use]
+    pub fn prepared(&self) -> Option<Known> {
+        self.enrichment()?.executed(self.ticket()).cloned()
+    }
+
+    /// Hands over each value that an EXECUTE binds, with its name. False, and none or not all of them were handed
+    /// over, if the statement is not known or the values are not all here.
+    pub fn bound_values(&self, each: impl FnMut(Option<&str>, Value<'_>)) -> bool {
+        let Some(known) = self.enrichment().and_then(|enrichment| enrichment.executed(self.ticket())) else {
+            return false;
+        };
+        let Some(head) = self.current_head().filter(|head| self.protocol().executes(head.opcode)) else {
+            return false;
+        };
+        self.protocol().bound_values(&head, self.bytes(), &known.metadata.binds, each)
+    }
+
+    /// The rows of a reply; of one that leaves its columns out, with those of its statement. `None` for other replies,
+    /// and for one that is not whole.
+    #[must_use]
+    pub fn rows(&self) -> Option<Page<'_>> {
+        let known =
+            self.enrichment()?.executed(self.ticket()).and_then(|known| known.metadata.result.as_ref());
+        self.protocol().rows(&self.current_head()?, self.bytes(), known)
+    }
+}

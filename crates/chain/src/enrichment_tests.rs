@@ -1,0 +1,248 @@
+//! Enrichment in a whole chain, above a sink that answers as Cassandra does: what a transform sees of prepared
+//! statements, bound values, rows and the keyspace.
+
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
+
+use wire::{Framed, Protocol, Side};
+
+use crate::{
+    AllPrepared, Batch, Builder, Chain, ChainPart, Chunk, Connecting, Connector, Cx, Exit, Fault, Item, Link,
+    Message, Pool, Prepared, Progress, Sink, Spawner, Task, Tick, Ticket, Transform, Up, WorkerCx,
+    WorkerPart,
+};
+
+const PREPARE: u8 = 9;
+const EXECUTE: u8 = 10;
+const QUERY: u8 = 7;
+
+fn frame(version: u8, opcode: u8, body: &[u8]) -> Vec<u8> {
+    [&[version, 0, 0, 1, opcode][..], &(body.len() as u32).to_be_bytes(), body].concat()
+}
+
+/// A transform that writes down what it sees.
+#[derive(Clone, Default)]
+struct Seer {
+    enriches: bool,
+    seen: Arc<Mutex<Vec<String>>>,
+}
+
+impl Seer {
+    fn see(&self, way: &str, item: &Item<'_>) {
+        let statement = item.prepared();
+        let mut bound = String::new();
+        let has_values =
+            item.bound_values(|name, value| bound += &format!("{}={value} ", name.unwrap_or("?")));
+        let rows = item.rows().map(|page| {
+            let values =
+                page.rows().flat_map(|row| row.values().map(|value| value.to_string()).collect::<Vec<_>>());
+            values.collect::<Vec<_>>().join(" ")
+        });
+        let line = format!(
+            "{way} in {:?}: {:?}, {:?}, {rows:?}",
+            item.keyspace(),
+            statement.map(|known| known.text.clone()),
+            has_values.then_some(bound),
+        );
+        self.seen.lock().unwrap().push(line);
+    }
+
+    fn seen(&self) -> Vec<String> {
+        std::mem::take(&mut *self.seen.lock().unwrap())
+    }
+}
+
+impl Builder for Seer {
+    fn worker(&self, _: &WorkerCx) -> Box<dyn WorkerPart> {
+        Box::new(self.clone())
+    }
+    fn enriches(&self) -> bool {
+        self.enriches
+    }
+}
+
+impl WorkerPart for Seer {
+    fn client(&self) -> Link {
+        Link::Transform(Box::new(self.clone()))
+    }
+}
+
+impl Transform for Seer {
+    fn requests(&mut self, _: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault> {
+        batch.each(|request| self.see("down", request));
+        Ok(())
+    }
+    fn responses(&mut self, _: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault> {
+        batch.each(|reply| self.see("up", reply));
+        Ok(())
+    }
+}
+
+/// A server of one statement; the type of its only column and only value, by its code.
+struct Server(u8);
+
+impl Builder for Server {
+    fn worker(&self, worker: &WorkerCx) -> Box<dyn WorkerPart> {
+        Box::new(Part(worker.pool.clone(), self.0))
+    }
+}
+
+// A pool stays on its thread; a builder does not.
+struct Part(Pool, u8);
+
+impl WorkerPart for Part {
+    fn client(&self) -> Link {
+        Link::Sink(Box::new(Below(self.0.clone(), self.1, Vec::new())))
+    }
+}
+
+struct Below(Pool, u8, Vec<(Ticket, u8)>);
+
+fn reply(opcode: u8, kind: u8) -> Vec<u8> {
+    let column = [&b"\0\x02ks\0\x01t\0\x01v\0"[..], &[kind]].concat();
+    let body = match opcode {
+        PREPARE => [
+            &b"\0\0\0\x04\0\x02id\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\0"[..],
+            &column,
+            b"\0\0\0\x01\0\0\0\x01",
+            &column,
+        ]
+        .concat(),
+        EXECUTE => b"\0\0\0\x02\0\0\0\x04\0\0\0\x01\0\0\0\x02\0\0\0\x04\0\0\0\x07\xff\xff\xff\xff".to_vec(),
+        _ => b"\0\0\0\x03\0\x05other".to_vec(),
+    };
+    frame(0x84, 8, &body)
+}
+
+impl Sink for Below {
+    fn submit(&mut self, _: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault> {
+        batch.leaving(|leaving, _| {
+            self.2.push((leaving.ticket, leaving.head.opcode));
+            Ok(())
+        })
+    }
+    fn poll(&mut self, cx: &mut Cx<'_, '_>, up: &mut Up<'_>) -> Result<Progress, Fault> {
+        for (ticket, opcode) in self.2.drain(..) {
+            let bytes = reply(opcode, self.1);
+            let here = bytes.len();
+            let Framed::Frame(head) = Protocol::Cql.frame(&bytes, Side::Response, u32::MAX) else { panic!() };
+            up.replies(cx, &self.0.own(bytes), vec![Message::reply(head, 0, here, ticket)])?;
+        }
+        Ok(Progress::Idle)
+    }
+}
+
+struct Out;
+
+impl Exit for Out {
+    fn is_ready(&self) -> bool {
+        true
+    }
+    fn deliver(&mut self, _: &mut Cx<'_, '_>, _: &mut Batch<'_>) -> Result<(), Fault> {
+        Ok(())
+    }
+    fn looks(&self) -> bool {
+        true
+    }
+    fn deliver_bytes(&mut self, _: &mut Cx<'_, '_>, _: &Chunk, _: Range<usize>) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+struct Nobody;
+
+impl Connector for Nobody {
+    fn connect(&self, _: &str) -> Connecting {
+        Box::pin(std::future::pending())
+    }
+}
+
+impl Spawner for Nobody {
+    fn spawn(&self, _: Box<dyn Task>) {}
+}
+
+/// A client on a worker of its own.
+fn client(seer: &Seer, kind: u8, all: &AllPrepared) -> (Chain, Pool) {
+    let pool = Pool::new();
+    let worker = WorkerCx {
+        prepared: Rc::new(Prepared::new(all)),
+        pool: pool.clone(),
+        connector: Rc::new(Nobody),
+        spawner: Rc::new(Nobody),
+        protocol: Protocol::Cql,
+        sharing: Rc::default(),
+        nested: Rc::default(),
+    };
+    let server = Server(kind);
+    let entries: [(&str, &str, &dyn Builder); 2] = [("Seer", "s", seer), ("Server", "b", &server)];
+    (ChainPart::new("c", &worker, entries, None).client().unwrap(), pool)
+}
+
+/// Sends a request, and takes its reply.
+fn exchange((chain, pool): &mut (Chain, Pool), opcode: u8, body: &[u8]) {
+    let bytes = frame(4, opcode, body);
+    let here = bytes.len();
+    let Framed::Frame(head) = Protocol::Cql.frame(&bytes, Side::Request, u32::MAX) else { panic!() };
+    let mut task = Context::from_waker(Waker::noop());
+    let mut cx = Cx { task: &mut task, now: Tick(0) };
+    chain.submit(&mut cx, &pool.own(bytes), vec![Message::new(head, 0, here)]).unwrap();
+    chain.poll(&mut cx, &mut Out).unwrap();
+    assert_eq!(chain.in_flight(), 0);
+}
+
+const SELECT: &[u8] = b"\0\0\0\x06SELECT";
+/// One value of four bytes; the metadata of the rows may be left out.
+const EXECUTE_7: &[u8] = b"\0\x02id\0\x01\x03\0\x01\0\0\0\x04\0\0\0\x07";
+const INT: u8 = 9;
+const BIGINT: u8 = 2;
+
+#[test]
+fn what_one_client_prepares_is_known_where_another_executes() {
+    let (seer, all) = (Seer { enriches: true, ..Seer::default() }, AllPrepared::default());
+    let mut clients = [client(&seer, INT, &all), client(&seer, INT, &all)];
+    exchange(&mut clients[0], PREPARE, SELECT);
+    assert_eq!(seer.seen(), ["down in None: None, None, None", "up in None: None, None, None"]);
+    exchange(&mut clients[1], EXECUTE, EXECUTE_7);
+    let down = "down in None: Some(\"SELECT\"), Some(\"v=7 \"), None";
+    // The reply of an EXECUTE binds nothing that could be read from its bytes.
+    let up = "up in None: Some(\"SELECT\"), None, Some(\"7 NULL\")";
+    assert_eq!(seer.seen(), [down, up]);
+}
+
+#[test]
+fn rows_that_do_not_fit_their_statement_have_no_types() {
+    let (seer, all) = (Seer { enriches: true, ..Seer::default() }, AllPrepared::default());
+    let mut client = client(&seer, BIGINT, &all);
+    exchange(&mut client, PREPARE, SELECT);
+    exchange(&mut client, EXECUTE, EXECUTE_7);
+    let seen = seer.seen();
+    assert_eq!(seen[2], "down in None: Some(\"SELECT\"), Some(\"v=0x00000007 \"), None");
+    assert_eq!(seen[3], "up in None: Some(\"SELECT\"), None, Some(\"0x00000007 NULL\")");
+}
+
+#[test]
+fn the_keyspace_is_the_one_that_the_server_confirmed() {
+    let (seer, all) = (Seer { enriches: true, ..Seer::default() }, AllPrepared::default());
+    let mut client = client(&seer, INT, &all);
+    exchange(&mut client, QUERY, b"\0\0\0\x09USE other\0\x01\0");
+    exchange(&mut client, PREPARE, SELECT);
+    let seen = seer.seen();
+    assert_eq!(seen[0], "down in None: None, None, None");
+    assert_eq!(seen[1], "up in Some(\"other\"): None, None, None");
+    assert_eq!(seen[2], "down in Some(\"other\"): None, None, None");
+    let known = Prepared::new(&all).get(b"id").unwrap();
+    assert_eq!((known.keyspace.as_deref(), &*known.text), (Some("other"), "SELECT"));
+}
+
+#[test]
+fn nothing_is_learned_where_nobody_asks() {
+    let (seer, all) = (Seer::default(), AllPrepared::default());
+    let mut client = client(&seer, INT, &all);
+    exchange(&mut client, QUERY, b"\0\0\0\x09USE other\0\x01\0");
+    exchange(&mut client, PREPARE, SELECT);
+    exchange(&mut client, EXECUTE, EXECUTE_7);
+    assert!(seer.seen().iter().all(|line| line.ends_with("in None: None, None, None")));
+    assert!(Prepared::new(&all).get(b"id").is_none());
+}

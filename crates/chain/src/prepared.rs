@@ -1,0 +1,275 @@
+//! What is known of prepared statements: one map a chain for the whole process, with a copy on each worker. A driver
+//! prepares on one connection and executes on all, so what one worker has learned, the others look up when they meet
+//! the id: a broadcast would lose the race between the reply to a PREPARE and the first EXECUTE.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Deref;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use wire::cql::metadata::PreparedMetadata;
+
+/// Bytes of statements that are remembered in a chain's map. An EXECUTE of one that is not is seen without types.
+const BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes of statements that a worker has at hand. The copies are shared with the map while that has them too; this is
+/// what a worker can keep beyond it.
+const OWN_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// What a map takes for a statement besides its text, its id and its metadata.
+const ENTRY_BYTES: usize = 256;
+
+/// A prepared statement.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Statement {
+    /// Its text, as the client sent it.
+    pub text: Box<str>,
+    /// The keyspace in use when it was prepared.
+    pub keyspace: Option<Box<str>>,
+    /// What it binds and what rows it has.
+    pub metadata: PreparedMetadata,
+}
+
+impl Statement {
+    fn memory_bytes(&self) -> usize {
+        self.text.len() + self.keyspace.as_ref().map_or(0, |name| name.len()) + self.metadata.memory_bytes()
+    }
+}
+
+/// A statement that this worker knows. To clone it is to count without an atomic.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::redundant_allocation,
+    reason = "the inner count is shared with other threads, the outer is not"
+)]
+pub struct Known(Rc<Arc<Statement>>);
+
+impl Deref for Known {
+    type Target = Statement;
+
+    fn deref(&self) -> &Statement {
+        &self.0
+    }
+}
+
+/// Statements by their ids. The one that was learned or touched longest ago makes room.
+struct Map<V> {
+    entries: HashMap<Arc<[u8]>, Place<V>>,
+    /// By when they were learned or touched.
+    ages: BTreeMap<u64, Arc<[u8]>>,
+    next_age: u64,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+struct Place<V> {
+    statement: V,
+    age: u64,
+    bytes: usize,
+}
+
+impl<V> Map<V> {
+    fn new(bytes_max: usize) -> Self {
+        Self { entries: HashMap::new(), ages: BTreeMap::new(), next_age: 0, bytes: 0, bytes_max }
+    }
+
+    fn insert(&mut self, id: &[u8], statement: V, bytes: usize) {
+        self.remove(id);
+        let bytes = bytes + id.len() + ENTRY_BYTES;
+        if bytes > self.bytes_max {
+            return;
+        }
+        while self.bytes + bytes > self.bytes_max {
+            let Some((_, oldest)) = self.ages.pop_first() else { break };
+            self.remove(&oldest);
+        }
+        let id: Arc<[u8]> = id.into();
+        let age = self.next_age;
+        self.next_age += 1;
+        self.ages.insert(age, Arc::clone(&id));
+        self.entries.insert(id, Place { statement, age, bytes });
+        self.bytes += bytes;
+    }
+
+    fn remove(&mut self, id: &[u8]) {
+        if let Some(place) = self.entries.remove(id) {
+            self.ages.remove(&place.age);
+            self.bytes -= place.bytes;
+        }
+    }
+
+    fn get(&self, id: &[u8]) -> Option<&V> {
+        self.entries.get(id).map(|place| &place.statement)
+    }
+
+    /// As `get`; it is the youngest from now on.
+    fn touch(&mut self, id: &[u8]) -> Option<&V> {
+        let place = self.entries.get_mut(id)?;
+        if let Some(id) = self.ages.remove(&place.age) {
+            place.age = self.next_age;
+            self.ages.insert(self.next_age, id);
+            self.next_age += 1;
+        }
+        Some(&place.statement)
+    }
+}
+
+struct All {
+    map: Mutex<Map<Arc<Statement>>>,
+    /// Counts the statements that came again with other metadata: what workers have at hand may be out of date.
+    replaced: AtomicU64,
+}
+
+/// A chain's map, of the whole process.
+#[derive(Clone)]
+pub struct AllPrepared(Arc<All>);
+
+impl Default for AllPrepared {
+    fn default() -> Self {
+        Self(Arc::new(All { map: Mutex::new(Map::new(BYTES_MAX)), replaced: AtomicU64::new(0) }))
+    }
+}
+
+/// A worker's copy of it.
+pub struct Prepared {
+    all: AllPrepared,
+    own: RefCell<Map<Known>>,
+    /// What `replaced` was when `own` was last emptied.
+    as_of: Cell<u64>,
+}
+
+impl Default for Prepared {
+    fn default() -> Self {
+        Self::new(&AllPrepared::default())
+    }
+}
+
+impl Prepared {
+    /// The copy of one worker.
+    #[must_use]
+    pub fn new(all: &AllPrepared) -> Self {
+        let as_of = Cell::new(all.0.replaced.load(Ordering::Acquire));
+        Self { all: all.clone(), own: RefCell::new(Map::new(OWN_BYTES_MAX)), as_of }
+    }
+
+    /// Forgets what is at hand if a statement was replaced since. Called once a run, so that a look-up need not.
+    pub(crate) fn refresh(&self) {
+        let replaced = self.all.0.replaced.load(Ordering::Acquire);
+        if self.as_of.replace(replaced) != replaced {
+            *self.own.borrow_mut() = Map::new(OWN_BYTES_MAX);
+        }
+    }
+
+    /// Remembers a statement. Called before its client can learn the id.
+    pub(crate) fn learn(&self, id: &[u8], statement: Statement) {
+        let mut map = self.all.0.map.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = match map.touch(id) {
+            // The same again, as from each of a driver's connections.
+            Some(known) if **known == statement => Arc::clone(known),
+            other => {
+                let is_replaced = other.is_some_and(|known| known.metadata != statement.metadata);
+                let bytes = statement.memory_bytes();
+                let statement = Arc::new(statement);
+                map.insert(id, Arc::clone(&statement), bytes);
+                if is_replaced {
+                    self.all.0.replaced.fetch_add(1, Ordering::Release);
+                }
+                statement
+            }
+        };
+        drop(map);
+        self.keep(id, known);
+    }
+
+    fn keep(&self, id: &[u8], statement: Arc<Statement>) -> Known {
+        let bytes = statement.memory_bytes();
+        let known = Known(Rc::new(statement));
+        self.own.borrow_mut().insert(id, known.clone(), bytes);
+        known
+    }
+
+    /// The statement of this id, if anybody prepared it through this process.
+    #[must_use]
+    pub fn get(&self, id: &[u8]) -> Option<Known> {
+        if let Some(known) = self.own.borrow().get(id) {
+            return Some(known.clone());
+        }
+        let mut map = self.all.0.map.lock().unwrap_or_else(PoisonError::into_inner);
+        let statement = Arc::clone(map.touch(id)?);
+        drop(map);
+        Some(self.keep(id, statement))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AllPrepared, BYTES_MAX, Map, Prepared, Statement};
+    use wire::cql::metadata::{Column, Metadata, PreparedMetadata};
+    use wire::cql::types::ColumnType;
+
+    fn statement(text: &str, kind: ColumnType) -> Statement {
+        let columns = vec![Column { table: None, name: "c".into(), kind }];
+        let metadata = PreparedMetadata {
+            binds: Metadata { table: None, columns },
+            partition_key: Vec::new(),
+            result: None,
+        };
+        Statement { text: text.into(), keyspace: Some("ks".into()), metadata }
+    }
+
+    #[test]
+    fn what_one_worker_learned_the_others_find_at_once() {
+        let all = AllPrepared::default();
+        let workers = [Prepared::new(&all), Prepared::new(&all)];
+        assert!(workers[1].get(b"id").is_none());
+        workers[0].learn(b"id", statement("SELECT", ColumnType::Int));
+        let known = workers[1].get(b"id").unwrap();
+        assert_eq!((&*known.text, known.keyspace.as_deref()), ("SELECT", Some("ks")));
+        assert!(Prepared::default().get(b"id").is_none(), "a map of its own");
+    }
+
+    #[test]
+    fn a_statement_with_other_metadata_is_replaced_on_all_workers() {
+        let all = AllPrepared::default();
+        let workers = [Prepared::new(&all), Prepared::new(&all)];
+        workers[0].learn(b"id", statement("SELECT", ColumnType::Int));
+        assert!(workers[1].get(b"id").is_some());
+        workers[0].learn(b"id", statement("SELECT", ColumnType::Int));
+        workers[0].learn(b"id", statement("SELECT", ColumnType::BigInt));
+        for worker in &workers {
+            worker.refresh();
+            let known = worker.get(b"id").unwrap();
+            assert_eq!(known.metadata.binds.columns[0].kind, ColumnType::BigInt);
+        }
+    }
+
+    #[test]
+    fn the_map_is_bounded_and_the_oldest_make_room() {
+        let mut map = Map::new(10_000);
+        for id in 0..100_u32 {
+            map.insert(&id.to_be_bytes(), id, 200);
+            map.touch(&0_u32.to_be_bytes());
+            assert!(map.bytes <= 10_000);
+            assert_eq!(map.ages.len(), map.entries.len());
+        }
+        assert_eq!(map.get(&0_u32.to_be_bytes()), Some(&0), "touched each time");
+        assert_eq!((map.get(&1_u32.to_be_bytes()), map.get(&99_u32.to_be_bytes())), (None, Some(&99)));
+        map.insert(b"large", 1, 10_000);
+        assert!(map.get(b"large").is_none());
+        let held: usize = map.entries.values().map(|place| place.bytes).sum();
+        assert_eq!(held, map.bytes);
+    }
+
+    #[test]
+    fn a_process_holds_no_more_than_it_may() {
+        let worker = Prepared::default();
+        let text = "x".repeat(1 << 20);
+        for id in 0..100_u32 {
+            worker.learn(&id.to_be_bytes(), statement(&text, ColumnType::Int));
+        }
+        let map = worker.all.0.map.lock().unwrap();
+        assert!(map.bytes <= BYTES_MAX && map.entries.len() > 50);
+    }
+}
