@@ -521,6 +521,7 @@ impl Transform for TeeClient {
         if self.mirror.is_due(cx.now) {
             self.mirror.open_again(&self.recorder.frames().unwrap_or_default());
         }
+        let was_over_mark = self.is_over_mark();
         self.prepare_now();
         let mut out = Outcome::default();
         let shared = Rc::clone(&self.shared);
@@ -538,7 +539,9 @@ impl Transform for TeeClient {
         {
             progress = Progress::Moved;
         }
-        Ok(if self.wait(cx.now) { Progress::Moved } else { progress })
+        // A client that was not read is read again.
+        let goes_on = self.wait(cx.now) || (was_over_mark && !self.is_over_mark());
+        Ok(if goes_on { Progress::Moved } else { progress })
     }
 
     fn is_over_mark(&self) -> bool {
