@@ -181,7 +181,6 @@ impl TeeClient {
         item.set_tag(key);
         item.need_reply(Need::Head);
         if !self.mirror.is_open() || !item.is_whole() {
-            // It is told when the chain is opened again.
             return;
         }
         mode.is_direct = false;
@@ -440,7 +439,6 @@ impl TeeClient {
     }
 }
 
-/// A frame that was made here, and its head.
 fn framed(frame: Vec<u8>, pool: &chain::Pool, before: Head) -> (Head, Piece) {
     let head = match Protocol::Cql.frame(&frame, Side::Request, u32::MAX) {
         Framed::Frame(head) => head,
@@ -578,7 +576,6 @@ impl Task for Emptying {
             let mut out = Outcome::default();
             let polled = self.mirror.poll(cx, &self.shared.prepared, &mut out);
             self.shared.dropped.add(out.dropped);
-            // Nobody learns from a PREPARE any more.
             self.mirror.preparing = 0;
             match polled {
                 Ok(Progress::Moved) => {}
