@@ -191,7 +191,8 @@ fn tee_ignore_does_not_notice_that_the_second_server_is_stopped() {
     assert_eq!(first, answered);
     assert_eq!(second + lost, first);
 
-    // Killed: what was in flight then may have run, and is counted as dropped.
+    // Killed: what was in flight then may have run, and is counted as dropped; and what it had acknowledged but not yet
+    // written to its log, every 10 s, it has forgotten when it starts again.
     let answered = load(&proxy, "kill", || {
         std::thread::sleep(Duration::from_secs(1));
         other.kill();
@@ -201,7 +202,8 @@ fn tee_ignore_does_not_notice_that_the_second_server_is_stopped() {
     other.start_again().unwrap();
     let (second, lost) = (rows(&other, "kill"), dropped(&proxy) - lost);
     println!("{answered} writes, {second} mirrored, {lost} dropped");
-    assert!(second + lost >= answered && second + lost <= answered + 4, "{second} and {lost} of {answered}");
+    assert!(second + lost <= answered + 4, "{second} and {lost} of {answered}");
+    assert!(lost > 100 && lost < answered, "{lost} of {answered}");
     let answered = load(&proxy, "back", || std::thread::sleep(Duration::from_secs(1)));
     assert_eq!(rows(&other, "back"), answered);
     proxy.child.signal("TERM");

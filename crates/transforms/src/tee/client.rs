@@ -181,7 +181,6 @@ impl TeeClient {
         item.set_tag(key);
         item.need_reply(Need::Head);
         if !self.mirror.is_open() || !item.is_whole() {
-            // It is told when the chain is opened again.
             return;
         }
         mode.is_direct = false;
@@ -440,7 +439,6 @@ impl TeeClient {
     }
 }
 
-/// A frame that was made here, and its head.
 fn framed(frame: Vec<u8>, pool: &chain::Pool, before: Head) -> (Head, Piece) {
     let head = match Protocol::Cql.frame(&frame, Side::Request, u32::MAX) {
         Framed::Frame(head) => head,
@@ -527,6 +525,7 @@ impl Transform for TeeClient {
         if self.mirror.is_due(cx.now) {
             self.mirror.open_again(&self.recorder.frames().unwrap_or_default());
         }
+        let was_over_mark = self.is_over_mark();
         self.prepare_now();
         let mut out = Outcome::default();
         let shared = Rc::clone(&self.shared);
@@ -544,7 +543,9 @@ impl Transform for TeeClient {
         {
             progress = Progress::Moved;
         }
-        Ok(if self.wait(cx.now) { Progress::Moved } else { progress })
+        // A client that was not read is read again.
+        let goes_on = self.wait(cx.now) || (was_over_mark && !self.is_over_mark());
+        Ok(if goes_on { Progress::Moved } else { progress })
     }
 
     fn is_over_mark(&self) -> bool {
