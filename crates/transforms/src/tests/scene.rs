@@ -44,7 +44,7 @@ pub(super) fn batch(id: i16, texts: &[&str]) -> Vec<u8> {
     };
     let statements: Vec<u8> = texts.iter().flat_map(statement).collect();
     let count = u16::try_from(texts.len()).unwrap().to_be_bytes();
-    frame(id, opcode::BATCH, &[&[0], &count[..], &statements, &[0, 1]].concat())
+    frame(id, opcode::BATCH, &[&[0], &count[..], &statements, &[0, 1, 0]].concat())
 }
 
 fn long_string(text: &str) -> Vec<u8> {
