@@ -1,8 +1,10 @@
 //! Seeded simulation: the real client loop, chain and sink between simulated applications and servers.
 //!
-//! `sim --seeds N [--from S]` runs many seeds and prints how often each fault occurred; `sim SEED` replays one.
+//! `sim --seeds N [--from S]` runs many seeds and prints how often each fault occurred; `sim SEED` replays one;
+//! `sim pairs [SEEDS]` drives a mixed traffic through every ordered pair of transforms.
 
 mod frames;
+mod mixed;
 mod pace;
 mod peers;
 mod pipe;
@@ -29,6 +31,9 @@ const FAULTS_MIN: u64 = 20;
 /// Seeds after which everything that can happen must have happened.
 const ENOUGH_SEEDS: u64 = 10_000;
 
+/// Seeds of each pair, unless told otherwise.
+const PAIR_SEEDS: u64 = 10;
+
 /// How often something happened, by its name.
 type Counts = BTreeMap<String, u64>;
 
@@ -39,11 +44,15 @@ fn main() -> ExitCode {
         arguments.get(at + 1)?.parse::<u64>().ok()
     };
     let from = option("--from").unwrap_or(0);
+    if arguments.first().is_some_and(|first| first == "pairs") {
+        let seeds = arguments.get(1).and_then(|count| count.parse().ok()).unwrap_or(PAIR_SEEDS);
+        return if run_pairs(seeds) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let (from, count) = match (option("--seeds"), arguments.first().and_then(|first| first.parse().ok())) {
         (Some(count), _) => (from, count),
         (None, Some(seed)) => (seed, 1),
         (None, None) => {
-            println!("usage: sim --seeds N [--from S] | sim SEED");
+            println!("usage: sim --seeds N [--from S] | sim SEED | sim pairs [SEEDS]");
             return ExitCode::from(2);
         }
     };
@@ -54,6 +63,7 @@ fn main() -> ExitCode {
     }
     let names = FAULTS.iter().map(|fault| format!("{fault:?}"));
     let names = names.chain(EVENTS.iter().map(|event| format!("Shared{event:?}")));
+    let names = names.chain(mixed::EVENTS.iter().map(|event| format!("Mixed{event:?}")));
     let names = names.chain(CUTS.iter().flat_map(|cut| [format!("{cut:?}"), format!("Shared{cut:?}")]));
     let never: Vec<String> = names.filter(|name| !counts.contains_key(name)).collect();
     if count >= ENOUGH_SEEDS && !never.is_empty() {
@@ -97,19 +107,47 @@ fn run_all(from: u64, count: u64) -> Option<Counts> {
     (!has_failed.into_inner()).then_some(counts)
 }
 
-/// Even seeds: a connection per client. Odd ones: connections that clients share.
+/// Even seeds: a connection per client. Of the others every second: connections that clients share, and any chain.
 fn run_seed(seed: u64) -> Result<Counts, String> {
-    let run = || {
-        if seed.is_multiple_of(2) {
+    caught(|| match seed % 4 {
+        0 | 2 => {
             let book = World::new(seed).run()?;
             let faults = book.faults.into_iter().map(|(fault, times)| (format!("{fault:?}"), times));
             Ok(faults.chain(CUTS.map(|cut| (format!("{cut:?}"), book.cuts[cut as usize]))).collect())
-        } else {
+        }
+        1 => {
             let book = sharing::World::new(seed).run()?;
             let events = book.events.into_iter().map(|(event, times)| (format!("Shared{event:?}"), times));
             Ok(events.chain(CUTS.map(|cut| (format!("Shared{cut:?}"), book.cuts[cut as usize]))).collect())
         }
-    };
+        _ => Ok(counts_of(mixed::World::new(seed).run()?)),
+    })
+}
+
+fn counts_of(book: mixed::Book) -> Counts {
+    let events = book.events.into_iter().map(|(event, times)| (format!("Mixed{event:?}"), times));
+    events.chain(CUTS.map(|cut| (format!("Mixed{cut:?}"), book.cuts[cut as usize]))).collect()
+}
+
+/// A mixed traffic through every ordered pair of transforms, from so many seeds each.
+fn run_pairs(seeds: u64) -> bool {
+    let (mut counts, mut is_clean) = (Counts::new(), true);
+    let pairs = mixed::pairs();
+    for (chain, seed) in pairs.iter().flat_map(|chain| (0..seeds).map(move |seed| (chain, seed))) {
+        match caught(|| Ok(counts_of(mixed::World::of_chain(chain.clone(), seed).run()?))) {
+            Ok(more) => add(&mut counts, more),
+            Err(problem) => {
+                println!("{chain:?}, seed {seed}: {problem}");
+                is_clean = false;
+            }
+        }
+    }
+    println!("{} pairs, {seeds} seeds each: {counts:?}", pairs.len());
+    is_clean
+}
+
+/// What a run comes to, a panic included.
+fn caught(run: impl FnOnce() -> Result<Counts, String> + std::panic::UnwindSafe) -> Result<Counts, String> {
     std::panic::catch_unwind(run).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(|text| &**text);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or_default();

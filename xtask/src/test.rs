@@ -17,7 +17,7 @@ const FULL: Tier = Tier { fuzz_seconds: 600, seeds: "1000000", is_full: true };
 
 type Check = fn(&Tier) -> Result<(), String>;
 
-const STEPS: [(&str, Check); 12] = [
+const STEPS: [(&str, Check); 13] = [
     ("format", |_| run("cargo", &["fmt", "--all", "--check"])),
     ("lints", |_| {
         run("cargo", &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])
@@ -30,6 +30,7 @@ const STEPS: [(&str, Check); 12] = [
     ("unit", |_| run("cargo", &["test", "--quiet", "--workspace", "--exclude", "e2e"])),
     ("custom", |_| custom_transform()),
     ("sim", |tier| sim(&["--seeds", tier.seeds])),
+    ("pairs", |tier| sim(&["pairs", if tier.is_full { "200" } else { "5" }])),
     ("mutants", |tier| if tier.is_full { mutants::command(&[]) } else { mutants::check() }),
     ("fuzz", |tier| fuzz::run_all(tier.fuzz_seconds)),
     ("instructions", |_| instructions::command(&[])),

@@ -169,7 +169,7 @@ pub(crate) fn load_topology(
     let seen = topology.clone();
     let described = topology.as_ref().map(|topology| format!("{topology:?}")).unwrap_or_default();
     let mut sources = Vec::new();
-    let mut build = Build { registry, errors: &mut errors, nested: 0 };
+    let mut build = Build::new(registry, &mut errors);
     for source in topology.map(|topology| topology.sources).unwrap_or_default() {
         let chain = build.chain(&source.chain);
         sources.push(SourcePlan {
@@ -196,15 +196,19 @@ pub(crate) fn load_topology(
 }
 
 /// Makes the builders of chains, and of the chains in them.
-struct Build<'b> {
+pub(crate) struct Build<'b> {
     registry: &'b Registry,
     errors: &'b mut Errors,
     /// Chains in chains so far.
     nested: usize,
 }
 
-impl Build<'_> {
-    fn chain(&mut self, transforms: &[Transform]) -> Vec<PlanEntry> {
+impl<'b> Build<'b> {
+    pub(crate) fn new(registry: &'b Registry, errors: &'b mut Errors) -> Self {
+        Self { registry, errors, nested: 0 }
+    }
+
+    pub(crate) fn chain(&mut self, transforms: &[Transform]) -> Vec<PlanEntry> {
         let mut entries = Vec::new();
         for transform in transforms {
             let Some(kind) = self.registry.kind(&transform.kind) else { continue };

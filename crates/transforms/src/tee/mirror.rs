@@ -61,6 +61,12 @@ pub(super) enum Kind {
     BatchEnd,
 }
 
+impl Waiting {
+    fn is_prepare(&self) -> bool {
+        self.kind == Kind::Plain && self.head.opcode == opcode::PREPARE
+    }
+}
+
 /// What came of one poll.
 #[derive(Default)]
 pub(super) struct Outcome {
@@ -93,6 +99,8 @@ pub(super) struct Mirror {
     wants_auth: bool,
     /// PREPAREs whose ids are not known yet.
     pub(super) preparing: usize,
+    /// Those of them that are still in the queue.
+    prepares_queued: usize,
     pause: Duration,
 }
 
@@ -110,6 +118,7 @@ impl Mirror {
             step: None,
             wants_auth: false,
             preparing: 0,
+            prepares_queued: 0,
             pause: PAUSE,
         }
     }
@@ -185,6 +194,7 @@ impl Mirror {
         self.queued_bytes += waiting.piece.bytes().len();
         self.batches += usize::from(waiting.kind == Kind::BatchEnd);
         self.steps += usize::from(matches!(waiting.kind, Kind::Step(_)));
+        self.prepares_queued += usize::from(waiting.is_prepare());
         self.queue.push_back(waiting);
     }
 
@@ -204,6 +214,7 @@ impl Mirror {
         self.queued_bytes = self.queued_bytes.saturating_sub(waiting.piece.bytes().len());
         self.batches -= usize::from(waiting.kind == Kind::BatchEnd);
         self.steps -= usize::from(matches!(waiting.kind, Kind::Step(_)));
+        self.prepares_queued -= usize::from(waiting.is_prepare());
         Some(waiting)
     }
 
@@ -218,7 +229,8 @@ impl Mirror {
                 break;
             }
             let Some(front) = self.queue.front() else { break };
-            if front.kind == Kind::ByIds && self.preparing > 0 {
+            // A PREPARE that is behind it in the queue does not tell its ids: to wait for that one would be for ever.
+            if front.kind == Kind::ByIds && self.preparing > self.prepares_queued {
                 let unknown = translate(&front.head, front.piece.bytes(), prepared) == Translated::Unknown;
                 if unknown {
                     break;

@@ -1,0 +1,267 @@
+//! A simulated application with a mixed traffic: it knows how each of its requests may end, and checks that each ends
+//! so, once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use bytes::{Buf as _, BytesMut};
+
+use super::model::{Outcome, Part, outcomes};
+use super::traffic::{self, Frame, Kind};
+use super::{Book, Event};
+use crate::frames::{free_id, opcode};
+use crate::pipe::Pipe;
+use crate::random::Random;
+
+/// Keyspaces there are.
+const KEYSPACES: usize = 3;
+
+/// Statements there are to prepare.
+const STATEMENTS: usize = 6;
+
+/// How a client behaves.
+pub struct Plan {
+    pub requests: usize,
+    pub in_flight_max: usize,
+    pub padding_max: usize,
+    /// It ends its sending side when everything is asked, before everything is answered.
+    pub half_closes: bool,
+    /// It goes away after so many requests.
+    pub resets_at: Option<usize>,
+}
+
+#[derive(Clone, Debug)]
+struct Asked {
+    kind: Kind,
+    nonce: u64,
+    may_end: BTreeSet<Outcome>,
+}
+
+pub struct Application {
+    pub pipe: Pipe,
+    pub index: u64,
+    chain: Rc<Vec<Part>>,
+    plan: Plan,
+    random: Random,
+    unsent: BytesMut,
+    received: BytesMut,
+    in_flight: BTreeMap<i16, Asked>,
+    prepared: BTreeSet<u8>,
+    asked: usize,
+    is_ready: bool,
+    is_registered: bool,
+    has_ended: bool,
+    has_left: bool,
+    /// Its connection may be closed with requests unanswered.
+    pub may_lose: bool,
+}
+
+impl Application {
+    pub fn new(index: u64, pipe: Pipe, chain: &Rc<Vec<Part>>, plan: Plan, random: Random) -> Self {
+        let mut application = Self {
+            pipe,
+            index,
+            chain: Rc::clone(chain),
+            plan,
+            random,
+            unsent: BytesMut::new(),
+            received: BytesMut::new(),
+            in_flight: BTreeMap::new(),
+            prepared: BTreeSet::new(),
+            asked: 0,
+            is_ready: false,
+            is_registered: false,
+            has_ended: false,
+            has_left: false,
+            may_lose: false,
+        };
+        application.send(0, Kind::Startup);
+        application
+    }
+
+    fn send(&mut self, id: i16, kind: Kind) {
+        let nonce = self.index << 32 | self.asked as u64;
+        let padding = if matches!(kind, Kind::Select | Kind::Insert) {
+            self.random.size(self.plan.padding_max)
+        } else {
+            self.random.size(300)
+        };
+        let (opcode, body) = traffic::request(kind, nonce, padding);
+        self.unsent.extend(Frame { flags: 0, id, opcode, body }.bytes(4));
+        let may_end = outcomes(&self.chain, kind);
+        self.may_lose |= may_end.contains(&Outcome::Closed);
+        self.in_flight.insert(id, Asked { kind, nonce, may_end });
+    }
+
+    /// Requests it has asked.
+    pub fn asked(&self) -> usize {
+        self.asked
+    }
+
+    pub fn is_done(&self) -> bool {
+        self.has_left || self.pipe.is_over()
+    }
+
+    pub fn describe(&self) -> String {
+        format!(
+            "client {}: {} of {} asked, in flight {:?}, {} B unsent, ready {}, left {}, over {}",
+            self.index,
+            self.asked,
+            self.plan.requests,
+            self.in_flight.iter().take(4).collect::<Vec<_>>(),
+            self.unsent.len(),
+            self.is_ready,
+            self.has_left,
+            self.pipe.is_over()
+        )
+    }
+
+    pub fn act(&mut self, book: &mut Book) -> Result<(), String> {
+        self.read(book)?;
+        if self.has_left {
+            return Ok(());
+        }
+        if self.pipe.is_over() {
+            return self.check_loss(book);
+        }
+        self.ask(book);
+        let count = self.pipe.peer_send(&self.unsent);
+        self.unsent.advance(count);
+        let is_all_asked = self.is_ready && self.asked >= self.plan.requests && self.unsent.is_empty();
+        if is_all_asked && !self.has_ended && (self.in_flight.is_empty() || self.plan.half_closes) {
+            self.has_ended = true;
+            self.pipe.peer_end();
+            if !self.in_flight.is_empty() {
+                book.note(Event::EndedItsSide);
+            }
+        }
+        self.has_left |= self.has_ended && self.in_flight.is_empty();
+        Ok(())
+    }
+
+    fn check_loss(&mut self, book: &mut Book) -> Result<(), String> {
+        self.has_left = true;
+        let is_complete = self.in_flight.is_empty() && self.asked >= self.plan.requests;
+        if self.may_lose || book.has_server_fault {
+            book.note(Event::Closed);
+            return Ok(());
+        }
+        if is_complete { Ok(()) } else { Err(format!("closed without a fault: {}", self.describe())) }
+    }
+
+    fn ask(&mut self, book: &mut Book) {
+        while self.is_ready
+            && self.asked < self.plan.requests
+            && self.in_flight.len() < self.plan.in_flight_max
+            && self.unsent.len() < 1 << 20
+        {
+            self.asked += 1;
+            if self.plan.resets_at.is_some_and(|at| self.asked > at) {
+                self.pipe.peer_reset();
+                self.has_left = true;
+                book.note(Event::ClientLeft);
+                return;
+            }
+            let id = free_id(&mut self.random, &self.in_flight);
+            let kind = self.choose();
+            self.send(id, kind);
+        }
+    }
+
+    fn choose(&mut self) -> Kind {
+        let number = |random: &mut Random, bound| random.below(bound) as u8;
+        match self.random.below(24) {
+            0 => Kind::Use(1 + number(&mut self.random, KEYSPACES)),
+            1 | 2 => Kind::Prepare(number(&mut self.random, STATEMENTS)),
+            3 => Kind::ExecuteUnknown,
+            4 => Kind::Options,
+            5 if !self.is_registered => {
+                self.is_registered = true;
+                Kind::Register
+            }
+            6 => Kind::Create,
+            7 | 8 => Kind::Wrong,
+            9..=11 => Kind::Batch(1 + number(&mut self.random, 5)),
+            12..=15 if !self.prepared.is_empty() => {
+                let at = self.random.below(self.prepared.len());
+                self.prepared.iter().nth(at).copied().map_or(Kind::Select, Kind::Execute)
+            }
+            16..=18 => Kind::Insert,
+            _ => Kind::Select,
+        }
+    }
+
+    fn read(&mut self, book: &mut Book) -> Result<(), String> {
+        self.pipe.peer_receive(&mut self.received);
+        while let Some(frame) = traffic::take(&mut self.received) {
+            self.check(&frame, book).map_err(|problem| format!("client {}: {problem}", self.index))?;
+        }
+        if self.received.first().is_some_and(|version| *version != 0x84) {
+            return Err(format!("client {}: bytes that begin no frame", self.index));
+        }
+        Ok(())
+    }
+
+    fn check(&mut self, frame: &Frame, book: &mut Book) -> Result<(), String> {
+        if frame.opcode == opcode::EVENT && frame.id == -1 {
+            return match self.is_registered && *frame == traffic::event() {
+                true => {
+                    book.note(Event::Heard);
+                    Ok(())
+                }
+                false => Err("an event that nobody asked for, or a torn one".to_owned()),
+            };
+        }
+        if self.has_left {
+            return Ok(());
+        }
+        let asked =
+            self.in_flight.remove(&frame.id).ok_or_else(|| format!("a reply to nothing: {frame:?}"))?;
+        let outcome = self.outcome_of(frame, &asked)?;
+        // Where a server fails, the other may have answered.
+        let is_excused = book.has_server_fault && matches!(outcome, Outcome::Closed | Outcome::Mismatch);
+        if !asked.may_end.contains(&outcome) && !is_excused {
+            return Err(format!("{asked:?} ended as {outcome:?}"));
+        }
+        book.note(Event::Ended(outcome));
+        if matches!(outcome, Outcome::Filtered | Outcome::Throttled | Outcome::Null) {
+            book.must_not_run.insert(asked.nonce);
+        }
+        if let (Kind::Prepare(statement), Outcome::Own) = (asked.kind, outcome) {
+            self.prepared.insert(statement);
+        }
+        if asked.kind == Kind::Startup {
+            // Also where no server accepts it: what a chain says to requests without a session must be right as well.
+            self.is_ready = true;
+        }
+        Ok(())
+    }
+
+    /// Every byte of a server's reply is known.
+    fn outcome_of(&self, frame: &Frame, asked: &Asked) -> Result<Outcome, String> {
+        let nonce = has_token(asked.kind).then_some(asked.nonce);
+        if *frame == traffic::reply(asked.kind, nonce, frame.id, self.plan.padding_max) {
+            return Ok(Outcome::Own);
+        }
+        if frame.opcode != opcode::ERROR {
+            return Err(format!("{asked:?} got {}", shown(frame)));
+        }
+        let text = String::from_utf8_lossy(frame.body.get(6..).unwrap_or_default()).into_owned();
+        match Outcome::of_text(&text) {
+            Some(outcome) => Ok(outcome),
+            // What is told when a connection is lost is for other simulations to judge.
+            None if !text.contains("tok") => Ok(Outcome::Closed),
+            None => Err(format!("{asked:?} got the error: {text}")),
+        }
+    }
+}
+
+/// True where a request has room for a token.
+pub fn has_token(kind: Kind) -> bool {
+    !matches!(kind, Kind::Startup | Kind::Options | Kind::Register | Kind::Use(_) | Kind::Prepare(_))
+}
+
+fn shown(frame: &Frame) -> String {
+    let some = frame.body.get(..frame.body.len().min(60)).unwrap_or_default();
+    format!("opcode {} with {} B: {}", frame.opcode, frame.body.len(), some.escape_ascii())
+}

@@ -1,0 +1,277 @@
+//! Chains for a mixed traffic: their topology, and what each request may come to in them.
+
+use std::collections::BTreeSet;
+
+use super::traffic::Kind;
+use crate::random::Random;
+
+/// One entry of a chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    Coalesce { count: Option<u32>, millis: Option<u32> },
+    Counter,
+    ForceParse,
+    Printer,
+    Filter(Filter),
+    Throttle { per_second: u32 },
+    Tee { behavior: Behavior, second: Vec<Self> },
+    // What ends a chain.
+    Null,
+    Fail,
+    Single { address: &'static str, is_shared: bool },
+    ParallelMap { parallelism: u32, is_ordered: bool, chain: Vec<Self> },
+    Pool { connections: u32, chain: Vec<Self> },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filter {
+    DenyWrites,
+    DenySchema,
+    AllowReads,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behavior {
+    Ignore,
+    LogWarningOnMismatch,
+    FailOnMismatch,
+    SubchainOnMismatch,
+}
+
+/// Where the chain's own server is, and where a copy of its traffic may go.
+pub const FIRST: &str = "first:9042";
+pub const SECOND: &str = "second:9042";
+
+/// How a request may end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// Its own reply from a server.
+    Own,
+    Filtered,
+    Throttled,
+    Null,
+    Mismatch,
+    /// Its connection is closed.
+    Closed,
+}
+
+impl Outcome {
+    /// What the reply says that was made on the way.
+    pub fn of_text(text: &str) -> Option<Self> {
+        let known = [
+            ("Message was filtered out by shotover", Self::Filtered),
+            ("Server overloaded", Self::Throttled),
+            ("Handled by shotover null transform", Self::Null),
+            ("did not match and behavior is set to fail on mismatch", Self::Mismatch),
+            ("Intentional Fail!", Self::Closed),
+        ];
+        known.iter().find(|(words, _)| text.contains(words)).map(|(_, outcome)| *outcome)
+    }
+}
+
+/// All kinds of entries: those that go on first.
+fn transforms() -> Vec<Part> {
+    vec![
+        Part::Coalesce { count: Some(4), millis: Some(10) },
+        Part::Counter,
+        Part::ForceParse,
+        Part::Printer,
+        Part::Filter(Filter::DenyWrites),
+        Part::Throttle { per_second: 50 },
+        Part::Tee { behavior: Behavior::Ignore, second: vec![second()] },
+        Part::Tee { behavior: Behavior::FailOnMismatch, second: vec![second()] },
+    ]
+}
+
+/// And those that end a chain.
+fn ends() -> Vec<Part> {
+    vec![
+        Part::Null,
+        Part::Fail,
+        Part::Single { address: FIRST, is_shared: false },
+        Part::Single { address: FIRST, is_shared: true },
+        Part::ParallelMap { parallelism: 3, is_ordered: true, chain: vec![first()] },
+        Part::Pool { connections: 2, chain: vec![first()] },
+    ]
+}
+
+fn first() -> Part {
+    Part::Single { address: FIRST, is_shared: false }
+}
+
+fn second() -> Part {
+    Part::Single { address: SECOND, is_shared: false }
+}
+
+/// Every ordered pair of entries that can stand together, each with what a chain needs beside it.
+pub fn pairs() -> Vec<Vec<Part>> {
+    let mut chains = Vec::new();
+    for above in transforms() {
+        for below in transforms() {
+            chains.push(vec![above.clone(), below, first()]);
+        }
+        for end in ends() {
+            chains.push(vec![above.clone(), end]);
+        }
+    }
+    chains
+}
+
+/// A chain of up to four entries, some of which have chains of their own.
+pub fn random_chain(random: &mut Random) -> Vec<Part> {
+    let known = transforms();
+    let mut chain: Vec<Part> =
+        (0..random.below(4)).map(|_| known[random.below(known.len())].clone()).collect();
+    for part in &mut chain {
+        vary(part, random);
+    }
+    let ends = ends();
+    let mut end = ends[random.below(ends.len())].clone();
+    if let Part::ParallelMap { parallelism, is_ordered, chain } = &mut end {
+        (*parallelism, *is_ordered) = (1 + random.below(4) as u32, random.once_in(2));
+        if random.once_in(2) {
+            chain.insert(0, Part::Filter(Filter::DenySchema));
+        }
+    }
+    chain.push(end);
+    chain
+}
+
+fn vary(part: &mut Part, random: &mut Random) {
+    match part {
+        Part::Coalesce { count, millis } => {
+            *count = random.once_in(2).then(|| 1 + random.below(9) as u32);
+            // Without it the last requests of a client that awaits its replies would wait for ever.
+            *millis = Some(1 + random.below(30) as u32);
+        }
+        Part::Filter(filter) => {
+            *filter = [Filter::DenyWrites, Filter::DenySchema, Filter::AllowReads][random.below(3)];
+        }
+        Part::Tee { behavior, .. } => {
+            let all = [
+                Behavior::Ignore,
+                Behavior::LogWarningOnMismatch,
+                Behavior::FailOnMismatch,
+                Behavior::SubchainOnMismatch,
+            ];
+            *behavior = all[random.below(all.len())];
+        }
+        _ => {}
+    }
+}
+
+/// A chain as a topology writes it, in one line. Every entry gets a name of its own.
+pub fn yaml(chain: &[Part], names: &mut usize) -> String {
+    let parts: Vec<String> = chain.iter().map(|part| part.yaml(names)).collect();
+    format!("[{}]", parts.join(", "))
+}
+
+impl Part {
+    /// Its type, as in a topology.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Coalesce { .. } => "Coalesce",
+            Self::Counter => "QueryCounter",
+            Self::ForceParse => "DebugForceParse",
+            Self::Printer => "DebugPrinter",
+            Self::Filter(_) => "QueryTypeFilter",
+            Self::Throttle { .. } => "RequestThrottling",
+            Self::Tee { .. } => "Tee",
+            Self::Null => "NullSink",
+            Self::Fail => "DebugReturner",
+            Self::Single { .. } => "CassandraSinkSingle",
+            Self::ParallelMap { .. } => "ParallelMap",
+            Self::Pool { .. } => "ConnectionBalanceAndPool",
+        }
+    }
+
+    fn yaml(&self, names: &mut usize) -> String {
+        *names += 1;
+        let name = format!("e{names}");
+        let options = match self {
+            Self::Coalesce { count, millis } => {
+                let count = count.map(|count| format!(", flush_when_buffered_message_count: {count}"));
+                let millis = millis.map(|millis| format!(", flush_when_millis_since_last_flush: {millis}"));
+                count.unwrap_or_default() + &millis.unwrap_or_default()
+            }
+            Self::Counter => format!(", counter_name: {name}"),
+            Self::ForceParse => ", parse_requests: true, parse_responses: true".to_owned(),
+            Self::Printer | Self::Null => String::new(),
+            Self::Filter(Filter::DenyWrites) => ", DenyList: [Write]".to_owned(),
+            Self::Filter(Filter::DenySchema) => ", DenyList: [SchemaChange]".to_owned(),
+            Self::Filter(Filter::AllowReads) => ", AllowList: [Read]".to_owned(),
+            Self::Throttle { per_second } => format!(", max_requests_per_second: {per_second}"),
+            Self::Tee { behavior, second } => {
+                let second = yaml(second, names);
+                let behavior = match behavior {
+                    Behavior::SubchainOnMismatch => {
+                        *names += 1;
+                        format!("{{SubchainOnMismatch: {{chain: [NullSink: {{name: e{names}}}]}}}}")
+                    }
+                    plain => format!("{plain:?}"),
+                };
+                format!(", behavior: {behavior}, buffer_size: 1000, chain: {second}")
+            }
+            Self::Fail => ", Fail: null".to_owned(),
+            Self::Single { address, is_shared } => {
+                let connections = if *is_shared { ", connections: Shared" } else { "" };
+                // Each Tee has a second server of its own.
+                let host = if *address == SECOND { format!("{name}-") } else { String::new() };
+                format!(", remote_address: '{host}{address}', connect_timeout_ms: 3000{connections}")
+            }
+            Self::ParallelMap { parallelism, is_ordered, chain } => {
+                let chain = yaml(chain, names);
+                format!(", parallelism: {parallelism}, ordered_results: {is_ordered}, chain: {chain}")
+            }
+            Self::Pool { connections, chain } => {
+                format!(", max_connections: {connections}, chain: {}", yaml(chain, names))
+            }
+        };
+        format!("{{{}: {{name: {name}{options}}}}}", self.kind())
+    }
+}
+
+/// How a request of this kind may end in a chain.
+pub fn outcomes(chain: &[Part], kind: Kind) -> BTreeSet<Outcome> {
+    let Some((part, rest)) = chain.split_first() else { return BTreeSet::new() };
+    match part {
+        Part::Filter(filter) if filter.denies(kind) => BTreeSet::from([Outcome::Filtered]),
+        Part::Throttle { .. } if kind.is_throttled() => {
+            outcomes(rest, kind).into_iter().chain([Outcome::Throttled]).collect()
+        }
+        Part::Tee { behavior: Behavior::FailOnMismatch, .. } if kind.is_compared() => {
+            let seen = |outcome| match outcome {
+                Outcome::Own | Outcome::Closed => outcome,
+                // The second server has answered.
+                _ => Outcome::Mismatch,
+            };
+            outcomes(rest, kind).into_iter().map(seen).collect()
+        }
+        Part::Null => BTreeSet::from([Outcome::Null]),
+        Part::Fail => BTreeSet::from([Outcome::Closed]),
+        Part::Single { .. } => BTreeSet::from([Outcome::Own]),
+        Part::ParallelMap { chain, .. } | Part::Pool { chain, .. } => outcomes(chain, kind),
+        _ => outcomes(rest, kind),
+    }
+}
+
+/// True when clients can get through their handshake.
+pub fn begins_sessions(chain: &[Part]) -> bool {
+    outcomes(chain, Kind::Startup).contains(&Outcome::Own)
+}
+
+impl Filter {
+    /// Statements in a QUERY, batches, and PREPAREs are of their kinds; an EXECUTE is a read.
+    fn denies(self, kind: Kind) -> bool {
+        let is_write = match kind {
+            Kind::Prepare(statement) => statement % 2 == 1,
+            kind => matches!(kind, Kind::Insert | Kind::Batch(_)),
+        };
+        let is_schema = matches!(kind, Kind::Create | Kind::Use(_));
+        match self {
+            Self::DenyWrites => is_write,
+            Self::DenySchema => is_schema,
+            Self::AllowReads => is_write || is_schema,
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The servers of a mixed traffic: every one answers the same, in any order, and notes what it was asked.
+
+use bytes::{Buf as _, BytesMut};
+use chain::Tick;
+
+use super::application::has_token;
+use super::traffic::{self, Frame, Kind};
+use super::{Book, Event};
+use crate::frames::opcode;
+use crate::pipe::Pipe;
+use crate::random::Random;
+
+/// A server's end of one connection.
+pub struct Link {
+    pub pipe: Pipe,
+    address: String,
+    random: Random,
+    received: BytesMut,
+    unsent: BytesMut,
+    pending: Vec<(Tick, Frame)>,
+    is_begun: bool,
+    is_registered: bool,
+    padding_max: usize,
+    /// It is reset after so many replies.
+    resets_at: Option<usize>,
+    answered: usize,
+}
+
+impl Link {
+    pub fn new(pipe: Pipe, address: &str, padding_max: usize, resets: bool, mut random: Random) -> Self {
+        let resets_at = resets.then(|| random.below(60));
+        Self {
+            pipe,
+            address: address.to_owned(),
+            random,
+            received: BytesMut::new(),
+            unsent: BytesMut::new(),
+            pending: Vec::new(),
+            is_begun: false,
+            is_registered: false,
+            padding_max,
+            resets_at,
+            answered: 0,
+        }
+    }
+
+    pub fn describe(&self) -> String {
+        format!(
+            "link of {}: {} pending, {} B unsent, {} B of a request, over {}",
+            self.address,
+            self.pending.len(),
+            self.unsent.len(),
+            self.received.len(),
+            self.pipe.is_over()
+        )
+    }
+
+    /// When it will answer something.
+    pub fn due(&self) -> Option<Tick> {
+        self.pending.iter().map(|(due, _)| *due).min()
+    }
+
+    pub fn act(&mut self, now: Tick, book: &mut Book) -> Result<(), String> {
+        self.pipe.peer_receive(&mut self.received);
+        while let Some(frame) = traffic::take(&mut self.received) {
+            self.receive(now, &frame, book)?;
+        }
+        self.answer(now, book);
+        let count = self.pipe.peer_send(&self.unsent);
+        self.unsent.advance(count);
+        if self.resets_at.is_some_and(|at| self.answered > at) && !self.pipe.is_over() {
+            book.has_server_fault = true;
+            book.note(Event::ServerResets);
+            self.pipe.peer_reset();
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, now: Tick, frame: &Frame, book: &mut Book) -> Result<(), String> {
+        let (kind, nonce) = traffic::understand(frame).ok_or_else(|| format!("torn: {frame:?}"))?;
+        if kind == Kind::Startup {
+            self.is_begun = true;
+        } else if !self.is_begun && kind != Kind::Options {
+            return Err(format!("{kind:?} before the handshake"));
+        }
+        self.is_registered |= kind == Kind::Register;
+        let nonce = nonce.filter(|_| has_token(kind));
+        if let Some(nonce) = nonce
+            && !book.ran.insert((self.address.clone(), nonce))
+        {
+            return Err(format!("{nonce:x} ran twice at {}", self.address));
+        }
+        let reply = traffic::reply(kind, nonce, frame.id, self.padding_max);
+        let late = if self.random.once_in(5) { self.random.below(5000) } else { 0 };
+        self.pending.push((Tick(now.0 + late as u64), reply));
+        Ok(())
+    }
+
+    /// Sends what is due, in any order.
+    fn answer(&mut self, now: Tick, book: &mut Book) {
+        while self.unsent.len() < 1 << 16 && !self.random.once_in(4) {
+            let due: Vec<usize> = (0..self.pending.len()).filter(|at| self.pending[*at].0 <= now).collect();
+            let Some(at) = due.get(self.random.below(due.len().max(1))) else { return };
+            let (_, reply) = self.pending.swap_remove(*at);
+            if reply.opcode == opcode::ERROR {
+                book.note(Event::ServerErrs);
+            }
+            self.unsent.extend(reply.bytes(0x84));
+            self.answered += 1;
+            if self.is_registered && self.random.once_in(8) {
+                self.unsent.extend(traffic::event().bytes(0x84));
+            }
+        }
+    }
+}

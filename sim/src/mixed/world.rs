@@ -1,0 +1,295 @@
+//! One run: some applications, a chain, its servers, and a clock that jumps.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use chain::{ChainPart, Connecting, Connector, Cx, Pool, Stream, Tick, WorkerCx};
+use sources::{Client, Rules};
+use wire::Protocol;
+
+use super::Book;
+use super::application::{Application, Plan};
+use super::model::{self, Part};
+use super::server::Link;
+use crate::pace::Pace;
+use crate::pipe::{Pipe, PipeStream, note_cuts};
+use crate::random::Random;
+use crate::{REQUESTS_MIN, tasks::Tasks};
+
+/// Longest padding of a request, and longest value of a reply, in runs without large ones and in those with.
+const PADDING: [usize; 2] = [3000, 1 << 18];
+
+/// Where no server accepts a session, only requests are taken that are small.
+const PADDING_UNACCEPTED: usize = 300;
+
+/// The servers, as the connector and the world see them.
+struct Servers {
+    links: Vec<Link>,
+    moved_before: u64,
+    random: Random,
+    padding_max: usize,
+    has_faults: bool,
+    book: Book,
+}
+
+struct SimConnector(Rc<RefCell<Servers>>);
+
+impl Connector for SimConnector {
+    fn connect(&self, address: &str) -> Connecting {
+        let servers = &mut *self.0.borrow_mut();
+        let mut seed = || Random::new(servers.random.below(usize::MAX) as u64);
+        let (pipe, random) = (Pipe::new(seed(), servers.padding_max), seed());
+        let resets = servers.has_faults && servers.random.once_in(3);
+        servers.links.push(Link::new(pipe.clone(), address, servers.padding_max, resets, random));
+        let mut delay = servers.random.below(5);
+        Box::pin(std::future::poll_fn(move |_| {
+            delay = delay.saturating_sub(1);
+            if delay > 0 {
+                return Poll::Pending;
+            }
+            Poll::Ready(Ok(Box::new(pipe.stream()) as Box<dyn Stream>))
+        }))
+    }
+}
+
+struct Seat {
+    application: Application,
+    client: Option<Client<PipeStream>>,
+}
+
+/// What a run is made of, beside its seed.
+struct Setting {
+    chain: Vec<Part>,
+    has_faults: bool,
+}
+
+/// One run, from its seed.
+pub struct World {
+    servers: Rc<RefCell<Servers>>,
+    tasks: Tasks,
+    seats: Vec<Seat>,
+    pool: Pool,
+    now: Tick,
+    random: Random,
+    part: Rc<ChainPart>,
+    chain: Rc<Vec<Part>>,
+    clients: u64,
+    asked: usize,
+    has_faults: bool,
+}
+
+impl World {
+    /// A chain and its clients, all at random.
+    pub fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let chain = model::random_chain(&mut random);
+        let has_faults = random.once_in(3);
+        Self::of(Setting { chain, has_faults }, random)
+    }
+
+    /// This chain, without faults.
+    pub fn of_chain(chain: Vec<Part>, seed: u64) -> Self {
+        Self::of(Setting { chain, has_faults: false }, Random::new(seed))
+    }
+
+    fn of(setting: Setting, mut random: Random) -> Self {
+        let Setting { chain, has_faults } = setting;
+        let padding_max = match model::begins_sessions(&chain) {
+            true => PADDING[usize::from(random.once_in(6))],
+            false => PADDING_UNACCEPTED,
+        };
+        let servers = Rc::new(RefCell::new(Servers {
+            links: Vec::new(),
+            moved_before: 0,
+            random: Random::new(random.below(usize::MAX) as u64),
+            padding_max,
+            has_faults,
+            book: Book::default(),
+        }));
+        let (pool, tasks) = (Pool::new(), Tasks::default());
+        let worker = WorkerCx {
+            pool: pool.clone(),
+            connector: Rc::new(SimConnector(Rc::clone(&servers))),
+            spawner: Rc::new(tasks.spawner()),
+            protocol: Protocol::Cql,
+            sharing: Rc::default(),
+            nested: Rc::default(),
+            prepared: Rc::default(),
+        };
+        let part = build(&chain, &worker);
+        let seats = 2 + random.below(3);
+        let mut world = Self {
+            servers,
+            tasks,
+            seats: Vec::new(),
+            pool,
+            now: Tick(0),
+            random,
+            part,
+            chain: Rc::new(chain),
+            clients: 0,
+            asked: 0,
+            has_faults,
+        };
+        for _ in 0..seats {
+            let seat = world.seat();
+            world.seats.push(seat);
+        }
+        world
+    }
+
+    /// A new client, and the loop that serves it.
+    fn seat(&mut self) -> Seat {
+        let (index, random) = (self.clients, &mut self.random);
+        self.clients += 1;
+        let padding_max = self.servers.borrow().padding_max;
+        let plan = Plan {
+            requests: 30 + random.below(60),
+            in_flight_max: 1 + random.size(64),
+            padding_max,
+            half_closes: random.once_in(4),
+            resets_at: (self.has_faults && random.once_in(4)).then(|| random.below(40)),
+        };
+        let mut seed = || Random::new(random.below(usize::MAX) as u64);
+        let (pipe, random) = (Pipe::new(seed(), padding_max), seed());
+        let rules = Rc::new(Rules { frame_bytes_max: 1 << 28, idle_timeout: None });
+        let client = self.part.client().map(|chain| Client::new(pipe.stream(), chain, rules, None, self.now));
+        let application = Application::new(index, pipe, &self.chain, plan, random);
+        Seat { application, client }
+    }
+
+    /// Another client takes the place of one that is gone, until enough was asked.
+    fn replace_gone(&mut self) -> Result<(), String> {
+        for at in 0..self.seats.len() {
+            let Seat { application, client } = &self.seats[at];
+            if client.is_some() {
+                continue;
+            }
+            if !application.is_done() {
+                return Err(format!("still waits: {}", application.describe()));
+            }
+            // A chain that fails ends a client for each request.
+            let is_enough = self.asked() >= REQUESTS_MIN || self.clients as usize >= REQUESTS_MIN;
+            if !is_enough {
+                self.asked += self.seats[at].application.asked();
+                note_cuts(&mut self.servers.borrow_mut().book.cuts, self.seats[at].application.pipe.cuts());
+                self.seats[at] = self.seat();
+            }
+        }
+        Ok(())
+    }
+
+    fn asked(&self) -> usize {
+        self.asked + self.seats.iter().map(|seat| seat.application.asked()).sum::<usize>()
+    }
+
+    /// Runs to the end. `Ok` is what happened, `Err` what must never happen.
+    pub fn run(mut self) -> Result<Book, String> {
+        let mut pace = Pace::default();
+        loop {
+            if self.round()? {
+                self.replace_gone()?;
+            }
+            if self.seats.iter().all(|seat| seat.client.is_none()) && self.tasks.is_empty() {
+                return self.check_end();
+            }
+            self.now = Tick(self.now.0 + self.random.below(200) as u64);
+            let moved = self.moved();
+            match pace.after_round(moved, self.now, || self.next()) {
+                Ok(now) => self.now = now,
+                Err(stuck) => return Err(format!("{stuck}: {}", self.describe())),
+            }
+        }
+    }
+
+    fn next(&self) -> Option<Tick> {
+        let clients = self.seats.iter().filter_map(|seat| seat.client.as_ref()?.deadline());
+        let servers = self.servers.borrow();
+        clients.chain(self.tasks.deadline()).chain(servers.links.iter().filter_map(Link::due)).min()
+    }
+
+    fn describe(&self) -> String {
+        let clients = self.seats.iter().map(|seat| {
+            let deadline = seat.client.as_ref().map(Client::deadline);
+            format!("\n  {}, its client {deadline:?}", seat.application.describe())
+        });
+        let servers = self.servers.borrow();
+        let links = servers.links.iter().map(|link| format!("\n  {}", link.describe()));
+        format!("{:?} at {:?}{}", self.chain, self.now, clients.chain(links).collect::<String>())
+    }
+
+    /// Everybody has a turn. True when a client ended.
+    fn round(&mut self) -> Result<bool, String> {
+        let mut has_ended = false;
+        let of_chain = |problem: String, chain: &[Part]| format!("{problem}, in {chain:?}");
+        for seat in &mut self.seats {
+            let act = |application: &mut Application| {
+                let acted = application.act(&mut self.servers.borrow_mut().book);
+                acted.map_err(|problem| of_chain(problem, &self.chain))
+            };
+            act(&mut seat.application)?;
+            let Some(client) = &mut seat.client else { continue };
+            let mut task = Context::from_waker(Waker::noop());
+            if let Poll::Ready(end) = client.poll(&mut Cx { task: &mut task, now: self.now }) {
+                seat.client = None;
+                has_ended = true;
+                act(&mut seat.application).map_err(|problem| format!("{problem} ({end:?})"))?;
+            }
+        }
+        self.tasks.poll(self.now);
+        let Servers { links, moved_before, book, .. } = &mut *self.servers.borrow_mut();
+        for link in links.iter_mut() {
+            link.act(self.now, book).map_err(|problem| of_chain(problem, &self.chain))?;
+        }
+        links.retain(|link| {
+            if link.pipe.is_over() {
+                *moved_before += link.pipe.moved();
+                note_cuts(&mut book.cuts, link.pipe.cuts());
+            }
+            !link.pipe.is_over()
+        });
+        Ok(has_ended)
+    }
+
+    fn moved(&self) -> u64 {
+        let applications = self.seats.iter().map(|seat| seat.application.pipe.moved());
+        let servers = self.servers.borrow();
+        applications.chain(servers.links.iter().map(|link| link.pipe.moved())).sum::<u64>()
+            + servers.moved_before
+    }
+
+    fn check_end(self) -> Result<Book, String> {
+        for seat in &self.seats {
+            if !seat.application.is_done() {
+                return Err(format!("still waits: {}", seat.application.describe()));
+            }
+        }
+        let Servers { links, book, .. } = &mut *self.servers.borrow_mut();
+        let pipes = self.seats.iter().map(|seat| &seat.application.pipe);
+        pipes.chain(links.iter().map(|link| &link.pipe)).for_each(|pipe| {
+            note_cuts(&mut book.cuts, pipe.cuts());
+        });
+        if let Some((address, nonce)) = book
+            .ran
+            .iter()
+            .find(|(address, nonce)| address == model::FIRST && book.must_not_run.contains(nonce))
+        {
+            return Err(format!(
+                "{nonce:x} ran at {address} and was answered on the way, in {:?}",
+                self.chain
+            ));
+        }
+        if self.pool.taken() != 0 {
+            return Err(format!("{} chunks are still held, in {:?}", self.pool.taken(), self.chain));
+        }
+        Ok(std::mem::take(book))
+    }
+}
+
+/// What the topology makes of the chain.
+fn build(chain: &[Part], worker: &WorkerCx) -> Rc<ChainPart> {
+    let chain = model::yaml(chain, &mut 0);
+    let text = format!("sources: [Cassandra: {{name: c, listen_addr: '127.0.0.1:0', chain: {chain}}}]\n");
+    shotover::chain_of(&text, worker).unwrap_or_else(|problem| panic!("{text}: {problem}"))
+}
