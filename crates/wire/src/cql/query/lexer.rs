@@ -74,6 +74,11 @@ impl<'t> Lexer<'t> {
         self.text.get(at..end).unwrap_or_default()
     }
 
+    /// What was not read yet.
+    pub(super) fn rest(&self) -> &'t str {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
     /// Goes to the end of a token that was read before.
     pub(super) fn seek(&mut self, at: usize) {
         self.at = at;
