@@ -108,8 +108,8 @@ fn coalesce_sends_when_it_is_time_and_replies_go_on() {
 fn a_throttle_is_one_for_clients_on_both_workers() {
     let server = Server::echo();
     let chain = format!("[RequestThrottling: {{name: t, max_requests_per_second: 50}}, {}]", sink(&server));
-    let proxy = Proxy::with_arguments(&chain, "", &["--core-threads", "2"]);
-    // More than one worker takes.
+    let proxy = Proxy::with_arguments(&chain, "", &["--core-threads", "16"]);
+    // Of sixteen workers each takes eight: these are on two.
     let mut clients: Vec<Peer> = (0..16).map(|_| Peer::session(proxy.port)).collect();
     let requests: Vec<u8> = (0..20).flat_map(|id| encode(4, id, opcode::QUERY, &query(b"SELECT"))).collect();
     let begun = Instant::now();
