@@ -221,7 +221,7 @@ impl Application {
         // Where a server fails, the other may have answered.
         let is_excused = book.has_server_fault && matches!(outcome, Outcome::Closed | Outcome::Mismatch);
         if !asked.may_end.contains(&outcome) && !is_excused {
-            return Err(format!("{asked:?} ended as {outcome:?}"));
+            return Err(format!("{asked:?} ended as {outcome:?}: {}", shown(frame)));
         }
         book.note(Event::Ended(outcome));
         if matches!(outcome, Outcome::Filtered | Outcome::Throttled | Outcome::Null) {
@@ -262,6 +262,6 @@ pub fn has_token(kind: Kind) -> bool {
 }
 
 fn shown(frame: &Frame) -> String {
-    let some = frame.body.get(..frame.body.len().min(60)).unwrap_or_default();
+    let some = frame.body.get(..frame.body.len().min(300)).unwrap_or_default();
     format!("opcode {} with {} B: {}", frame.opcode, frame.body.len(), some.escape_ascii())
 }

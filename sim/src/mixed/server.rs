@@ -55,8 +55,11 @@ impl Link {
         )
     }
 
-    /// When it will answer something.
+    /// When it will answer something: at once where a reply is on its way.
     pub fn due(&self) -> Option<Tick> {
+        if !self.unsent.is_empty() && !self.pipe.is_over() {
+            return Some(Tick(0));
+        }
         self.pending.iter().map(|(due, _)| *due).min()
     }
 
