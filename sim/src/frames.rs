@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use bytes::{Buf as _, BytesMut};
 pub use testkit::scripted::{Frame, HEADER_BYTES, encode, opcode};
 
+use crate::pipe::Pipe;
 use crate::random::Random;
 
 /// A stream id that is not in flight: mostly a low one, sometimes that of events.
@@ -28,10 +29,26 @@ pub fn free_id<T>(random: &mut Random, in_flight: &BTreeMap<i16, T>) -> i16 {
 pub fn take(buffer: &mut BytesMut) -> Option<Frame> {
     let header = buffer.get(..HEADER_BYTES)?;
     let length = u32::from_be_bytes([header[5], header[6], header[7], header[8]]) as usize;
-    let (id, opcode) = (i16::from_be_bytes([header[2], header[3]]), header[4]);
+    let (flags, id, opcode) = (header[1], i16::from_be_bytes([header[2], header[3]]), header[4]);
     let body = buffer.get(HEADER_BYTES..HEADER_BYTES + length)?.to_vec();
     buffer.advance(HEADER_BYTES + length);
-    Some(Frame { id, opcode, body })
+    Some(Frame { flags, id, opcode, body })
+}
+
+/// Receives what has come to a client, and hands over each whole frame of it.
+pub fn each_reply(
+    pipe: &Pipe,
+    received: &mut BytesMut,
+    mut check: impl FnMut(&Frame) -> Result<(), String>,
+) -> Result<(), String> {
+    pipe.peer_receive(received);
+    while let Some(frame) = take(received) {
+        check(&frame)?;
+    }
+    if received.first().is_some_and(|version| *version != 0x84) {
+        return Err("bytes that begin no frame".to_owned());
+    }
+    Ok(())
 }
 
 /// After so many bytes the filling of a body begins again.

@@ -244,14 +244,10 @@ impl Application {
     }
 
     fn read(&mut self, book: &mut Book) -> Result<(), String> {
-        self.pipe.peer_receive(&mut self.received);
-        while let Some(frame) = frames::take(&mut self.received) {
-            self.check(&frame, book).map_err(|problem| format!("client {}: {problem}", self.index))?;
-        }
-        if self.received.first().is_some_and(|version| *version != 0x84) {
-            return Err(format!("client {}: bytes that begin no frame", self.index));
-        }
-        Ok(())
+        let (pipe, mut received) = (self.pipe.clone(), std::mem::take(&mut self.received));
+        let read = frames::each_reply(&pipe, &mut received, |frame| self.check(frame, book));
+        self.received = received;
+        read.map_err(|problem| format!("client {}: {problem}", self.index))
     }
 
     fn check(&mut self, frame: &Frame, book: &mut Book) -> Result<(), String> {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf as _, BytesMut};
-use chain::Stream;
+use chain::{Connecting, Stream};
 
 use crate::random::Random;
 
@@ -131,6 +131,17 @@ impl Pipe {
     /// True while something waits for the peer to read it.
     pub fn has_unread(&self) -> bool {
         !self.0.borrow().outward.bytes.is_empty()
+    }
+
+    /// What a connector answers: the proxy's end, at the poll of this number.
+    pub fn connecting(self, mut delay: usize) -> Connecting {
+        Box::pin(std::future::poll_fn(move |_| {
+            delay = delay.saturating_sub(1);
+            if delay > 0 {
+                return Poll::Pending;
+            }
+            Poll::Ready(Ok(Box::new(self.stream()) as Box<dyn Stream>))
+        }))
     }
 
     /// The end that the proxy holds.

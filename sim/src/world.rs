@@ -7,8 +7,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use chain::{
-    Batch, Builder, ChainPart, Connecting, Connector, Cx, Fault as ChainFault, Held, Link, Need, Pool,
-    Stream, Tick, Transform, Why, WorkerCx, WorkerPart,
+    Batch, Builder, ChainPart, Connecting, Connector, Cx, Fault as ChainFault, Held, Link, Need, Pool, Tick,
+    Transform, Why, WorkerCx, WorkerPart,
 };
 use sinks::CassandraSinkSingle;
 use sources::{Client, Rules};
@@ -60,13 +60,7 @@ impl Connector for SimConnector {
         let server =
             Server::new(pipe.clone(), shared.padding_max, fault, shared.holds, Random::new(seed + 1));
         shared.servers.push(server);
-        Box::pin(std::future::poll_fn(move |_| {
-            delay = delay.saturating_sub(1);
-            if delay > 0 {
-                return Poll::Pending;
-            }
-            Poll::Ready(Ok(Box::new(pipe.stream()) as Box<dyn Stream>))
-        }))
+        pipe.connecting(delay)
     }
 }
 

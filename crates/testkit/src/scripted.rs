@@ -33,6 +33,7 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 /// A frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
+    pub flags: u8,
     pub id: i16,
     pub opcode: u8,
     pub body: Vec<u8>,
@@ -50,6 +51,16 @@ pub fn header(version: u8, id: i16, opcode: u8, body_bytes: usize) -> [u8; HEADE
 #[must_use]
 pub fn encode(version: u8, id: i16, opcode: u8, body: &[u8]) -> Vec<u8> {
     [&header(version, id, opcode, body.len()), body].concat()
+}
+
+impl Frame {
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(&self, version: u8) -> Vec<u8> {
+        let mut bytes = encode(version, self.id, self.opcode, &self.body);
+        bytes[1] = self.flags;
+        bytes
+    }
 }
 
 /// The body of a QUERY with this text.
@@ -113,10 +124,10 @@ impl Peer {
     pub fn receive(&mut self) -> io::Result<Frame> {
         let mut header = [0; HEADER_BYTES];
         self.0.read_exact(&mut header)?;
-        let [_, _, high, low, opcode, l0, l1, l2, l3] = header;
+        let [_, flags, high, low, opcode, l0, l1, l2, l3] = header;
         let mut body = vec![0; u32::from_be_bytes([l0, l1, l2, l3]) as usize];
         self.0.read_exact(&mut body)?;
-        Ok(Frame { id: i16::from_be_bytes([high, low]), opcode, body })
+        Ok(Frame { flags, id: i16::from_be_bytes([high, low]), opcode, body })
     }
 
     /// Everything until the other side ends the connection.

@@ -4,9 +4,9 @@ use bytes::{Buf as _, BytesMut};
 use chain::Tick;
 
 use super::application::has_token;
-use super::traffic::{self, Frame, Kind};
+use super::traffic::{self, Kind};
 use super::{Book, Event};
-use crate::frames::opcode;
+use crate::frames::{self, Frame, opcode};
 use crate::pipe::Pipe;
 use crate::random::Random;
 
@@ -65,7 +65,7 @@ impl Link {
 
     pub fn act(&mut self, now: Tick, book: &mut Book) -> Result<(), String> {
         self.pipe.peer_receive(&mut self.received);
-        while let Some(frame) = traffic::take(&mut self.received) {
+        while let Some(frame) = frames::take(&mut self.received) {
             self.receive(now, &frame, book)?;
         }
         self.answer(now, book);

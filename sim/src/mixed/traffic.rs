@@ -2,9 +2,7 @@
 //! nothing wrong. A request carries a token, and its reply follows from the token alone: every server gives the same
 //! one, and an application knows each byte of what it must get.
 
-use bytes::{Buf as _, BytesMut};
-
-use crate::frames::{HEADER_BYTES, encode, opcode};
+use crate::frames::{Frame, opcode};
 
 /// More opcodes (native protocol v4, section 2.4).
 const OPTIONS: u8 = 0x05;
@@ -44,33 +42,6 @@ impl Kind {
     /// A throttle counts it.
     pub fn is_throttled(self) -> bool {
         !matches!(self, Self::Startup | Self::Options | Self::Register)
-    }
-}
-
-/// Any frame of either side.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frame {
-    pub flags: u8,
-    pub id: i16,
-    pub opcode: u8,
-    pub body: Vec<u8>,
-}
-
-/// Takes the first whole frame off a buffer.
-pub fn take(buffer: &mut BytesMut) -> Option<Frame> {
-    let header = buffer.get(..HEADER_BYTES)?;
-    let length = u32::from_be_bytes([header[5], header[6], header[7], header[8]]) as usize;
-    let (flags, id, opcode) = (header[1], i16::from_be_bytes([header[2], header[3]]), header[4]);
-    let body = buffer.get(HEADER_BYTES..HEADER_BYTES + length)?.to_vec();
-    buffer.advance(HEADER_BYTES + length);
-    Some(Frame { flags, id, opcode, body })
-}
-
-impl Frame {
-    pub fn bytes(&self, version: u8) -> Vec<u8> {
-        let mut bytes = encode(version, self.id, self.opcode, &self.body);
-        bytes[1] = self.flags;
-        bytes
     }
 }
 

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use chain::{ChainPart, Connecting, Connector, Cx, Pool, Stream, Tick, WorkerCx};
+use chain::{ChainPart, Connecting, Connector, Cx, Pool, Tick, WorkerCx};
 use sources::{Client, Rules};
 use wire::Protocol;
 
@@ -42,14 +42,8 @@ impl Connector for SimConnector {
         let (pipe, random) = (Pipe::new(seed(), servers.padding_max), seed());
         let resets = servers.has_faults && servers.random.once_in(3);
         servers.links.push(Link::new(pipe.clone(), address, servers.padding_max, resets, random));
-        let mut delay = servers.random.below(5);
-        Box::pin(std::future::poll_fn(move |_| {
-            delay = delay.saturating_sub(1);
-            if delay > 0 {
-                return Poll::Pending;
-            }
-            Poll::Ready(Ok(Box::new(pipe.stream()) as Box<dyn Stream>))
-        }))
+        let delay = servers.random.below(5);
+        pipe.connecting(delay)
     }
 }
 

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use chain::{Builder, ChainPart, Connecting, Connector, Cx, Pool, Stream, Tick, WorkerCx};
+use chain::{Builder, ChainPart, Connecting, Connector, Cx, Pool, Tick, WorkerCx};
 use observe::{Gauge, SharingMetrics};
 use sinks::{CassandraSinkSingle, Connections};
 use sources::{Client, Rules};
@@ -55,9 +55,9 @@ impl Connector for SimConnector {
             let message_max = server.database.padding_max;
             let pipe = Pipe::new(Random::new(server.random.below(usize::MAX) as u64), message_max);
             server.mirrors.push(MirrorLink::new(pipe.clone()));
-            return Box::pin(std::future::ready(Ok(Box::new(pipe.stream()) as Box<dyn Stream>)));
+            return pipe.connecting(0);
         }
-        let mut delay = server.random.below(5);
+        let delay = server.random.below(5);
         let every = server.database.fault_every;
         if every > 0 && !server.database.is_busy && server.random.once_in(every.min(12)) {
             let hangs = server.random.once_in(2);
@@ -72,13 +72,7 @@ impl Connector for SimConnector {
         let pipe = Pipe::new(Random::new(server.random.below(usize::MAX) as u64), message_max);
         let link = Link::new(pipe.clone(), Random::new(server.random.below(usize::MAX) as u64));
         server.links.push(link);
-        Box::pin(std::future::poll_fn(move |_| {
-            delay = delay.saturating_sub(1);
-            if delay > 0 {
-                return Poll::Pending;
-            }
-            Poll::Ready(Ok(Box::new(pipe.stream()) as Box<dyn Stream>))
-        }))
+        pipe.connecting(delay)
     }
 }
 
