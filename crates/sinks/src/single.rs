@@ -20,7 +20,7 @@ use chain::{
 use config::Fields;
 use wire::{Protocol, Side};
 
-use crate::shared::{AllPrepared, CONNECTIONS_MAX, SharedPart, SharedWorkerPart};
+use crate::shared::{AllPrepared, CONNECTIONS_MAX, SharedPart, SharedWorkerPart, none_prepared};
 
 /// The name of this sink in a topology.
 pub const SINGLE_KIND: &str = "CassandraSinkSingle";
@@ -64,7 +64,7 @@ impl CassandraSinkSingle {
             read_timeout: None,
             connections: Connections::PerClient,
             connections_max: CONNECTIONS_MAX,
-            prepared: AllPrepared::default(),
+            prepared: none_prepared(),
         }
     }
 

@@ -28,8 +28,8 @@ use observe::RetireReason;
 use self::connection::{Connection, Surroundings};
 use self::identity::{Key, Replay};
 use self::inbox::{Inbox, Spill};
-pub(crate) use self::prepared::AllPrepared;
 use self::prepared::Prepared;
+pub(crate) use self::prepared::{AllPrepared, none_prepared};
 use self::turn::ConnectionTask;
 use crate::single::CassandraSinkSingle;
 

@@ -17,6 +17,7 @@ use wire::{ErrorKind, Framed, Head, Protocol, Side};
 use super::emptying::Emptying;
 use super::mirror::{Kind, Mirror, Outcome, Waiting};
 use super::pairs::{Aim, Pair, Pairs};
+use super::prepared::Statement;
 use super::session::{Recorder, Sort, Step, Translated, sort, translate};
 use super::{OnMismatch, Surroundings};
 
@@ -271,7 +272,7 @@ impl TeeClient {
         if let (Said::Prepared(id), Said::Prepared(other)) =
             (said(main.head(), main.bytes()), said(tee.head(), tee.bytes()))
         {
-            self.shared.prepared.learn(id, other, is_use);
+            self.shared.prepared.learn(id, Statement::new(id, other, is_use));
         }
     }
 

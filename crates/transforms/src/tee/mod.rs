@@ -23,7 +23,7 @@ use config::{Dialect, Fields};
 use observe::Counter;
 
 use self::client::TeeClient;
-use self::prepared::{AllPrepared, Prepared};
+use self::prepared::{AllPrepared, Prepared, none_prepared};
 use crate::own_chains::OwnChains;
 
 /// Batches that may wait for the second chain unless told otherwise.
@@ -69,7 +69,7 @@ impl Tee {
             wait_max: Duration::from_micros(wait_micros),
             sample_percent: u32::try_from(sample_percent).unwrap_or(100),
             switch: port.and_then(|port| u16::try_from(port).ok()).map(Switch::new),
-            prepared: AllPrepared::default(),
+            prepared: none_prepared(),
         })
     }
 }
