@@ -40,19 +40,57 @@ const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Gives the page of metrics.
 pub(crate) type Metrics = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = String> + Send>> + Send + Sync>;
 
-/// Serves until it is dropped. An address that cannot be had is tried again: clients must not suffer from it.
-pub(crate) async fn serve(address: SocketAddr, metrics: Metrics, filter: FilterHandle) {
-    let answer = move |request| answer(request, Arc::clone(&metrics), filter.clone());
-    serve_http(address, "Metrics", answer).await;
+/// An address at which HTTP is answered. One that cannot be had is tried again: clients must not suffer from it.
+pub(crate) struct Door {
+    address: SocketAddr,
+    /// Whose it is, for the log.
+    what: &'static str,
+    listener: Option<TcpListener>,
 }
 
-/// Answers HTTP at an address until it is dropped. `what`: whose it is, for the log.
-pub(crate) async fn serve_http<A, R>(address: SocketAddr, what: &str, answer: A)
+impl Door {
+    /// Listens already, if it can: whoever is told that the process runs finds it.
+    pub(crate) async fn open(address: SocketAddr, what: &'static str) -> Self {
+        let mut door = Self { address, what, listener: None };
+        door.listener = door.bind().await;
+        door
+    }
+
+    async fn bind(&self) -> Option<TcpListener> {
+        let bound = TcpListener::bind(self.address).await;
+        let failed = |problem| {
+            error!(
+                target: target::RUNNER,
+                "{} HTTP server failed: Failed to bind to {}\n\nCaused by:\n    {problem}", self.what, self.address
+            );
+        };
+        bound.map_err(failed).ok()
+    }
+
+    async fn listener(mut self) -> TcpListener {
+        loop {
+            if let Some(listener) = self.listener {
+                return listener;
+            }
+            tokio::time::sleep(BIND_PAUSE).await;
+            self.listener = self.bind().await;
+        }
+    }
+}
+
+/// Serves until it is dropped.
+pub(crate) async fn serve(door: Door, metrics: Metrics, filter: FilterHandle) {
+    let answer = move |request| answer(request, Arc::clone(&metrics), filter.clone());
+    serve_http(door, answer).await;
+}
+
+/// Answers HTTP until it is dropped.
+pub(crate) async fn serve_http<A, R>(door: Door, answer: A)
 where
     A: Fn(Request<Incoming>) -> R + Clone + Send + 'static,
     R: Future<Output = Result<Response<Full<Bytes>>, Infallible>> + Send + 'static,
 {
-    let listener = bind(address, what).await;
+    let listener = door.listener().await;
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
@@ -70,19 +108,6 @@ where
             }
             drop(place);
         });
-    }
-}
-
-async fn bind(address: SocketAddr, what: &str) -> TcpListener {
-    loop {
-        match TcpListener::bind(address).await {
-            Ok(listener) => return listener,
-            Err(problem) => error!(
-                target: target::RUNNER,
-                "{what} HTTP server failed: Failed to bind to {address}\n\nCaused by:\n    {problem}"
-            ),
-        }
-        tokio::time::sleep(BIND_PAUSE).await;
     }
 }
 

@@ -79,10 +79,12 @@ fn serve(options: &Options, plan: &Plan, logs: &Logs) -> Result<ExitCode, String
         let workers = Arc::new(workers);
         if let Some(address) = plan.process.observability_interface {
             let metrics = metrics_page(&catalog, &process, &workers, plan.graph.own_metrics());
-            tokio::spawn(admin::serve(address, metrics, logs.filter.clone()));
+            let door = admin::Door::open(address, "Metrics").await;
+            tokio::spawn(admin::serve(door, metrics, logs.filter.clone()));
         }
         for switch in plan.graph.switches() {
-            tokio::spawn(crate::switch::serve(switch));
+            let door = crate::switch::open(&switch).await;
+            tokio::spawn(crate::switch::serve(door, switch));
         }
         let listeners = listen_all(&plan.graph, bound, &process, &workers);
         info!(target: target::TOPOLOGY, "Shotover is now accepting inbound connections");

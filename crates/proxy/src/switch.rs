@@ -10,16 +10,20 @@ use hyper::{Method, Request, Response, StatusCode};
 use observe::target;
 use tracing::info;
 
-use crate::admin::{body_text, serve_http, text};
+use crate::admin::{Door, body_text, serve_http, text};
 
 const PATH: &str = "/transform/tee/result-source";
 const REGULAR: &str = "regular-chain";
 const TEE: &str = "tee-chain";
 
+/// Where a switch is flipped.
+pub(crate) async fn open(switch: &Switch) -> Door {
+    Door::open(SocketAddr::from((Ipv4Addr::LOCALHOST, switch.port)), "Tee switch").await
+}
+
 /// Serves until it is dropped.
-pub(crate) async fn serve(switch: Switch) {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, switch.port));
-    serve_http(address, "Tee switch", move |request| answer(request, switch.clone())).await;
+pub(crate) async fn serve(door: Door, switch: Switch) {
+    serve_http(door, move |request| answer(request, switch.clone())).await;
 }
 
 async fn answer(request: Request<Incoming>, switch: Switch) -> Result<Response<Full<Bytes>>, Infallible> {

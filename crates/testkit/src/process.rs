@@ -3,16 +3,28 @@
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::guard::Guard;
 
-/// A port of this host that was free a moment ago.
+/// A port of this host that was free a moment ago. It is none of those that the system gives to connections (32768 and
+/// up), or one of a test's own clients could take it before the server listens.
+///
+/// # Panics
+/// When none is free.
 #[must_use]
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("its number").port()
+    const FIRST: u16 = 12_000;
+    const COUNT: u16 = 20_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Tests that run in other processes begin elsewhere.
+    let begin = std::process::id().wrapping_mul(7919) % u32::from(COUNT);
+    let begin = u16::try_from(begin).unwrap_or_default();
+    let candidate = |_| FIRST + (begin + NEXT.fetch_add(1, Ordering::Relaxed) % COUNT) % COUNT;
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    (0..COUNT).map(candidate).find(is_free).expect("a free port")
 }
 
 #[derive(Default)]

@@ -1,5 +1,6 @@
 //! Files that are checked, described and documented.
 
+mod admin;
 mod check;
 mod docs;
 mod schema;
