@@ -12,7 +12,9 @@ use chain::{
 };
 use sinks::CassandraSinkSingle;
 use sources::{Client, Rules};
-use transforms::{Coalesce, DebugForceParse, QueryCounter, QueryTypeFilter, RequestThrottling};
+use transforms::{
+    Coalesce, DebugForceEncode, DebugForceParse, QueryCounter, QueryTypeFilter, RequestThrottling,
+};
 use wire::{Protocol, QueryType};
 
 use crate::pace::Pace;
@@ -434,10 +436,12 @@ fn chain_part(
     let throttle = RequestThrottling::new(1_000_000_000);
     let counter = QueryCounter::new("counter");
     let parse = DebugForceParse { parse_requests: random.once_in(2), parse_responses: random.once_in(2) };
-    let debug: [(&str, &str, &dyn Builder); 3] = [
+    let encode = DebugForceEncode { encode_requests: random.once_in(2), encode_responses: random.once_in(2) };
+    let debug: [(&str, &str, &dyn Builder); 4] = [
         ("RequestThrottling", "throttle", &throttle),
         ("QueryCounter", "counter", &counter),
         ("DebugForceParse", "parse", &parse),
+        ("DebugForceEncode", "encode", &encode),
     ];
     entries.extend(debug.into_iter().filter(|_| random.once_in(6)));
     let coalesces = [coalesce(random), coalesce(random)];

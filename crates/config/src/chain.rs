@@ -7,10 +7,9 @@ use crate::fields::{Fields, one_key};
 use crate::tree::Node;
 
 /// Types that upstream knows and this version does not.
-const UPSTREAM_TRANSFORMS: [&str; 11] = [
+const UPSTREAM_TRANSFORMS: [&str; 10] = [
     "CassandraPeersRewrite",
     "CassandraSinkCluster",
-    "DebugForceEncode",
     "KafkaSinkCluster",
     "KafkaSinkSingle",
     "OpenSearchSinkSingle",

@@ -5,8 +5,9 @@ use config::{ChainSlot, Fields, TransformShape};
 use observe::{open_lines, open_message_files};
 use sinks::CassandraSinkSingle;
 use transforms::{
-    Coalesce, ConnectionBalanceAndPool, DebugForceParse, DebugLogToFile, DebugPrinter, DebugReturner,
-    NullSink, OwnChains, ParallelMap, QueryCounter, QueryTypeFilter, RequestLog, RequestThrottling, Tee,
+    Coalesce, ConnectionBalanceAndPool, DebugForceEncode, DebugForceParse, DebugLogToFile, DebugPrinter,
+    DebugReturner, NullSink, OwnChains, ParallelMap, QueryCounter, QueryTypeFilter, RequestLog,
+    RequestThrottling, Tee,
 };
 
 use crate::custom::CustomTransform;
@@ -78,6 +79,9 @@ impl Registry {
                     // In the older dialect it has a name as well, which says nothing.
                     fields.optional_node("name");
                     ConnectionBalanceAndPool::parse(fields, chains).map(boxed)
+                }),
+                kind("DebugForceEncode", false, ANYWHERE, |fields| {
+                    DebugForceEncode::parse(fields).map(boxed)
                 }),
                 kind("DebugForceParse", false, ANYWHERE, |fields| DebugForceParse::parse(fields).map(boxed)),
                 kind("DebugLogToFile", false, ANYWHERE, |fields| {

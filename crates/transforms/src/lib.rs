@@ -5,6 +5,7 @@
 //! Must hold: every request gets exactly one reply, from here or from below.
 
 mod coalesce;
+mod debug_force_encode;
 mod debug_force_parse;
 mod debug_log_to_file;
 mod debug_printer;
@@ -22,6 +23,7 @@ mod tee;
 mod tests;
 
 pub use coalesce::Coalesce;
+pub use debug_force_encode::DebugForceEncode;
 pub use debug_force_parse::DebugForceParse;
 pub use debug_log_to_file::{DebugLogToFile, OpenFiles};
 pub use debug_printer::DebugPrinter;

@@ -328,6 +328,14 @@ impl Protocol {
         }
     }
 
+    /// A whole message, taken apart and written again; `None` for one that can only be passed on as it is.
+    #[must_use]
+    pub fn encode_again(self, side: Side, head: &Head, frame: &[u8]) -> Option<Vec<u8>> {
+        match self {
+            Self::Cql => cql::edit::encode_again(side, head, frame),
+        }
+    }
+
     /// A message in one line, for people. Secrets are not shown, and control characters are escaped.
     #[must_use]
     pub fn describe(self, side: Side, head: &Head, frame: &[u8]) -> String {

@@ -220,6 +220,7 @@ fn drivers_see_the_same_through_chains_of_chains() {
         format!("[ParallelMap: {{name: m, parallelism: 2, ordered_results: true, chain: [{main}]}}]"),
         format!("[ConnectionBalanceAndPool: {{name: p, max_connections: 2, chain: [{main}]}}]"),
         format!("[Tee: {{name: t, chain: [{second}]}}, {main}]"),
+        format!("[DebugForceEncode: {{name: e, encode_requests: true, encode_responses: true}}, {main}]"),
     ];
     for chain in &chains {
         let proxy = Proxy::with_chain(chain, "");

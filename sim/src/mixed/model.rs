@@ -10,6 +10,7 @@ use crate::random::Random;
 pub enum Part {
     Coalesce { count: Option<u32>, millis: Option<u32> },
     Counter,
+    ForceEncode,
     ForceParse,
     Printer,
     Filter(Filter),
@@ -74,6 +75,7 @@ fn transforms() -> Vec<Part> {
     vec![
         Part::Coalesce { count: Some(4), millis: Some(10) },
         Part::Counter,
+        Part::ForceEncode,
         Part::ForceParse,
         Part::Printer,
         Part::Filter(Filter::DenyWrites),
@@ -172,6 +174,7 @@ impl Part {
         match self {
             Self::Coalesce { .. } => "Coalesce",
             Self::Counter => "QueryCounter",
+            Self::ForceEncode => "DebugForceEncode",
             Self::ForceParse => "DebugForceParse",
             Self::Printer => "DebugPrinter",
             Self::Filter(_) => "QueryTypeFilter",
@@ -195,6 +198,7 @@ impl Part {
                 count.unwrap_or_default() + &millis.unwrap_or_default()
             }
             Self::Counter => format!(", counter_name: {name}"),
+            Self::ForceEncode => ", encode_requests: true, encode_responses: true".to_owned(),
             Self::ForceParse => ", parse_requests: true, parse_responses: true".to_owned(),
             Self::Printer | Self::Null => String::new(),
             Self::Filter(Filter::DenyWrites) => ", DenyList: [Write]".to_owned(),

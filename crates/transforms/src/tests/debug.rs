@@ -1,4 +1,4 @@
-//! DebugForceParse and DebugLogToFile.
+//! DebugForceParse, DebugForceEncode and DebugLogToFile.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -8,7 +8,7 @@ use observe::{MessageFile, Queue, render_own};
 
 use super::options::read;
 use super::scene::{SELECT, frame, query, scene};
-use crate::{DebugForceParse, DebugLogToFile};
+use crate::{DebugForceEncode, DebugForceParse, DebugLogToFile};
 use wire::cql::opcode;
 
 #[test]
@@ -25,6 +25,23 @@ fn what_cannot_be_read_passes_all_the_same() {
         assert_eq!(scene.replies().len(), 3);
     }
     assert!(read("parse_requests: true", DebugForceParse::parse).is_err());
+}
+
+#[test]
+fn what_is_written_anew_goes_on_and_what_cannot_be_too() {
+    for (requests, responses) in [(true, true), (true, false), (false, true), (false, false)] {
+        let options = format!("encode_requests: {requests}, encode_responses: {responses}");
+        let encode = read(&options, DebugForceEncode::parse).unwrap();
+        let need = |is_written| if is_written { Need::Whole } else { Need::None };
+        assert_eq!(encode.request_need(opcode::QUERY), need(requests));
+        assert_eq!(encode.reply_need(opcode::QUERY), need(responses));
+        let sent = [query(1, SELECT), frame(2, opcode::QUERY, b"\xff\xff"), frame(3, opcode::BATCH, b"")];
+        let mut scene = scene(&[&encode]);
+        scene.send(&sent);
+        assert_eq!(scene.server_got(), [1, 2, 3]);
+        assert_eq!(scene.replies().len(), 3);
+    }
+    assert!(read("encode_requests: true", DebugForceEncode::parse).is_err());
 }
 
 /// Keeps files in memory, for all tests of this file.

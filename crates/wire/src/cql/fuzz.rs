@@ -90,6 +90,7 @@ pub fn reencode(bytes: &[u8]) {
         };
         if let Ok(again) = again {
             assert_eq!(again.as_deref(), Ok(frame));
+            assert_eq!(Protocol::Cql.encode_again(side, &head, frame).as_deref(), Some(frame));
         }
     }
 }

@@ -22,6 +22,16 @@ use crate::error::{Malformed, Reason};
 use crate::protocol::{Head, Side};
 use crate::reader::{Raw, Reader};
 
+/// Takes a whole message apart and writes it again, which gives the same bytes. `None` for a message that can only be
+/// passed on as it is: of a kind that nobody changes, or one that `decode` refuses.
+#[must_use]
+pub fn encode_again(side: Side, head: &Head, frame: &[u8]) -> Option<Vec<u8>> {
+    match side {
+        Side::Request => Request::decode(head, frame).ok()?.encode().ok(),
+        Side::Response => Rows::decode(head, frame).ok()?.encode().ok(),
+    }
+}
+
 /// A key and its value.
 pub type Payload<'f> = (Cow<'f, str>, Cell<'f>);
 
