@@ -1,5 +1,7 @@
 //! What readers say of themselves, in ways that readers have.
 
+use serde_json::{Value, json};
+
 use crate::describe::describe;
 use crate::errors::{Errors, Purpose};
 use crate::fields::Fields;
@@ -25,20 +27,15 @@ impl Catalog for Only {
     }
 }
 
-/// The schema of the named dialect's only transform, without white space.
-fn schema_of(read: &dyn Fn(&mut Fields<'_>) -> Option<()>) -> String {
+/// The schema of the named dialect's only transform has this at this place.
+#[track_caller]
+fn says(read: &dyn Fn(&mut Fields<'_>) -> Option<()>, place: &str, expected: &Value) {
     let schema = topology_schema(&Only, &|_, fields| {
         read(fields);
     });
-    let schema: String = schema.split_whitespace().collect();
-    let (_, rest) = schema.split_once(r#""Only":"#).unwrap();
-    rest.split_once(r#","releasedTopology""#).unwrap().0.to_owned()
-}
-
-#[track_caller]
-fn says(read: &dyn Fn(&mut Fields<'_>) -> Option<()>, expected: &str) {
-    let schema = schema_of(read);
-    assert!(schema.contains(expected), "{expected}\nis not in\n{schema}");
+    let schema: Value = serde_json::from_str(&schema).unwrap();
+    let place = format!("/definitions/chain/items/properties/Only{place}");
+    assert_eq!(schema.pointer(&place), Some(expected), "{place} of {schema:#}");
 }
 
 #[test]
@@ -54,13 +51,12 @@ fn a_key_is_required_if_no_reader_goes_on_without_it() {
         fields.optional_strings("more_strings");
         Some(())
     };
-    says(&read, r#""required":["name","always"]"#);
-    says(&read, r#""always":{"type":"integer","minimum":1,"maximum":9}"#);
-    says(&read, r#""beside_the_flag":{"type":["string","number","boolean","null"]}"#);
-    for key in ["strings", "more_strings"] {
-        let strings = r#"{"type":["array","null"],"items":{"type":["string","number","boolean"]}}"#;
-        says(&read, &format!("\"{key}\":{strings}"));
-    }
+    says(&read, "/required", &json!(["name", "always"]));
+    says(&read, "/properties/always", &json!({"type": "integer", "minimum": 1, "maximum": 9}));
+    says(&read, "/properties/beside_the_flag/type", &json!(["string", "number", "boolean", "null"]));
+    let strings = json!({"type": ["array", "null"], "items": {"type": ["string", "number", "boolean"]}});
+    says(&read, "/properties/strings", &strings);
+    says(&read, "/properties/more_strings", &strings);
 }
 
 #[test]
@@ -75,7 +71,8 @@ fn a_reader_that_gives_up_at_once_is_found_out_all_the_same() {
         }
         Some(())
     };
-    says(&read, r#""one":{},"other":{"type":["integer","null"],"minimum":0}"#);
+    says(&read, "/properties/one", &json!({}));
+    says(&read, "/properties/other", &json!({"type": ["integer", "null"], "minimum": 0}));
 }
 
 #[test]
@@ -85,8 +82,8 @@ fn another_name_is_as_good() {
         fields.required_u64("port", 1..=2).map(drop)
     };
     // `name` is the transform's own.
-    says(&read, r#""allOf":[{"anyOf":[{"required":["port"]},{"required":["http_port"]}]}]"#);
-    says(&read, r#""http_port":{"type":"integer","minimum":1,"maximum":2}"#);
+    says(&read, "/allOf", &json!([{"anyOf": [{"required": ["port"]}, {"required": ["http_port"]}]}]));
+    says(&read, "/properties/http_port", &json!({"type": "integer", "minimum": 1, "maximum": 2}));
 }
 
 /// A choice of which one word has a chain, and one an option.
@@ -111,9 +108,13 @@ fn choice(fields: &mut Fields<'_>) -> Option<()> {
 
 #[test]
 fn choices_and_nested_chains_are_described() {
-    says(&choice, r#""behavior":{"anyOf":[{"enum":["Ignore"]},{"type":"object","minProperties":1,"#);
-    says(&choice, r#""Ignore":{},"Log":{"type":"object","additionalProperties":false,"required":["lines"]"#);
-    says(&choice, r##""required":["chain"],"properties":{"chain":{"$ref":"#/definitions/chain"}}"##);
+    const BEHAVIOR: &str = "/properties/behavior/anyOf";
+    says(&choice, &format!("{BEHAVIOR}/0/enum"), &json!(["Ignore"]));
+    says(&choice, &format!("{BEHAVIOR}/1/minProperties"), &json!(1));
+    says(&choice, &format!("{BEHAVIOR}/1/properties/Ignore"), &json!({}));
+    says(&choice, &format!("{BEHAVIOR}/1/properties/Log/required"), &json!(["lines"]));
+    let chain = json!({"chain": {"$ref": "#/definitions/chain"}});
+    says(&choice, &format!("{BEHAVIOR}/1/properties/Chain/properties"), &chain);
 }
 
 fn read(text: &str, read: impl FnOnce(&mut Fields<'_>)) -> Errors {
@@ -158,7 +159,7 @@ fn addresses_are_kept_for_who_resolves_them() {
         "t.yaml:2:13: many[1]: expected an address with its port, like 10.0.0.1:9042"
     );
     let read = |fields: &mut Fields<'_>| fields.required_address("one").map(drop);
-    says(&read, r#""one":{"type":"string","pattern":":[0-9]{1,5}$"}"#);
+    says(&read, "/properties/one", &json!({"type": "string", "pattern": ":[0-9]{1,5}$"}));
 }
 
 #[test]

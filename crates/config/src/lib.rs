@@ -12,7 +12,6 @@ mod errors;
 mod fields;
 #[cfg(any(test, fuzzing))]
 mod fuzz;
-mod json;
 mod process;
 mod schema;
 #[cfg(test)]

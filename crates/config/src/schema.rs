@@ -3,10 +3,11 @@
 //! They say less than the readers do (how options depend on each other, what a text must look like), and refuse nothing
 //! that a reader takes.
 
+use serde_json::{Map, Value, json};
+
 use crate::chain::{Catalog, Dialect, Transform};
 use crate::describe::{Description, Kind, Noted, describe};
 use crate::fields::Fields;
-use crate::json::Json;
 use crate::process::describe_process;
 use crate::topology::describe_topology;
 
@@ -27,39 +28,37 @@ pub fn process_schema() -> String {
 /// The schema of topology.yaml, in both dialects.
 #[must_use]
 pub fn topology_schema(catalog: &dyn Catalog, read: ReadAny<'_>) -> String {
-    let mut definitions = Vec::new();
+    let mut definitions = Map::new();
     let mut roots = Vec::new();
     for (dialect, root, chain) in
         [(Dialect::Named, "topology", "chain"), (Dialect::Released, "releasedTopology", "releasedChain")]
     {
         let described = describe(|file, errors| describe_topology(file, catalog, dialect, errors));
         roots.push(reference(root));
-        definitions.push((root.to_owned(), Writer { description: &described, chain }.value("")));
-        definitions.push((chain.to_owned(), chain_schema(catalog, read, dialect, chain)));
+        definitions.insert(root.to_owned(), Writer { description: &described, chain }.value(""));
+        definitions.insert(chain.to_owned(), chain_schema(catalog, read, dialect, chain));
     }
-    let schema = Json::map([("anyOf", Json::List(roots)), ("definitions", Json::Map(definitions))]);
-    with_head("topology.yaml of shotover", schema)
+    with_head("topology.yaml of shotover", json!({"anyOf": roots, "definitions": definitions}))
 }
 
-fn with_head(title: &str, schema: Json) -> String {
-    let mut entries =
-        vec![("$schema".to_owned(), Json::text(DRAFT)), ("title".to_owned(), Json::text(title))];
-    if let Json::Map(schema) = schema {
-        entries.extend(schema);
+fn with_head(title: &str, mut schema: Value) -> String {
+    if let Value::Object(entries) = &mut schema {
+        entries.insert("$schema".to_owned(), json!(DRAFT));
+        entries.insert("title".to_owned(), json!(title));
     }
-    format!("{}\n", Json::Map(entries))
+    format!("{schema:#}\n")
 }
 
-fn reference(definition: &str) -> Json {
-    Json::map([("$ref", Json::text(format!("#/definitions/{definition}")))])
+fn reference(definition: &str) -> Value {
+    json!({"$ref": format!("#/definitions/{definition}")})
 }
 
 /// A list of transforms, each a map of one key; in the older dialect also a bare word.
-fn chain_schema(catalog: &dyn Catalog, read: ReadAny<'_>, dialect: Dialect, chain: &str) -> Json {
+fn chain_schema(catalog: &dyn Catalog, read: ReadAny<'_>, dialect: Dialect, chain: &str) -> Value {
     let mut kinds = catalog.transforms();
     kinds.sort_unstable();
     let mut bare = Vec::new();
-    let mut properties = Vec::new();
+    let mut properties = Map::new();
     for kind in kinds {
         let described = describe(|file, errors| {
             Transform::described(kind, file, dialect, errors, |fields| read(kind, fields));
@@ -67,10 +66,9 @@ fn chain_schema(catalog: &dyn Catalog, read: ReadAny<'_>, dialect: Dialect, chai
         if described.at("").is_some_and(|noted| !has_required(noted)) {
             bare.push(kind);
         }
-        properties.push((kind.to_owned(), Writer { description: &described, chain }.value("")));
+        properties.insert(kind.to_owned(), Writer { description: &described, chain }.value(""));
     }
-    let transform = one_key_schema(&bare, properties);
-    Json::map([("type", Json::text("array")), ("minItems", Json::Number(1)), ("items", transform)])
+    json!({"type": "array", "minItems": 1, "items": one_key_schema(&bare, properties)})
 }
 
 fn has_required(noted: &Noted) -> bool {
@@ -78,24 +76,21 @@ fn has_required(noted: &Noted) -> bool {
 }
 
 /// One of the words, or a map of one key.
-fn one_key_schema(words: &[&str], properties: Vec<(String, Json)>) -> Json {
-    let map = Json::map([
-        ("type", Json::text("object")),
-        ("minProperties", Json::Number(1)),
-        ("maxProperties", Json::Number(1)),
-        ("additionalProperties", Json::Truth(false)),
-        ("properties", Json::Map(properties)),
-    ]);
-    if words.is_empty() {
-        return map;
-    }
-    any_of(vec![Json::map([("enum", Json::texts(words.iter().copied()))]), map])
+fn one_key_schema(words: &[&str], properties: Map<String, Value>) -> Value {
+    let map = json!({
+        "type": "object",
+        "minProperties": 1,
+        "maxProperties": 1,
+        "additionalProperties": false,
+        "properties": properties,
+    });
+    if words.is_empty() { map } else { any_of(vec![json!({"enum": words}), map]) }
 }
 
-fn any_of(mut schemas: Vec<Json>) -> Json {
+fn any_of(mut schemas: Vec<Value>) -> Value {
     match schemas.len() {
         1 => schemas.remove(0),
-        _ => Json::map([("anyOf", Json::List(schemas))]),
+        _ => json!({"anyOf": schemas}),
     }
 }
 
@@ -108,39 +103,32 @@ struct Writer<'d> {
 
 impl Writer<'_> {
     /// The schema of the values at `path`; anything goes where nothing is known.
-    fn value(&self, path: &str) -> Json {
+    fn value(&self, path: &str) -> Value {
         let Some(noted) = self.description.at(path).filter(|noted| !noted.kinds.is_empty()) else {
-            return Json::Map(Vec::new());
+            return json!({});
         };
         any_of(noted.kinds.iter().map(|kind| self.kind(path, noted, kind)).collect())
     }
 
-    fn kind(&self, path: &str, noted: &Noted, kind: &Kind) -> Json {
-        // A number or a word like `true` is text where text is asked for.
-        let scalars = || Json::texts(["string", "number", "boolean"]);
+    fn kind(&self, path: &str, noted: &Noted, kind: &Kind) -> Value {
         match kind {
-            Kind::Text => Json::map([("type", scalars())]),
-            Kind::Address => {
-                Json::map([("type", Json::text("string")), ("pattern", Json::text(":[0-9]{1,5}$"))])
-            }
-            Kind::Number { min, max } => {
-                let number = Json::map([("type", Json::text("integer")), ("minimum", Json::Number(*min))]);
-                if *max == u64::MAX { number } else { with(number, "maximum", Json::Number(*max)) }
-            }
-            Kind::Truth => Json::map([("type", Json::text("boolean"))]),
-            Kind::List => {
-                Json::map([("type", Json::text("array")), ("items", self.value(&format!("{path}[0]")))])
-            }
-            Kind::Words(words) => Json::map([("enum", Json::texts(words.iter().map(String::as_str)))]),
+            // A number or a word like `true` is text where text is asked for.
+            Kind::Text => json!({"type": ["string", "number", "boolean"]}),
+            Kind::Address => json!({"type": "string", "pattern": ":[0-9]{1,5}$"}),
+            Kind::Number { min, max: u64::MAX } => json!({"type": "integer", "minimum": min}),
+            Kind::Number { min, max } => json!({"type": "integer", "minimum": min, "maximum": max}),
+            Kind::Truth => json!({"type": "boolean"}),
+            Kind::List => json!({"type": "array", "items": self.value(&format!("{path}[0]"))}),
+            Kind::Words(words) => json!({"enum": words}),
             Kind::Choice(words) => self.choice(path, words),
             Kind::Map => self.map(path, noted),
             Kind::Chain => reference(self.chain),
         }
     }
 
-    fn choice(&self, path: &str, words: &[String]) -> Json {
+    fn choice(&self, path: &str, words: &[String]) -> Value {
         if words.is_empty() {
-            return Json::map([("type", Json::texts(["string", "object"]))]);
+            return json!({"type": ["string", "object"]});
         }
         let values: Vec<(String, String)> =
             words.iter().map(|word| (word.clone(), join(path, word))).collect();
@@ -151,8 +139,8 @@ impl Writer<'_> {
         one_key_schema(&bare, properties)
     }
 
-    fn map(&self, path: &str, noted: &Noted) -> Json {
-        let mut properties = Vec::new();
+    fn map(&self, path: &str, noted: &Noted) -> Value {
+        let mut properties = Map::new();
         let mut required = Vec::new();
         let mut either = Vec::new();
         for key in &noted.keys {
@@ -164,21 +152,24 @@ impl Writer<'_> {
             if is_required && key.aliases.is_empty() {
                 required.push(key.name.as_str());
             } else if is_required {
-                let one = |name: &String| Json::map([("required", Json::texts([name.as_str()]))]);
-                either.push(Json::map([("anyOf", Json::List(names.map(one).collect()))]));
+                let one = |name: &String| json!({"required": [name]});
+                either.push(json!({"anyOf": names.map(one).collect::<Vec<_>>()}));
             }
         }
         // Nothing at all is a map without entries.
         let is_nullable = required.is_empty() && either.is_empty();
-        let kind = if is_nullable { Json::texts(["object", "null"]) } else { Json::text("object") };
-        let mut map = Json::map([("type", kind), ("additionalProperties", Json::Truth(false))]);
+        let kind = if is_nullable { json!(["object", "null"]) } else { json!("object") };
+        let mut map = Map::new();
+        map.insert("type".to_owned(), kind);
+        map.insert("additionalProperties".to_owned(), json!(false));
+        map.insert("properties".to_owned(), json!(properties));
         if !required.is_empty() {
-            map = with(map, "required", Json::texts(required));
+            map.insert("required".to_owned(), json!(required));
         }
         if !either.is_empty() {
-            map = with(map, "allOf", Json::List(either));
+            map.insert("allOf".to_owned(), json!(either));
         }
-        with(map, "properties", Json::Map(properties))
+        Value::Object(map)
     }
 }
 
@@ -187,28 +178,21 @@ fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
-fn with(map: Json, key: &str, value: Json) -> Json {
-    let Json::Map(mut entries) = map else { return map };
-    entries.push((key.to_owned(), value));
-    Json::Map(entries)
-}
-
 /// As `schema`, or nothing: a key that may be left out may have no value.
-fn or_null(schema: Json) -> Json {
-    let Json::Map(mut entries) = schema else { return schema };
+fn or_null(schema: Value) -> Value {
+    let Value::Object(mut entries) = schema else { return schema };
+    if entries.contains_key("$ref") {
+        return any_of(vec![Value::Object(entries), json!({"type": "null"})]);
+    }
     for (key, value) in &mut entries {
         match (key.as_str(), &mut *value) {
-            ("type", Json::Text(only)) => *value = Json::texts([only.as_str(), "null"]),
-            ("type", Json::List(types)) if types.contains(&Json::text("null")) => {}
-            ("type", Json::List(types)) => types.push(Json::text("null")),
-            ("enum", Json::List(words)) => words.push(Json::Null),
-            ("anyOf", Json::List(schemas)) => schemas.push(Json::map([("type", Json::text("null"))])),
-            ("$ref", _) => {
-                let reference = Json::Map(entries);
-                return any_of(vec![reference, Json::map([("type", Json::text("null"))])]);
-            }
+            ("type", Value::String(only)) => *value = json!([only, "null"]),
+            ("type", Value::Array(types)) if types.contains(&json!("null")) => {}
+            ("type", Value::Array(types)) => types.push(json!("null")),
+            ("enum", Value::Array(words)) => words.push(Value::Null),
+            ("anyOf", Value::Array(schemas)) => schemas.push(json!({"type": "null"})),
             _ => {}
         }
     }
-    Json::Map(entries)
+    Value::Object(entries)
 }

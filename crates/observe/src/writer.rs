@@ -249,7 +249,8 @@ fn utc(time: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
 }
 
-/// A text as a JSON string, quotes included.
+/// A text as a JSON string, quotes included. All control characters are escaped, also those that JSON would allow: people
+/// read these lines in terminals.
 #[must_use]
 pub fn json_string(text: &str) -> String {
     let mut json = String::with_capacity(text.len() + 2);
