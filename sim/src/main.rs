@@ -3,6 +3,7 @@
 //! `sim --seeds N [--from S]` runs many seeds and prints how often each fault occurred; `sim SEED` replays one;
 //! `sim pairs [SEEDS]` drives a mixed traffic through every ordered pair of transforms.
 
+mod files;
 mod frames;
 mod mixed;
 mod pace;
@@ -20,6 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use peers::FAULTS;
 use pipe::CUTS;
 use sharing::EVENTS;
+use shotover::Files;
 use world::World;
 
 /// Every seed asks at least so many requests, whatever becomes of its clients.
@@ -33,6 +35,9 @@ const ENOUGH_SEEDS: u64 = 10_000;
 
 /// Seeds of each pair, unless told otherwise.
 const PAIR_SEEDS: u64 = 10;
+
+/// Seeds of each pair in which transforms write their files: those take longer.
+const FILE_SEEDS: u64 = 1;
 
 /// How often something happened, by its name.
 type Counts = BTreeMap<String, u64>;
@@ -131,10 +136,26 @@ fn counts_of(book: mixed::Book) -> Counts {
 
 /// A mixed traffic through every ordered pair of transforms, from so many seeds each.
 fn run_pairs(seeds: u64) -> bool {
+    let scratch = match files::Scratch::enter() {
+        Ok(scratch) => scratch,
+        Err(problem) => {
+            println!("no folder for what the transforms write: {problem}");
+            return false;
+        }
+    };
     let (mut counts, mut is_clean) = (Counts::new(), true);
     let pairs = mixed::pairs();
     for (chain, seed) in pairs.iter().flat_map(|chain| (0..seeds).map(move |seed| (chain, seed))) {
-        match caught(|| Ok(counts_of(mixed::World::of_chain(chain.clone(), seed).run()?))) {
+        let run = || {
+            scratch.empty()?;
+            let files = if seed < FILE_SEEDS { Files::Opened } else { Files::None };
+            let book = mixed::World::of_chain(chain.clone(), seed, files).run()?;
+            if files == Files::Opened {
+                files::check(chain, &book)?;
+            }
+            Ok(counts_of(book))
+        };
+        match caught(run) {
             Ok(more) => add(&mut counts, more),
             Err(problem) => {
                 println!("{chain:?}, seed {seed}: {problem}");
@@ -143,7 +164,13 @@ fn run_pairs(seeds: u64) -> bool {
         }
     }
     println!("{} pairs, {seeds} seeds each: {counts:?}", pairs.len());
-    is_clean
+    let events = mixed::EVENTS.iter().filter(|event| event.needs_no_fault());
+    let never: Vec<String> =
+        events.map(|event| format!("Mixed{event:?}")).filter(|name| !counts.contains_key(name)).collect();
+    if !never.is_empty() {
+        println!("never happened: {}", never.join(", "));
+    }
+    is_clean && never.is_empty()
 }
 
 /// What a run comes to, a panic included.

@@ -19,7 +19,8 @@ const USAGE: &str = "cargo xtask <chore>
   fuzz TARGET SECONDS      one fuzz target; `fuzz all SECONDS` for each
   sim --seeds N | SEED     the simulator: many seeds, or one again
   instructions [--update]  what the core executes for a request, held against what it did; --update: from now on this
-  mutants [--only N]       bugs made on purpose: each must be caught by a seed or a test
+  mutants [--only N | --from N]
+                           bugs made on purpose: each must be caught by a seed or a test
   bench [--quick]          what the proxy costs beside HAProxy, Envoy and upstream, into docs/benchmarks; `bench page`: with
                            cassandra-stress; `bench readme`: the README's table
 ";

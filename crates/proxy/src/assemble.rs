@@ -253,7 +253,7 @@ fn each_nested<'e>(entries: &'e [PlanEntry], each: &mut impl FnMut(&'e ChainPlan
 }
 
 /// Looks at the entries of every chain in these, each list once.
-fn each_entries<'e>(entries: &'e [PlanEntry], each: &mut impl FnMut(&'e [PlanEntry])) {
+pub(crate) fn each_entries<'e>(entries: &'e [PlanEntry], each: &mut impl FnMut(&'e [PlanEntry])) {
     let mut before = None;
     each_nested(entries, &mut |plan| {
         if before.replace(plan.entries().as_ptr()) != Some(plan.entries().as_ptr()) {

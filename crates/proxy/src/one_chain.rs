@@ -2,25 +2,44 @@
 
 use std::rc::Rc;
 
-use chain::{ChainPart, WorkerCx};
+use chain::{ChainPart, PlanEntry, WorkerCx};
 use config::read_topology;
 
-use crate::assemble::Build;
+use crate::assemble::{Build, each_entries};
 use crate::registry::Registry;
 
-/// Makes the chain of a topology's first source on one worker. Nothing is opened: an entry that needs files has none.
+/// What becomes of entries that write files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Files {
+    /// They write below the folder in which the process is.
+    Opened,
+    /// They have none, and write nothing.
+    None,
+}
+
+/// Makes the chain of a topology's first source on one worker.
 ///
 /// # Errors
-/// Everything that is wrong with the topology, as text.
-pub fn chain_of(topology: &str, worker: &WorkerCx) -> Result<Rc<ChainPart>, String> {
+/// Everything that is wrong with the topology, as text; a file that cannot be opened.
+pub fn chain_of(topology: &str, worker: &WorkerCx, files: Files) -> Result<Rc<ChainPart>, String> {
     let registry = Registry::built_in();
     let (read, mut errors) = read_topology("topology.yaml", topology, &registry);
     let source = read.and_then(|topology| topology.sources.into_iter().next());
+    let mut started = Ok(());
     let chain = source.map(|source| {
         let entries = Build::new(&registry, &mut errors).chain(&source.chain);
+        if files == Files::Opened {
+            let mut start = |entries: &[PlanEntry]| {
+                let starts = entries.iter().try_for_each(|entry| entry.builder.start());
+                started = std::mem::replace(&mut started, Ok(())).and(starts);
+            };
+            start(&entries);
+            each_entries(&entries, &mut start);
+        }
         let entries = entries.iter().map(|entry| (&*entry.kind, &*entry.name, entry.builder.as_ref()));
         ChainPart::new(&source.name, worker, entries, None)
     });
+    started?;
     match chain {
         Some(chain) if errors.is_empty() => Ok(chain),
         Some(_) => Err(errors.to_string()),

@@ -36,3 +36,5 @@ pub use query_type_filter::QueryTypeFilter;
 pub use request_log::{OpenLines, RequestLog};
 pub use request_throttling::RequestThrottling;
 pub use tee::Tee;
+#[cfg(any(test, fuzzing))]
+pub use tee::fuzz_tee_session;

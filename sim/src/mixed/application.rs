@@ -6,9 +6,9 @@ use std::rc::Rc;
 
 use bytes::{Buf as _, BytesMut};
 
-use super::model::{Outcome, Part, outcomes};
+use super::model::{self, Outcome, Part, outcomes};
 use super::traffic::{self, Kind};
-use super::{Book, Event};
+use super::{Book, Event, Sort};
 use crate::frames::{self, Frame, free_id, opcode};
 use crate::pipe::Pipe;
 use crate::random::Random;
@@ -47,6 +47,10 @@ pub struct Application {
     received: BytesMut,
     in_flight: BTreeMap<i16, Asked>,
     prepared: BTreeSet<u8>,
+    /// The USE that was asked last of those that were confirmed, and its keyspace.
+    confirmed: (u64, u8),
+    /// The youngest request that a server's own reply has come to.
+    answered: u64,
     asked: usize,
     is_ready: bool,
     is_registered: bool,
@@ -68,6 +72,8 @@ impl Application {
             received: BytesMut::new(),
             in_flight: BTreeMap::new(),
             prepared: BTreeSet::new(),
+            confirmed: (0, 0),
+            answered: 0,
             asked: 0,
             is_ready: false,
             is_registered: false,
@@ -79,8 +85,13 @@ impl Application {
         application
     }
 
+    /// That of the request that is asked now.
+    fn nonce(&self) -> u64 {
+        self.index << 32 | self.asked as u64
+    }
+
     fn send(&mut self, id: i16, kind: Kind) {
-        let nonce = self.index << 32 | self.asked as u64;
+        let nonce = self.nonce();
         let padding = if matches!(kind, Kind::Select | Kind::Insert) {
             self.random.size(self.plan.padding_max)
         } else {
@@ -164,6 +175,12 @@ impl Application {
             }
             let id = free_id(&mut self.random, &self.in_flight);
             let kind = self.choose();
+            let asked = self.in_flight.values().filter_map(|asked| match asked.kind {
+                Kind::Use(keyspace) => Some(keyspace),
+                _ => None,
+            });
+            let chosen = asked.chain([self.confirmed.1]).collect();
+            book.may_run_in.insert(self.nonce(), chosen);
             self.send(id, kind);
         }
     }
@@ -223,12 +240,34 @@ impl Application {
         if matches!(outcome, Outcome::Filtered | Outcome::Throttled | Outcome::Null) {
             book.must_not_run.insert(asked.nonce);
         }
-        if let (Kind::Prepare(statement), Outcome::Own) = (asked.kind, outcome) {
-            self.prepared.insert(statement);
+        if outcome == Outcome::Own {
+            self.answered(&asked, book)?;
         }
         if asked.kind == Kind::Startup {
             // Also where no server accepts it: what a chain says to requests without a session must be right as well.
             self.is_ready = true;
+        }
+        Ok(())
+    }
+
+    /// A server's own reply has come.
+    fn answered(&mut self, asked: &Asked, book: &mut Book) -> Result<(), String> {
+        book.note(Event::Answered(Sort::of(asked.kind)));
+        if asked.nonce < self.answered {
+            book.note(Event::OutOfOrder);
+            if model::is_ordered(&self.chain) {
+                return Err(format!("{asked:?} was answered behind a younger request"));
+            }
+        }
+        self.answered = self.answered.max(asked.nonce);
+        match asked.kind {
+            Kind::Prepare(statement) => {
+                self.prepared.insert(statement);
+            }
+            Kind::Use(keyspace) if asked.nonce > self.confirmed.0 => {
+                self.confirmed = (asked.nonce, keyspace);
+            }
+            _ => {}
         }
         Ok(())
     }

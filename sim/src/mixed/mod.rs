@@ -6,17 +6,21 @@ mod server;
 mod traffic;
 mod world;
 
-pub use model::pairs;
+pub use model::{Outcome, Part, log_files, pairs};
 pub use world::World;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::Outcome;
+use traffic::Kind;
 
 /// What must be seen to happen in many runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Event {
     Ended(Outcome),
+    /// A server's own reply came to this.
+    Answered(Sort),
+    /// It came before that to an older request.
+    OutOfOrder,
     Heard,
     ServerErrs,
     ServerResets,
@@ -25,12 +29,43 @@ pub enum Event {
     Closed,
 }
 
+/// What a request is, for those who count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sort {
+    Read,
+    Write,
+    Batch,
+    Prepare,
+    Execute,
+    Other,
+}
+
+impl Sort {
+    fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::Select => Self::Read,
+            Kind::Insert => Self::Write,
+            Kind::Batch(_) => Self::Batch,
+            Kind::Prepare(_) => Self::Prepare,
+            Kind::Execute(_) => Self::Execute,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// Everything that must occur in a long enough run.
-pub const EVENTS: [Event; 10] = [
+pub const EVENTS: [Event; 17] = [
     Event::Ended(Outcome::Own),
     Event::Ended(Outcome::Filtered),
     Event::Ended(Outcome::Throttled),
     Event::Ended(Outcome::Null),
+    Event::Ended(Outcome::Mismatch),
+    Event::Answered(Sort::Read),
+    Event::Answered(Sort::Write),
+    Event::Answered(Sort::Batch),
+    Event::Answered(Sort::Prepare),
+    Event::Answered(Sort::Execute),
+    Event::OutOfOrder,
     Event::Heard,
     Event::ServerErrs,
     Event::ServerResets,
@@ -39,6 +74,13 @@ pub const EVENTS: [Event; 10] = [
     Event::Closed,
 ];
 
+impl Event {
+    /// It occurs without faults too.
+    pub fn needs_no_fault(self) -> bool {
+        !matches!(self, Self::ServerResets | Self::ClientLeft)
+    }
+}
+
 /// What everybody knows of one run.
 #[derive(Default)]
 pub struct Book {
@@ -46,6 +88,13 @@ pub struct Book {
     pub ran: BTreeSet<(String, u64)>,
     /// Requests that were answered on the way: no byte of them may come to the chain's own server.
     pub must_not_run: BTreeSet<u64>,
+    /// The keyspaces that a request's client has chosen before it, by number: one that was confirmed, and those that
+    /// were asked for.
+    pub may_run_in: BTreeMap<u64, BTreeSet<u8>>,
+    /// Second servers are told of every keyspace that the first has confirmed.
+    pub judges_second: bool,
+    /// Statements that the chain's own server has run, those of batches counted one by one.
+    pub statements: u64,
     pub events: BTreeMap<Event, u64>,
     pub cuts: [u64; 4],
     /// A fault has happened on the servers' side.
@@ -55,5 +104,14 @@ pub struct Book {
 impl Book {
     pub fn note(&mut self, event: Event) {
         *self.events.entry(event).or_default() += 1;
+    }
+
+    /// Requests that ended so.
+    pub fn ended(&self, is_counted: impl Fn(Outcome) -> bool) -> u64 {
+        let ended = self.events.iter().filter_map(|(event, times)| match event {
+            Event::Ended(outcome) if is_counted(*outcome) => Some(times),
+            _ => None,
+        });
+        ended.sum()
     }
 }

@@ -13,9 +13,11 @@ pub enum Part {
     ForceEncode,
     ForceParse,
     Printer,
+    Log,
+    ToFile,
     Filter(Filter),
     Throttle { per_second: u32 },
-    Tee { behavior: Behavior, second: Vec<Self> },
+    Tee { behavior: Behavior, buffer: u32, second: Vec<Self> },
     // What ends a chain.
     Null,
     Fail,
@@ -78,11 +80,19 @@ fn transforms() -> Vec<Part> {
         Part::ForceEncode,
         Part::ForceParse,
         Part::Printer,
+        Part::Log,
+        Part::ToFile,
         Part::Filter(Filter::DenyWrites),
         Part::Throttle { per_second: 50 },
-        Part::Tee { behavior: Behavior::Ignore, second: vec![second()] },
-        Part::Tee { behavior: Behavior::FailOnMismatch, second: vec![second()] },
+        tee(Behavior::Ignore),
+        tee(Behavior::LogWarningOnMismatch),
+        tee(Behavior::FailOnMismatch),
+        tee(Behavior::SubchainOnMismatch),
     ]
+}
+
+fn tee(behavior: Behavior) -> Part {
+    Part::Tee { behavior, buffer: 1000, second: vec![second()] }
 }
 
 /// And those that end a chain.
@@ -149,7 +159,8 @@ fn vary(part: &mut Part, random: &mut Random) {
         Part::Filter(filter) => {
             *filter = [Filter::DenyWrites, Filter::DenySchema, Filter::AllowReads][random.below(3)];
         }
-        Part::Tee { behavior, .. } => {
+        Part::Tee { behavior, buffer, .. } => {
+            *buffer = [1, 3, 1000][random.below(3)];
             let all = [
                 Behavior::Ignore,
                 Behavior::LogWarningOnMismatch,
@@ -177,6 +188,8 @@ impl Part {
             Self::ForceEncode => "DebugForceEncode",
             Self::ForceParse => "DebugForceParse",
             Self::Printer => "DebugPrinter",
+            Self::Log => "RequestLog",
+            Self::ToFile => "DebugLogToFile",
             Self::Filter(_) => "QueryTypeFilter",
             Self::Throttle { .. } => "RequestThrottling",
             Self::Tee { .. } => "Tee",
@@ -200,12 +213,13 @@ impl Part {
             Self::Counter => format!(", counter_name: {name}"),
             Self::ForceEncode => ", encode_requests: true, encode_responses: true".to_owned(),
             Self::ForceParse => ", parse_requests: true, parse_responses: true".to_owned(),
-            Self::Printer | Self::Null => String::new(),
+            Self::Printer | Self::ToFile | Self::Null => String::new(),
+            Self::Log => format!(", path: {}", log_file(*names)),
             Self::Filter(Filter::DenyWrites) => ", DenyList: [Write]".to_owned(),
             Self::Filter(Filter::DenySchema) => ", DenyList: [SchemaChange]".to_owned(),
             Self::Filter(Filter::AllowReads) => ", AllowList: [Read]".to_owned(),
             Self::Throttle { per_second } => format!(", max_requests_per_second: {per_second}"),
-            Self::Tee { behavior, second } => {
+            Self::Tee { behavior, buffer, second } => {
                 let second = yaml(second, names);
                 let behavior = match behavior {
                     Behavior::SubchainOnMismatch => {
@@ -214,7 +228,7 @@ impl Part {
                     }
                     plain => format!("{plain:?}"),
                 };
-                format!(", behavior: {behavior}, buffer_size: 1000, chain: {second}")
+                format!(", behavior: {behavior}, buffer_size: {buffer}, chain: {second}")
             }
             Self::Fail => ", Fail: null".to_owned(),
             Self::Single { address, is_shared } => {
@@ -233,6 +247,29 @@ impl Part {
         };
         format!("{{{}: {{name: {name}{options}}}}}", self.kind())
     }
+}
+
+/// Where the log of the entry of this number is.
+fn log_file(number: usize) -> String {
+    format!("requests-{number}.log")
+}
+
+/// The files of a chain's logs, each with what is above it.
+pub fn log_files(chain: &[Part]) -> Vec<(String, &[Part])> {
+    let mut names = 0;
+    let files = chain.iter().enumerate().filter_map(|(at, part)| {
+        let number = names + 1;
+        part.yaml(&mut names);
+        (*part == Part::Log).then(|| (log_file(number), chain.get(..at).unwrap_or_default()))
+    });
+    files.collect()
+}
+
+/// True when a server's replies come to the client in the order of its requests, whatever the server's order is.
+pub fn is_ordered(chain: &[Part]) -> bool {
+    let Some((end, above)) = chain.split_last() else { return false };
+    matches!(end, Part::ParallelMap { is_ordered: true, .. })
+        && !above.iter().any(|part| matches!(part, Part::Tee { .. } | Part::Coalesce { .. }))
 }
 
 /// How a request of this kind may end in a chain.

@@ -4,6 +4,7 @@ use bytes::{Buf as _, BytesMut};
 use chain::Tick;
 
 use super::application::has_token;
+use super::model::FIRST;
 use super::traffic::{self, Kind};
 use super::{Book, Event};
 use crate::frames::{self, Frame, opcode};
@@ -20,6 +21,8 @@ pub struct Link {
     pending: Vec<(Tick, Frame)>,
     is_begun: bool,
     is_registered: bool,
+    /// The keyspace in use, by number; 0 is none.
+    keyspace: u8,
     padding_max: usize,
     /// It is reset after so many replies.
     resets_at: Option<usize>,
@@ -38,6 +41,7 @@ impl Link {
             pending: Vec::new(),
             is_begun: false,
             is_registered: false,
+            keyspace: 0,
             padding_max,
             resets_at,
             answered: 0,
@@ -80,23 +84,51 @@ impl Link {
     }
 
     fn receive(&mut self, now: Tick, frame: &Frame, book: &mut Book) -> Result<(), String> {
-        let (kind, nonce) = traffic::understand(frame).ok_or_else(|| format!("torn: {frame:?}"))?;
+        let is_second = self.address != FIRST;
+        let (kind, nonce) =
+            traffic::understand(frame, is_second).ok_or_else(|| format!("torn: {frame:?}"))?;
         if kind == Kind::Startup {
             self.is_begun = true;
         } else if !self.is_begun && kind != Kind::Options {
             return Err(format!("{kind:?} before the handshake"));
         }
-        self.is_registered |= kind == Kind::Register;
-        let nonce = nonce.filter(|_| has_token(kind));
-        if let Some(nonce) = nonce
-            && !book.ran.insert((self.address.clone(), nonce))
-        {
-            return Err(format!("{nonce:x} ran twice at {}", self.address));
+        if self.pending.iter().any(|(_, reply)| reply.id == frame.id) {
+            return Err(format!("the stream id {} is used twice at {}", frame.id, self.address));
         }
-        let reply = traffic::reply(kind, nonce, frame.id, self.padding_max);
+        self.is_registered |= kind == Kind::Register;
+        if let Kind::Use(keyspace) = kind {
+            self.keyspace = keyspace;
+        }
+        let nonce = nonce.filter(|_| has_token(kind));
+        if let Some(nonce) = nonce {
+            self.run(kind, nonce, book)?;
+        }
+        let reply = if is_second { traffic::second_reply } else { traffic::reply };
+        let reply = reply(kind, nonce, frame.id, self.padding_max);
         let late = if self.random.once_in(5) { self.random.below(5000) } else { 0 };
         self.pending.push((Tick(now.0 + late as u64), reply));
         Ok(())
+    }
+
+    /// Runs a request: once, and in a keyspace that its client has chosen before it.
+    fn run(&mut self, kind: Kind, nonce: u64, book: &mut Book) -> Result<(), String> {
+        if !book.ran.insert((self.address.clone(), nonce)) {
+            return Err(format!("{nonce:x} ran twice at {}", self.address));
+        }
+        let is_first = self.address == FIRST;
+        if is_first {
+            book.statements += if let Kind::Batch(count) = kind { u64::from(count) } else { 1 };
+        }
+        // A USE that was lost at the one may have come to the other.
+        let is_judged = is_first || book.judges_second && !book.has_server_fault;
+        let chosen = book.may_run_in.get(&nonce).filter(|_| is_judged);
+        match chosen {
+            Some(chosen) if !chosen.contains(&self.keyspace) => Err(format!(
+                "{nonce:x} ran at {} in keyspace {}, its client has chosen {chosen:?}",
+                self.address, self.keyspace
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Sends what is due, in any order.

@@ -116,27 +116,32 @@ pub fn request(kind: Kind, nonce: u64, padding: usize) -> (u8, Vec<u8>) {
 /// The number of a statement that is never prepared.
 const UNKNOWN: u8 = u8::MAX;
 
-fn id_of(statement: u8) -> [u8; 4] {
-    [0, 2, b'p', statement]
+/// What a server calls a statement, with its length in front: a second server has words of its own.
+fn id_of(statement: u8, is_second: bool) -> Vec<u8> {
+    if is_second { vec![0, 3, b'q', b's', statement] } else { vec![0, 2, b'p', statement] }
 }
 
 /// One bound value: the token.
 fn execute(statement: u8, token: &str) -> Vec<u8> {
-    [&id_of(statement)[..], &[0, 1, 1, 0, 1], &long_string(token)].concat()
+    [&id_of(statement, false)[..], &[0, 1, 1, 0, 1], &long_string(token)].concat()
 }
 
-/// What a server understands of a request.
-pub fn understand(frame: &Frame) -> Option<(Kind, Option<u64>)> {
+/// What a server understands of a request: ids only in its own words.
+pub fn understand(frame: &Frame, is_second: bool) -> Option<(Kind, Option<u64>)> {
     let nonce = nonce_in(&frame.body);
     let kind = match frame.opcode {
         opcode::STARTUP => Kind::Startup,
         OPTIONS => Kind::Options,
         opcode::REGISTER => Kind::Register,
         opcode::BATCH => Kind::Batch(*frame.body.get(2)?),
-        opcode::EXECUTE => match *frame.body.get(3)? {
-            UNKNOWN => Kind::ExecuteUnknown,
-            statement => Kind::Execute(statement),
-        },
+        opcode::EXECUTE => {
+            let id = frame.body.get(..id_of(0, is_second).len())?;
+            match *id.last()? {
+                statement if *id != id_of(statement, is_second) => return None,
+                UNKNOWN => Kind::ExecuteUnknown,
+                statement => Kind::Execute(statement),
+            }
+        }
         opcode::PREPARE => {
             let text = std::str::from_utf8(frame.body.get(4..)?).ok()?;
             let digits = text.split_once("ks.p")?.1.split(' ').next()?;
@@ -169,7 +174,7 @@ fn rows(value: &[u8]) -> Vec<u8> {
 }
 
 /// Bound: one text, the partition key. Result: one blob, or nothing.
-fn prepared(statement: u8) -> Vec<u8> {
+fn prepared(statement: u8, is_second: bool) -> Vec<u8> {
     let table = [string("ks"), string(&format!("p{statement}"))].concat();
     let bound = [&[0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0][..], &table, &string("k"), &[0, 0x0D]].concat();
     let result = if statement % 2 == 1 {
@@ -177,7 +182,7 @@ fn prepared(statement: u8) -> Vec<u8> {
     } else {
         [&[0, 0, 0, 1, 0, 0, 0, 1][..], &table, &string("v"), &[0, 3]].concat()
     };
-    [&[0, 0, 0, 4][..], &id_of(statement), &bound, &result].concat()
+    [&[0, 0, 0, 4][..], &id_of(statement, is_second), &bound, &result].concat()
 }
 
 /// What a server answers. `padding_max`: the longest value in a row.
@@ -207,9 +212,21 @@ pub fn reply(kind: Kind, nonce: Option<u64>, id: i16, padding_max: usize) -> Fra
         Kind::Use(keyspace) => {
             plain(opcode::RESULT, [&[0, 0, 0, 3][..], &string(&format!("k{keyspace}"))].concat())
         }
-        Kind::Prepare(statement) => plain(opcode::RESULT, prepared(statement)),
+        Kind::Prepare(statement) => plain(opcode::RESULT, prepared(statement, false)),
         Kind::Wrong => error(0x2200, &format!("no such column: {}", token(of_nonce)), &[]),
-        Kind::ExecuteUnknown => error(0x2500, &format!("unknown: {}", token(of_nonce)), &id_of(UNKNOWN)),
+        Kind::ExecuteUnknown => {
+            error(0x2500, &format!("unknown: {}", token(of_nonce)), &id_of(UNKNOWN, false))
+        }
+    }
+}
+
+/// As [`reply`], of a second server.
+pub fn second_reply(kind: Kind, nonce: Option<u64>, id: i16, padding_max: usize) -> Frame {
+    match kind {
+        Kind::Prepare(statement) => {
+            Frame { flags: 0, id, opcode: opcode::RESULT, body: prepared(statement, true) }
+        }
+        kind => reply(kind, nonce, id, padding_max),
     }
 }
 

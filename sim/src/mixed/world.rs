@@ -1,17 +1,21 @@
 //! One run: some applications, a chain, its servers, and a clock that jumps.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use chain::{ChainPart, Connecting, Connector, Cx, Pool, Tick, WorkerCx};
+use observe::NestedMetrics;
+use shotover::Files;
 use sources::{Client, Rules};
 use wire::Protocol;
 
 use super::Book;
 use super::application::{Application, Plan};
-use super::model::{self, Part};
+use super::model::{self, Behavior, Outcome, Part};
 use super::server::Link;
+use super::traffic::Kind;
 use crate::pace::Pace;
 use crate::pipe::{Pipe, PipeStream, note_cuts};
 use crate::random::Random;
@@ -56,6 +60,7 @@ struct Seat {
 struct Setting {
     chain: Vec<Part>,
     has_faults: bool,
+    files: Files,
 }
 
 /// One run, from its seed.
@@ -71,6 +76,7 @@ pub struct World {
     clients: u64,
     asked: usize,
     has_faults: bool,
+    nested: Rc<NestedMetrics>,
 }
 
 impl World {
@@ -79,16 +85,16 @@ impl World {
         let mut random = Random::new(seed);
         let chain = model::random_chain(&mut random);
         let has_faults = random.once_in(3);
-        Self::of(Setting { chain, has_faults }, random)
+        Self::of(Setting { chain, has_faults, files: Files::None }, random)
     }
 
     /// This chain, without faults.
-    pub fn of_chain(chain: Vec<Part>, seed: u64) -> Self {
-        Self::of(Setting { chain, has_faults: false }, Random::new(seed))
+    pub fn of_chain(chain: Vec<Part>, seed: u64, files: Files) -> Self {
+        Self::of(Setting { chain, has_faults: false, files }, Random::new(seed))
     }
 
     fn of(setting: Setting, mut random: Random) -> Self {
-        let Setting { chain, has_faults } = setting;
+        let Setting { chain, has_faults, files } = setting;
         let padding_max = match model::begins_sessions(&chain) {
             true => PADDING[usize::from(random.once_in(6))],
             false => PADDING_UNACCEPTED,
@@ -99,19 +105,23 @@ impl World {
             random: Random::new(random.below(usize::MAX) as u64),
             padding_max,
             has_faults,
-            book: Book::default(),
+            book: Book {
+                judges_second: model::outcomes(&chain, Kind::Use(1)) == BTreeSet::from([Outcome::Own]),
+                ..Book::default()
+            },
         }));
         let (pool, tasks) = (Pool::new(), Tasks::default());
+        let nested = Rc::<NestedMetrics>::default();
         let worker = WorkerCx {
             pool: pool.clone(),
             connector: Rc::new(SimConnector(Rc::clone(&servers))),
             spawner: Rc::new(tasks.spawner()),
             protocol: Protocol::Cql,
             sharing: Rc::default(),
-            nested: Rc::default(),
+            nested: Rc::clone(&nested),
             prepared: Rc::default(),
         };
-        let part = build(&chain, &worker);
+        let part = build(&chain, &worker, files);
         let seats = 2 + random.below(3);
         let mut world = Self {
             servers,
@@ -125,6 +135,7 @@ impl World {
             clients: 0,
             asked: 0,
             has_faults,
+            nested,
         };
         for _ in 0..seats {
             let seat = world.seat();
@@ -274,16 +285,56 @@ impl World {
                 self.chain
             ));
         }
+        self.check_throttled(book)?;
+        self.check_mirrored(book)?;
         if self.pool.taken() != 0 {
             return Err(format!("{} chunks are still held, in {:?}", self.pool.taken(), self.chain));
         }
         Ok(std::mem::take(book))
     }
+
+    /// A throttle lets no more statements pass than its quota: at once, and for each second.
+    fn check_throttled(&self, book: &Book) -> Result<(), String> {
+        let quotas = self.chain.iter().filter_map(|part| match part {
+            Part::Throttle { per_second } => Some(u64::from(*per_second)),
+            _ => None,
+        });
+        let Some(quota) = quotas.min() else { return Ok(()) };
+        let most = quota + quota * self.now.0 / 1_000_000 + 1;
+        if book.statements > most {
+            let passed = book.statements;
+            return Err(format!("{passed} statements passed, {most} at most, in {:?}", self.chain));
+        }
+        Ok(())
+    }
+
+    /// What a second server did not get is counted.
+    fn check_mirrored(&self, book: &Book) -> Result<(), String> {
+        let tees = self.chain.iter().filter(|part| matches!(part, Part::Tee { .. })).count();
+        let is_ignoring =
+            |part: &Part| !matches!(part, Part::Tee { behavior, .. } if *behavior != Behavior::Ignore);
+        if !self.chain.iter().all(is_ignoring) {
+            return Ok(());
+        }
+        let first: BTreeSet<u64> =
+            book.ran.iter().filter(|(address, _)| address == model::FIRST).map(|(_, nonce)| *nonce).collect();
+        let mirrored = book
+            .ran
+            .iter()
+            .filter(|(address, nonce)| address != model::FIRST && first.contains(nonce))
+            .count();
+        let missing = (first.len() * tees).saturating_sub(mirrored) as u64;
+        let dropped = self.nested.tee_dropped.get();
+        if missing > dropped {
+            return Err(format!("{missing} were not mirrored, {dropped} are counted, in {:?}", self.chain));
+        }
+        Ok(())
+    }
 }
 
 /// What the topology makes of the chain.
-fn build(chain: &[Part], worker: &WorkerCx) -> Rc<ChainPart> {
+fn build(chain: &[Part], worker: &WorkerCx, files: Files) -> Rc<ChainPart> {
     let chain = model::yaml(chain, &mut 0);
     let text = format!("sources: [Cassandra: {{name: c, listen_addr: '127.0.0.1:0', chain: {chain}}}]\n");
-    shotover::chain_of(&text, worker).unwrap_or_else(|problem| panic!("{text}: {problem}"))
+    shotover::chain_of(&text, worker, files).unwrap_or_else(|problem| panic!("{text}: {problem}"))
 }

@@ -10,6 +10,8 @@
 
 mod client;
 mod emptying;
+#[cfg(any(test, fuzzing))]
+mod fuzz;
 mod mirror;
 mod pairs;
 mod prepared;
@@ -25,6 +27,9 @@ use observe::Counter;
 use self::client::TeeClient;
 use self::prepared::{AllPrepared, Prepared, none_prepared};
 use crate::own_chains::OwnChains;
+
+#[cfg(any(test, fuzzing))]
+pub use self::fuzz::session as fuzz_tee_session;
 
 /// Batches that may wait for the second chain unless told otherwise.
 const BUFFER_BATCHES: u64 = 5;

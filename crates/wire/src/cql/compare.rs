@@ -54,6 +54,7 @@ fn is_same_page(one: &Page<'_>, other: &Page<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cql::fuzz;
 
     fn frame(id: u8, flags: u8, opcode: u8, body: &[u8]) -> (Head, Vec<u8>) {
         let frame = [&[0x84, flags, 0, id, opcode, 0, 0, 0, body.len() as u8], body].concat();
@@ -101,5 +102,44 @@ mod tests {
         check(&frame(1, 0, opcode::RESULT, &[0, 0]), &frame(1, 0, opcode::RESULT, &[0, 1]), false);
         check(&frame(1, 1, opcode::RESULT, &[5]), &frame(2, 1, opcode::RESULT, &[5]), true);
         check(&frame(1, 1, opcode::RESULT, &[5]), &frame(2, 0, opcode::RESULT, &[5]), false);
+    }
+
+    /// Replies of all forms.
+    fn replies() -> Vec<Vec<u8>> {
+        let traced = [&[7; 16], &[0, 0, 0, 1][..]].concat();
+        let error = [&[0, 0, 0x22, 0, 0, 2][..], b"no"].concat();
+        vec![
+            frame(1, 0, opcode::RESULT, &[0, 0, 0, 1]).1,
+            frame(2, 2, opcode::RESULT, &traced).1,
+            frame(3, 1, opcode::RESULT, &[5]).1,
+            frame(4, 0, opcode::ERROR, &error).1,
+            frame(5, 0, opcode::RESULT, &rows(None, b"k", 1)).1,
+            frame(6, 0, opcode::RESULT, &rows(None, b"k", 2)).1,
+            frame(7, 0, opcode::RESULT, &rows(Some(b"here"), b"k", 1)).1,
+            frame(8, 0, opcode::RESULT, &rows(None, b"system", 1)).1,
+        ]
+    }
+
+    #[test]
+    fn replies_that_are_cut_or_bent_are_survived() {
+        let replies = replies();
+        let mut state = 1_u64;
+        for (one, other) in replies.iter().flat_map(|one| replies.iter().map(move |other| (one, other))) {
+            // Each body of the second with another length is another reply.
+            for cut in 9..=other.len() {
+                let mut shorter = other[..cut].to_vec();
+                shorter[8] = (cut - 9) as u8;
+                fuzz::compare(&[&**one, &shorter].concat());
+                fuzz::compare(&[&shorter, &**one].concat());
+            }
+            let pair = [&**one, &**other].concat();
+            for _ in 0..200 {
+                let mut bent = pair.clone();
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let at = (state >> 33) as usize % bent.len();
+                bent[at] = (state >> 20) as u8;
+                fuzz::compare(&bent);
+            }
+        }
     }
 }

@@ -3,7 +3,7 @@
 use crate::cql::query::{Statement, StatementKind, classify, parse, redacted};
 use crate::cql::types::Types;
 use crate::cql::value::Value;
-use crate::cql::{body, describe, edit, opcode, request, response};
+use crate::cql::{Flags, body, describe, edit, is_same_reply, opcode, request, response};
 use crate::protocol::{Framed, Head, Protocol, Side};
 use crate::reader::{Raw, Reader};
 
@@ -149,4 +149,77 @@ pub fn query(bytes: &[u8]) {
         // Asking for each name reads each selector again; texts of many are not what is looked for here.
         select.selectors.iter().take(16).for_each(|selector| ignore(selector.name()));
     }
+}
+
+/// Two frames: whether they say the same does not depend on which is asked first, nor on what is not compared.
+pub fn compare(bytes: &[u8]) {
+    let framed = |bytes: &'_ [u8]| match Protocol::Cql.frame(bytes, Side::Response, u32::MAX) {
+        Framed::Frame(head) => bytes.get(..head.frame_bytes as usize).map(|frame| (head, frame.to_vec())),
+        Framed::NotYet | Framed::Malformed(_) => None,
+    };
+    let Some(one) = framed(bytes) else { return };
+    let Some(other) = bytes.get(one.1.len()..).and_then(framed) else { return };
+    let is_same = |one: &(Head, Vec<u8>), other: &(Head, Vec<u8>)| {
+        let is_same = is_same_reply((&one.0, &one.1), (&other.0, &other.1));
+        assert_eq!(is_same, is_same_reply((&other.0, &other.1), (&one.0, &one.1)), "by who is asked first");
+        is_same
+    };
+    let is_pair_same = is_same(&one, &other);
+    for reply in [&one, &other] {
+        assert!(is_same(reply, reply), "not the same as itself");
+        for elsewhere in [under_another_id(reply), traced(reply)].into_iter().flatten() {
+            assert!(is_same(reply, &elsewhere), "not the same as itself elsewhere");
+        }
+    }
+    let (content, other_content) = (content(&one), content(&other));
+    let is_read = content.is_some() && other_content.is_some();
+    let again = [under_another_id(&one), traced(&one).filter(|_| is_read)];
+    for elsewhere in again.into_iter().flatten() {
+        assert_eq!(is_same(&elsewhere, &other), is_pair_same, "by what is not compared");
+    }
+    if is_pair_same {
+        assert_eq!(one.0.opcode, other.0.opcode);
+        let is_equal = if is_read { content == other_content } else { one.1.get(9..) == other.1.get(9..) };
+        assert!(is_equal || (is_rows(&one) && is_rows(&other)), "other content");
+    }
+}
+
+/// A reply under another stream id.
+fn under_another_id((_, frame): &(Head, Vec<u8>)) -> Option<(Head, Vec<u8>)> {
+    let mut frame = frame.clone();
+    frame.get_mut(2..4)?.iter_mut().for_each(|byte| *byte ^= 0x15);
+    match Protocol::Cql.frame(&frame, Side::Response, u32::MAX) {
+        Framed::Frame(head) => Some((head, frame)),
+        Framed::NotYet | Framed::Malformed(_) => None,
+    }
+}
+
+/// A reply with a tracing id in front, if it can be read and has none.
+fn traced(reply: &(Head, Vec<u8>)) -> Option<(Head, Vec<u8>)> {
+    const TRACED: u8 = 2;
+    let (head, frame) = reply;
+    if head.flags & (Flags::COMPRESSED | TRACED) != 0 || body(Side::Response, head, frame).is_err() {
+        return None;
+    }
+    let mut frame = frame.clone();
+    frame.splice(9..9, [7; 16]);
+    *frame.get_mut(1)? |= TRACED;
+    let body_bytes = u32::try_from(frame.len().checked_sub(9)?).ok()?;
+    frame.get_mut(5..9)?.copy_from_slice(&body_bytes.to_be_bytes());
+    match Protocol::Cql.frame(&frame, Side::Response, u32::MAX) {
+        Framed::Frame(head) => Some((head, frame)),
+        Framed::NotYet | Framed::Malformed(_) => None,
+    }
+}
+
+/// What a reply says behind what leads its body; `None` if that cannot be told from the rest.
+fn content((head, frame): &(Head, Vec<u8>)) -> Option<&[u8]> {
+    let is_compressed = head.flags & Flags::COMPRESSED != 0;
+    let body = body(Side::Response, head, frame).ok().filter(|_| !is_compressed)?;
+    Some(body.left())
+}
+
+fn is_rows((head, frame): &(Head, Vec<u8>)) -> bool {
+    let body = body(Side::Response, head, frame);
+    head.opcode == opcode::RESULT && matches!(body.and_then(response::result), Ok(response::Outcome::Rows(_)))
 }
