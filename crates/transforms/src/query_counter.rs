@@ -87,11 +87,18 @@ impl Transform for Counter {
         let protocol = batch.protocol();
         let names = protocol.statement_names();
         batch.each(|request| {
-            let count = |name: &str| {
-                let index = names.iter().position(|known| *known == name);
+            let opcode = request.head().opcode;
+            let is_counted = protocol.runs_statements(request.head());
+            if !is_counted || protocol.prepares(opcode) || protocol.executes(opcode) {
+                return;
+            }
+            let statements = request.statements();
+            let counted = statements.each().filter(|stated| !stated.is_prepared && !stated.is_again);
+            for stated in counted {
+                let index = names.iter().position(|known| *known == stated.kind.name());
                 self.0.add(index.unwrap_or(UNREADABLE), 1);
-            };
-            if !protocol.each_statement(request.head(), request.bytes(), count) {
+            }
+            if !statements.are_readable() {
                 self.0.add(UNREADABLE, 1);
             }
         });
