@@ -45,4 +45,4 @@ pub use transform::{
     Builder, Fault, Link, Need, Progress, Sink, Transform, WHOLE_BYTES_MAX, Why, WorkerCx, WorkerPart,
 };
 pub use up::Up;
-pub use view::Statements;
+pub use view::{Statements, statements_need};

@@ -226,8 +226,8 @@ impl Prepared {
 #[cfg(test)]
 mod tests {
     use super::{AllPrepared, BYTES_MAX, Map, Prepared, Statement};
-    use wire::cql::metadata::{Column, Metadata, PreparedMetadata};
     use wire::Protocol;
+    use wire::cql::metadata::{Column, Metadata, PreparedMetadata};
     use wire::cql::types::ColumnType;
 
     fn statement(text: &str, kind: ColumnType) -> Statement {

@@ -4,10 +4,11 @@
 use std::collections::HashMap;
 
 use wire::cql::query::{Outline, Stated};
-use wire::{Outlined, Side};
+use wire::{Outlined, Protocol, Side};
 
 use crate::ledger::Ticket;
 use crate::message::Item;
+use crate::transform::Need;
 
 /// Bytes of views that are kept for the next run.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
@@ -89,10 +90,16 @@ impl<'v> Statements<'v> {
     }
 }
 
+/// How much of a request with this opcode has to be here for all of its statements.
+#[must_use]
+pub fn statements_need(protocol: Protocol, opcode: u8) -> Need {
+    if protocol.executes(opcode) { Need::Head } else { Need::Whole }
+}
+
 impl Item<'_> {
     /// The statements of a request: taken apart once a run, however many transforms ask. What prepared ones are, and the
     /// keyspace in use, is known in a chain where a builder enriches ([`crate::Builder::enriches`]). A reply has none.
-    /// They are as many as the transform's [`crate::Need`] lets be here.
+    /// They are as many as the transform's [`Need`] lets be here: see [`statements_need`].
     #[must_use]
     pub fn statements(&mut self) -> Statements<'_> {
         let ticket = self.ticket();
@@ -104,7 +111,28 @@ impl Item<'_> {
         let views = self.ledger.views.as_deref();
         let view = views.and_then(|views| views.views.get(&ticket)).copied();
         let View { outlined, first, end } = view.unwrap_or(View { outlined: nothing, first: 0, end: 0 });
-        Statements { outlined, outline: views.map(|views| &views.outline), first, end, in_use: self.keyspace() }
+        Statements {
+            outlined,
+            outline: views.map(|views| &views.outline),
+            first,
+            end,
+            in_use: self.keyspace(),
+        }
+    }
+
+    /// The id of a statement that a request runs, and that nobody prepared through this process; the first if there are
+    /// several.
+    #[must_use]
+    pub fn unknown_id(&self) -> Option<Box<[u8]>> {
+        let (head, enrichment) = (self.current_head()?, self.enrichment());
+        let mut unknown = None;
+        let _all = self.protocol.outline(&head, self.bytes(), &mut Outline::default(), |id, _| {
+            let is_known = enrichment.and_then(|enrichment| enrichment.statement(id)).is_some();
+            if !is_known && unknown.is_none() {
+                unknown = Some(id.into());
+            }
+        });
+        unknown
     }
 
     #[inline(never)]

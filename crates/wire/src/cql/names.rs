@@ -19,7 +19,12 @@ fn readable(text: &[u8]) -> &str {
 
 /// See [`crate::Protocol::outline`].
 #[must_use]
-pub fn outline(head: &Head, frame: &[u8], into: &mut Outline, mut prepared: impl FnMut(&[u8], &mut Outline)) -> Outlined {
+pub fn outline(
+    head: &Head,
+    frame: &[u8],
+    into: &mut Outline,
+    mut prepared: impl FnMut(&[u8], &mut Outline),
+) -> Outlined {
     let nothing = Outlined { name: opcode::name(head.opcode), is_readable: true, is_told: true };
     let unreadable = Outlined { is_readable: false, is_told: false, ..nothing };
     match head.opcode {

@@ -138,7 +138,9 @@ impl Outline {
                 self.add(kind, table.or_else(|| keyspace_behind(Lexer::new(text))));
             }
             _ => match part_words(kind) {
-                Some(words) => self.add(kind, name_behind(&mut Lexer::new(text), words).map(|name| part(kind, name))),
+                Some(words) => {
+                    self.add(kind, name_behind(&mut Lexer::new(text), words).map(|name| part(kind, name)))
+                }
                 None if is_about_nothing(kind) => self.add(kind, Some(Found::Nothing)),
                 None => self.add(kind, classified.tables().next().map(Found::Table)),
             },
@@ -173,7 +175,9 @@ impl Outline {
                     let named = self.push_name(keyspace).zip(self.push_name(table));
                     named.map(|(keyspace, table)| Named::Table(Some(keyspace), table))
                 }
-                About::Keyspace(Some(keyspace)) => self.push_name(keyspace).map(|span| Named::Keyspace(Some(span))),
+                About::Keyspace(Some(keyspace)) => {
+                    self.push_name(keyspace).map(|span| Named::Keyspace(Some(span)))
+                }
                 About::Part(Some(keyspace)) => self.push_name(keyspace).map(|span| Named::Part(Some(span))),
                 About::Nothing => Some(Named::Nothing),
                 // The keyspace in use where it is executed is not its own.
@@ -221,7 +225,8 @@ impl Outline {
     }
 
     fn name(&self, span: Span) -> &str {
-        let range = usize::try_from(span.at).unwrap_or_default()..usize::try_from(span.end).unwrap_or_default();
+        let range =
+            usize::try_from(span.at).unwrap_or_default()..usize::try_from(span.end).unwrap_or_default();
         self.names.get(range).unwrap_or_default()
     }
 }
@@ -319,4 +324,92 @@ pub fn read_table(text: &str) -> Option<(Option<Box<str>>, Box<str>)> {
     }
     let stored = |name: Identifier<'_>| name.name().into_owned().into_boxed_str();
     Some((name.keyspace.map(stored), stored(name.table)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{About, Outline, read_table};
+
+    /// What a text is about, where `in_use` is in use.
+    fn about(text: &str) -> Vec<String> {
+        let mut outline = Outline::default();
+        outline.push(text);
+        shown(&outline)
+    }
+
+    fn shown(outline: &Outline) -> Vec<String> {
+        let stated = (0..outline.len()).map(|place| outline.get(place, Some("in_use")).unwrap());
+        let shown = stated.map(|stated| match stated.about {
+            About::Table { keyspace, table } => format!("{}.{table}", keyspace.unwrap_or("?")),
+            About::Keyspace(keyspace) => format!("all of {}", keyspace.unwrap_or("?")),
+            About::Part(keyspace) => format!("in {}", keyspace.unwrap_or("?")),
+            About::Nothing => "nothing".to_owned(),
+            About::Unknown => "unknown".to_owned(),
+        });
+        shown.collect()
+    }
+
+    #[test]
+    fn every_statement_is_about_something_or_it_is_not_known() {
+        for (text, expected) in [
+            ("SELECT * FROM \"Ks\".T", "Ks.t"),
+            ("UPDATE t SET a = 1", "in_use.t"),
+            ("BEGIN BATCH INSERT INTO a.b (c) VALUES (1) DELETE d FROM e APPLY BATCH", "a.b, in_use.e"),
+            ("CREATE MATERIALIZED VIEW v AS SELECT * FROM k.t", "in_use.v, k.t"),
+            ("CREATE MATERIALIZED VIEW v", "in_use.v, unknown"),
+            ("USE \"Ks\"", "all of Ks"),
+            ("DROP KEYSPACE IF EXISTS ks", "all of ks"),
+            ("DROP INDEX IF EXISTS ks.i", "all of ks"),
+            ("DROP INDEX i", "all of in_use"),
+            ("CREATE TYPE IF NOT EXISTS ks.y (a int)", "in ks"),
+            ("CREATE OR REPLACE FUNCTION f (a int)", "in in_use"),
+            ("DROP AGGREGATE ks.a (int)", "in ks"),
+            ("GRANT SELECT ON ks.t TO r", "ks.t"),
+            ("REVOKE ALL ON KEYSPACE ks FROM r", "all of ks"),
+            ("GRANT ALL ON ALL TABLES IN KEYSPACE ks TO r", "all of ks"),
+            ("GRANT EXECUTE ON ALL FUNCTIONS IN KEYSPACE ks TO r", "all of ks"),
+            ("GRANT EXECUTE ON FUNCTION ks.f(int) TO r", "in ks"),
+            ("GRANT EXECUTE ON ALL FUNCTIONS TO r", "unknown"),
+            ("GRANT ALL ON ALL KEYSPACES TO r", "unknown"),
+            ("GRANT ALL ON ALL ROLES TO r", "nothing"),
+            ("GRANT ALTER ON ROLE a TO r", "nothing"),
+            ("GRANT a TO b", "nothing"),
+            ("LIST ALL PERMISSIONS OF r", "nothing"),
+            ("CREATE ROLE r", "nothing"),
+            ("DESCRIBE TABLE ks.t", "ks.t"),
+            ("DESCRIBE KEYSPACE ks", "all of ks"),
+            ("DESCRIBE SCHEMA", "unknown"),
+            ("SELECT * FROM a.b; SELECT * FROM c.d", "unknown"),
+            ("APPLY BATCH", "unknown"),
+            ("", "unknown"),
+        ] {
+            assert_eq!(about(text).join(", "), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_prepared_statement_keeps_its_keyspace() {
+        let (mut prepared, mut outline) = (Outline::default(), Outline::default());
+        prepared.push("BEGIN BATCH UPDATE t SET a = 1 UPDATE k.u SET a = 1 APPLY BATCH");
+        outline.push("SELECT * FROM x");
+        outline.push_prepared(&prepared, Some("then"));
+        outline.push_prepared(&prepared, None);
+        outline.push_unknown();
+        assert_eq!(shown(&outline), ["in_use.x", "then.t", "k.u", "unknown", "k.u", "unknown"]);
+        let are_prepared = (0..6).map(|place| outline.get(place, None).unwrap().is_prepared);
+        assert!(are_prepared.eq([false, true, true, true, true, true]));
+        outline.clear();
+        assert!(outline.is_empty() && outline.get(0, None).is_none());
+    }
+
+    #[test]
+    fn tables_are_read_as_people_write_them() {
+        let table = |text| read_table(text).map(|(keyspace, table)| (keyspace.unwrap_or_default(), table));
+        assert_eq!(table("Ks.T"), Some(("ks".into(), "t".into())));
+        assert_eq!(table(" \"Ks\" . \"T\"\"\" "), Some(("Ks".into(), "T\"".into())));
+        assert_eq!(table("t"), Some(("".into(), "t".into())));
+        for wrong in ["", "a.b.c", "a.", ".b", "select", "a b", "'a'", "5", "a;"] {
+            assert_eq!(table(wrong), None, "{wrong}");
+        }
+    }
 }
