@@ -141,7 +141,7 @@ impl Item<'_> {
         TAKEN_APART.with(|taken| taken.set(taken.get() + 1));
         let mut views = self.ledger.views.take().unwrap_or_else(|| self.pool.take_views());
         let first = views.outline.len();
-        let head = self.current_head().unwrap_or(*self.head());
+        let head = self.current_head().unwrap_or_else(|| *self.head());
         let enrichment = self.enrichment();
         let outlined = self.protocol.outline(&head, self.bytes(), &mut views.outline, |id, into| {
             match enrichment.and_then(|enrichment| enrichment.statement(id)) {
