@@ -1,17 +1,18 @@
 //! What the requests of a run are about: each is taken apart when a transform first asks, and the others find what came of
 //! it. A run in which nobody asks has nothing of this.
 
-use std::collections::HashMap;
-
 use wire::cql::query::{Outline, Stated};
 use wire::{Outlined, Protocol, Side};
 
-use crate::ledger::Ticket;
+use crate::ledger::{IN_FLIGHT_MAX, Ticket};
 use crate::message::Item;
 use crate::transform::Need;
 
 /// Bytes of views that are kept for the next run.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
+
+/// Places in a ledger: a run may bring more than may be in flight, but not so many.
+const PLACES_MAX: usize = 2 * IN_FLIGHT_MAX;
 
 /// Where the statements of a request stand among those of the run.
 #[derive(Copy, Clone)]
@@ -25,21 +26,48 @@ struct View {
 #[derive(Default)]
 pub(crate) struct Views {
     outline: Outline,
-    views: HashMap<Ticket, View>,
+    views: Vec<(Ticket, View)>,
+    /// By the place of a request in its ledger: the place of its view, counted from 1.
+    places: Vec<u32>,
 }
 
 impl Views {
-    /// Forgets all requests; false if it has grown out of all proportion.
-    pub(crate) fn clear(&mut self) -> bool {
-        self.outline.clear();
-        self.views.clear();
-        let bytes = self.outline.heap_bytes() + self.views.capacity() * size_of::<(Ticket, View)>();
-        bytes <= KEPT_BYTES_MAX
+    fn get(&self, ticket: Ticket) -> Option<View> {
+        let place = self.places.get(ticket.place())?.checked_sub(1)?;
+        let (of, view) = self.views.get(place as usize)?;
+        (*of == ticket).then_some(*view)
+    }
+
+    fn insert(&mut self, ticket: Ticket, view: View) {
+        self.views.push((ticket, view));
+        let place = ticket.place();
+        // A message without an entry in the ledger has no place.
+        if self.places.len() <= place && place < PLACES_MAX {
+            self.places.resize(place + 1, 0);
+        }
+        if let Some(kept) = self.places.get_mut(place) {
+            *kept = u32::try_from(self.views.len()).unwrap_or_default();
+        }
     }
 
     /// Forgets one request, which has other bytes now.
     pub(crate) fn forget(&mut self, ticket: Ticket) {
-        self.views.remove(&ticket);
+        if let Some(place) = self.places.get_mut(ticket.place()) {
+            *place = 0;
+        }
+    }
+
+    /// Forgets all requests; false if it has grown out of all proportion.
+    pub(crate) fn clear(&mut self) -> bool {
+        self.outline.clear();
+        for (ticket, _) in self.views.drain(..) {
+            if let Some(place) = self.places.get_mut(ticket.place()) {
+                *place = 0;
+            }
+        }
+        let views = self.views.capacity() * size_of::<(Ticket, View)>();
+        let bytes = self.outline.heap_bytes() + views + self.places.capacity() * size_of::<u32>();
+        bytes <= KEPT_BYTES_MAX
     }
 }
 
@@ -103,21 +131,25 @@ impl Item<'_> {
     #[must_use]
     pub fn statements(&mut self) -> Statements<'_> {
         let ticket = self.ticket();
-        let is_known = self.ledger.views.as_ref().is_some_and(|views| views.views.contains_key(&ticket));
+        let is_known = self.ledger.views.as_ref().is_some_and(|views| views.get(ticket).is_some());
         if !is_known && self.side == Side::Request {
             self.take_apart(ticket);
         }
-        let nothing = Outlined { name: "", is_readable: false, is_told: false };
-        let views = self.ledger.views.as_deref();
-        let view = views.and_then(|views| views.views.get(&ticket)).copied();
-        let View { outlined, first, end } = view.unwrap_or(View { outlined: nothing, first: 0, end: 0 });
-        Statements {
-            outlined,
-            outline: views.map(|views| &views.outline),
-            first,
-            end,
-            in_use: self.keyspace(),
-        }
+        self.known_statements().unwrap_or(Statements {
+            outlined: Outlined { name: "", is_readable: false, is_told: false },
+            outline: None,
+            first: 0,
+            end: 0,
+            in_use: None,
+        })
+    }
+
+    /// As [`Item::statements`], if a transform has asked for them already in this run: for one that needs less.
+    #[must_use]
+    pub fn known_statements(&self) -> Option<Statements<'_>> {
+        let views = self.ledger.views.as_deref()?;
+        let View { outlined, first, end } = views.get(self.ticket())?;
+        Some(Statements { outlined, outline: Some(&views.outline), first, end, in_use: self.keyspace() })
     }
 
     /// The id of a statement that a request runs, and that nobody prepared through this process; the first if there are
@@ -150,7 +182,7 @@ impl Item<'_> {
             }
         });
         let end = views.outline.len();
-        views.views.insert(ticket, View { outlined, first, end });
+        views.insert(ticket, View { outlined, first, end });
         self.ledger.views = Some(views);
     }
 }

@@ -282,11 +282,18 @@ impl Protocol {
         }
     }
 
-    /// Every name that [`cql::query::StatementKind::name`] gives.
+    /// Every name that [`Protocol::each_statement`] gives.
     #[must_use]
     pub fn statement_names(self) -> &'static [&'static str] {
         match self {
             Self::Cql => &cql::query::NAMES,
+        }
+    }
+
+    /// Each statement of a request whose text is in it, as one of a few names. False when the bytes cannot be read.
+    pub fn each_statement(self, request: &Head, frame: &[u8], each: impl FnMut(&'static str)) -> bool {
+        match self {
+            Self::Cql => cql::each_statement(request, frame, each),
         }
     }
 

@@ -28,6 +28,7 @@ fn views_of_request(head: &Head, frame: &[u8]) {
     ignore(Protocol::Cql.query_type(head, frame));
     ignore(Protocol::Cql.connection_state(head, frame));
     ignore(Protocol::Cql.statements(head, frame));
+    ignore(Protocol::Cql.each_statement(head, frame, ignore));
     let mut outline = Outline::default();
     ignore(Protocol::Cql.outline(head, frame, &mut outline, |_, into| into.push_unknown()));
     ignore(Protocol::Cql.login_user(head, frame));

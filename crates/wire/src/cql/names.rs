@@ -2,7 +2,7 @@
 //!
 //! There are few names, so that they can be labels of metrics. They are those that users of upstream know.
 
-use crate::cql::query::{self, Outline};
+use crate::cql::query::{self, Outline, classify};
 use crate::cql::{body, opcode, request, response, statement};
 use crate::protocol::{Head, Outlined, Side};
 
@@ -14,6 +14,35 @@ fn readable(text: &[u8]) -> &str {
             let valid = text.get(..error.valid_up_to()).unwrap_or_default();
             std::str::from_utf8(valid).unwrap_or_default()
         }
+    }
+}
+
+/// Each statement of a text: itself, or those between `BEGIN BATCH` and `APPLY BATCH`.
+fn each_of_text(text: &[u8], mut each: impl FnMut(&'static str)) {
+    classify(readable(text)).kinds().for_each(|kind| each(kind.name()));
+}
+
+/// See [`crate::Protocol::each_statement`]. A batch that is not all here is read as far as it is.
+pub fn each_statement(head: &Head, frame: &[u8], mut each: impl FnMut(&'static str)) -> bool {
+    match head.opcode {
+        opcode::QUERY => match statement::text(head, frame) {
+            Some((text, _)) => {
+                each_of_text(text, each);
+                true
+            }
+            None => false,
+        },
+        opcode::BATCH => {
+            let Ok(body) = body(Side::Request, head, frame) else { return false };
+            let is_whole = frame.len() >= head.frame_bytes as usize;
+            let read = request::batch(body, |statement, _| {
+                if let request::BatchStatement::Text(text) = statement {
+                    each_of_text(text.as_bytes(), &mut each);
+                }
+            });
+            read.is_ok() || !is_whole
+        }
+        _ => true,
     }
 }
 
