@@ -331,7 +331,9 @@ impl Chain {
             metrics.requests_batch_size.record_n(messages.len() as u64, 1);
         }
         let result = self.run_down(cx, chunk, &mut messages, 0);
-        self.forget_views();
+        if self.ledger.views.is_some() {
+            self.forget_views();
+        }
         if let Some(last) = messages.last() {
             self.request_tail = Tail::of(last);
         }
@@ -339,7 +341,10 @@ impl Chain {
         result
     }
 
-    /// What somebody asked about the requests of a run is good for that run only.
+    /// What somebody asked about the requests of a run is good for that run only. Kept apart from chains in which nobody
+    /// asks.
+    #[cold]
+    #[inline(never)]
     fn forget_views(&mut self) {
         if let Some(views) = self.ledger.views.take() {
             self.part.pool.give_views(views);
