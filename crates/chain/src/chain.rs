@@ -331,11 +331,24 @@ impl Chain {
             metrics.requests_batch_size.record_n(messages.len() as u64, 1);
         }
         let result = self.run_down(cx, chunk, &mut messages, 0);
+        if self.ledger.views.is_some() {
+            self.forget_views();
+        }
         if let Some(last) = messages.last() {
             self.request_tail = Tail::of(last);
         }
         self.part.pool.give_list(messages);
         result
+    }
+
+    /// What somebody asked about the requests of a run is good for that run only. Kept apart from chains in which nobody
+    /// asks.
+    #[cold]
+    #[inline(never)]
+    fn forget_views(&mut self) {
+        if let Some(views) = self.ledger.views.take() {
+            self.part.pool.give_views(views);
+        }
     }
 
     /// Runs the hooks from `first` on, then the sink.
@@ -526,6 +539,7 @@ impl Chain {
             transform.woken(cx, why, &mut batch).map_err(|fault| self.part.fault_at(layer, fault));
         if result.is_ok() && why != Why::Closing && !messages.is_empty() {
             result = self.run_down(cx, &nothing, &mut messages, layer + 1);
+            self.forget_views();
         }
         self.part.pool.give_list(messages);
         result

@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use crate::message::Message;
+use crate::view::Views;
 
 /// Bytes of a pooled chunk. Large enough that a read of many small frames is one system call,
 /// small enough that a busy client costs little; HAProxy's default is 16 KiB.
@@ -32,6 +33,8 @@ struct Shelf {
     /// As `spare`, for lists.
     spare_list: Cell<Vec<Message>>,
     lists: RefCell<Vec<Vec<Message>>>,
+    /// One that the last run had.
+    views: Cell<Option<Box<Views>>>,
     taken: Cell<usize>,
     copied_bytes: Cell<u64>,
 }
@@ -126,6 +129,20 @@ impl Pool {
         let mut lists = self.shelf.lists.borrow_mut();
         if lists.len() < FREE_LISTS_MAX {
             lists.push(list);
+        }
+    }
+}
+
+impl Pool {
+    /// Views of a run; [`Pool::give_views`] takes them back.
+    pub(crate) fn take_views(&self) -> Box<Views> {
+        self.shelf.views.take().unwrap_or_default()
+    }
+
+    /// Takes views back, emptied.
+    pub(crate) fn give_views(&self, mut views: Box<Views>) {
+        if views.clear() {
+            self.shelf.views.set(Some(views));
         }
     }
 }

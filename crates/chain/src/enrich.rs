@@ -92,7 +92,7 @@ impl Enrichment {
                         && let Some(metadata) = self.protocol.prepared_metadata(head, bytes)
                     {
                         let (text, keyspace) = (text.clone(), keyspace.clone());
-                        self.prepared.learn(id, Statement { text, keyspace, metadata });
+                        self.prepared.learn(id, Statement::new(self.protocol, text, keyspace, metadata));
                     }
                 }
                 Said::Nothing | Said::ProtocolError => {}
@@ -106,6 +106,11 @@ impl Enrichment {
         if let Some(Noted::Prepare { text, .. }) = self.requests.remove(&ticket) {
             self.preparing_bytes -= text.len();
         }
+    }
+
+    /// The statement of an id.
+    pub(crate) fn statement(&self, id: &[u8]) -> Option<Known> {
+        self.prepared.get(id)
     }
 
     fn executed(&self, ticket: Ticket) -> Option<&Known> {

@@ -8,6 +8,7 @@ use std::task::{Context, Waker};
 
 use wire::{Framed, Protocol, Side};
 
+use crate::view::TAKEN_APART;
 use crate::{
     AllPrepared, Batch, Builder, Chain, ChainPart, Chunk, Connecting, Connector, Cx, Exit, Fault, Item, Link,
     Message, Pool, Prepared, Progress, Sink, Spawner, Task, Tick, Ticket, Transform, Up, WorkerCx,
@@ -165,6 +166,11 @@ impl Spawner for Nobody {
 
 /// A client on a worker of its own.
 fn client(seer: &Seer, kind: u8, all: &AllPrepared) -> (Chain, Pool) {
+    client_behind(&[seer], kind, all)
+}
+
+/// As [`client`], behind several of them.
+fn client_behind(seers: &[&dyn Builder], kind: u8, all: &AllPrepared) -> (Chain, Pool) {
     let pool = Pool::new();
     let worker = WorkerCx {
         prepared: Rc::new(Prepared::new(all)),
@@ -176,7 +182,8 @@ fn client(seer: &Seer, kind: u8, all: &AllPrepared) -> (Chain, Pool) {
         nested: Rc::default(),
     };
     let server = Server(kind);
-    let entries: [(&str, &str, &dyn Builder); 2] = [("Seer", "s", seer), ("Server", "b", &server)];
+    let entries =
+        seers.iter().map(|seer| ("Seer", "s", *seer)).chain([("Server", "b", &server as &dyn Builder)]);
     (ChainPart::new("c", &worker, entries, None).client().unwrap(), pool)
 }
 
@@ -245,4 +252,92 @@ fn nothing_is_learned_where_nobody_asks() {
     exchange(&mut client, EXECUTE, EXECUTE_7);
     assert!(seer.seen().iter().all(|line| line.ends_with("in None: None, None, None")));
     assert!(Prepared::new(&all).get(b"id").is_none());
+}
+
+/// A transform that asks what requests are about, as often as it is told to, and may put others in their place.
+#[derive(Clone)]
+struct Asker {
+    times: usize,
+    replaces: Option<&'static [u8]>,
+    seen: Arc<Mutex<Vec<String>>>,
+}
+
+impl Builder for Asker {
+    fn worker(&self, _: &WorkerCx) -> Box<dyn WorkerPart> {
+        Box::new(self.clone())
+    }
+    fn enriches(&self) -> bool {
+        true
+    }
+}
+
+impl WorkerPart for Asker {
+    fn client(&self) -> Link {
+        Link::Transform(Box::new(self.clone()))
+    }
+}
+
+impl Transform for Asker {
+    fn requests(&mut self, _: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault> {
+        batch.each(|request| {
+            for _ in 0..self.times {
+                let statements = request.statements();
+                let about: Vec<_> = statements.each().map(|stated| format!("{:?}", stated.about)).collect();
+                self.seen.lock().unwrap().push(format!("{} {}", statements.name(), about.join(", ")));
+            }
+            if let Some(body) = self.replaces {
+                request.replace(frame(4, QUERY, body));
+            }
+        });
+        Ok(())
+    }
+}
+
+/// What was taken apart since this was last asked.
+fn taken_apart() -> usize {
+    TAKEN_APART.with(|taken| taken.replace(0))
+}
+
+const SELECT_T: &[u8] = b"\0\0\0\x0fSELECT * FROM t\0\x01\0";
+const SELECT_U: &[u8] = b"\0\0\0\x11SELECT * FROM k.u\0\x01\0";
+
+#[test]
+fn a_request_is_taken_apart_once_however_many_ask() {
+    let seen = Arc::<Mutex<Vec<String>>>::default();
+    let asker = |times, replaces| Asker { times, replaces, seen: Arc::clone(&seen) };
+    let all = AllPrepared::default();
+    taken_apart();
+    let mut nobody = client_behind(&[&asker(0, None)], INT, &all);
+    exchange(&mut nobody, QUERY, SELECT_T);
+    assert_eq!(taken_apart(), 0);
+    let mut three = client_behind(&[&asker(2, None), &asker(1, None), &asker(3, None)], INT, &all);
+    exchange(&mut three, QUERY, SELECT_T);
+    assert_eq!(taken_apart(), 1);
+    let in_other = "SELECT Table { keyspace: None, table: \"t\" }";
+    assert_eq!(std::mem::take(&mut *seen.lock().unwrap()), [in_other; 6]);
+    // Another run, and a keyspace that the server has named since.
+    exchange(&mut three, QUERY, SELECT_T);
+    assert_eq!(taken_apart(), 1);
+    let in_other = "SELECT Table { keyspace: Some(\"other\"), table: \"t\" }";
+    assert_eq!(std::mem::take(&mut *seen.lock().unwrap()), [in_other; 6]);
+    // One that has other bytes is another one.
+    let mut replaced = client_behind(&[&asker(1, Some(SELECT_U)), &asker(2, None)], INT, &all);
+    exchange(&mut replaced, QUERY, SELECT_T);
+    assert_eq!(taken_apart(), 2);
+    let seen = std::mem::take(&mut *seen.lock().unwrap());
+    assert_eq!(seen[2], "SELECT Table { keyspace: Some(\"k\"), table: \"u\" }");
+}
+
+#[test]
+fn what_an_execute_is_about_was_told_by_its_prepare() {
+    let seen = Arc::<Mutex<Vec<String>>>::default();
+    let asker = Asker { times: 1, replaces: None, seen: Arc::clone(&seen) };
+    let mut client = client_behind(&[&asker], INT, &AllPrepared::default());
+    exchange(&mut client, EXECUTE, EXECUTE_7);
+    exchange(&mut client, PREPARE, &SELECT_U[..21]);
+    exchange(&mut client, EXECUTE, EXECUTE_7);
+    let seen = std::mem::take(&mut *seen.lock().unwrap());
+    assert_eq!(seen[0], "EXECUTE Unknown");
+    assert_eq!(seen[1], "PREPARE Table { keyspace: Some(\"k\"), table: \"u\" }");
+    assert_eq!(seen[2], "EXECUTE Table { keyspace: Some(\"k\"), table: \"u\" }");
 }

@@ -15,6 +15,7 @@ use crate::identity::Identity;
 use crate::message::Message;
 use crate::stream::Tick;
 use crate::transform::Need;
+use crate::view::Views;
 
 /// Requests of one client in flight at once; beyond that the client is not read. Drivers use up to 2,048 on a
 /// connection, and a CQL connection has 32,768 stream ids.
@@ -97,6 +98,8 @@ pub struct Ledger {
     identity: Rc<Identity>,
     /// What is known of the client besides, in a chain that asks for it.
     pub(crate) enrichment: Option<Box<Enrichment>>,
+    /// What the requests of the run are about, as far as somebody has asked.
+    pub(crate) views: Option<Box<Views>>,
 }
 
 impl Ledger {

@@ -26,6 +26,7 @@ mod stream;
 mod tests;
 mod transform;
 mod up;
+mod view;
 
 pub use chain::{Chain, ChainPart, Exit, Named};
 pub use chunk::{CHUNK_BYTES, Chunk, Piece, Pool};
@@ -44,3 +45,4 @@ pub use transform::{
     Builder, Fault, Link, Need, Progress, Sink, Transform, WHOLE_BYTES_MAX, Why, WorkerCx, WorkerPart,
 };
 pub use up::Up;
+pub use view::{Statements, statements_need};

@@ -377,12 +377,12 @@ impl Outgoing<'_> {
 /// for later ([`Item::hold`]) or replaced ([`Item::replace`]); a reply can be replaced. Its bytes come from a peer, and
 /// may be anything behind the header: read them with `wire`, whose views give an error instead of a panic.
 pub struct Item<'i> {
-    protocol: Protocol,
-    side: Side,
-    pool: &'i Pool,
+    pub(crate) protocol: Protocol,
+    pub(crate) side: Side,
+    pub(crate) pool: &'i Pool,
     chunk: &'i Chunk,
     message: &'i mut Message,
-    ledger: &'i mut Ledger,
+    pub(crate) ledger: &'i mut Ledger,
     answers: &'i mut Vec<Answer>,
     layer: usize,
 }
@@ -480,9 +480,16 @@ impl Item<'_> {
         self.ledger.get(self.message.ticket)
     }
 
-    /// The kind of query of a request; `None` when its bytes do not show it (compressed, or beyond what is here).
+    /// The kind of query of a request; `None` when its bytes do not show it (compressed, or beyond what is here). Of an
+    /// EXECUTE that of its statement, where that is known, else `Read`.
     #[must_use]
     pub fn query_type(&self) -> Option<QueryType> {
+        if self.ledger.enrichment.is_some()
+            && let Some(known) = self.prepared()
+            && self.side == Side::Request
+        {
+            return Some(known.query_type);
+        }
         self.protocol.query_type(self.head(), self.bytes())
     }
 
@@ -550,6 +557,9 @@ impl Item<'_> {
     /// A message of which only the head is here stays as it is: its tail could not be replaced.
     pub fn replace(&mut self, frame: Vec<u8>) {
         if self.message.is_whole() {
+            if let Some(views) = &mut self.ledger.views {
+                views.forget(self.message.ticket);
+            }
             self.message.own = Some(Box::new(Piece::whole(self.pool.own(frame))));
         }
     }

@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use wire::cql::metadata::PreparedMetadata;
+use wire::cql::query::Outline;
+use wire::{Protocol, QueryType};
 
 /// Bytes of statements that are remembered in a chain's map. An EXECUTE of one that is not is seen without types.
 const BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -23,6 +25,7 @@ const ENTRY_BYTES: usize = 256;
 
 /// A prepared statement.
 #[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Statement {
     /// Its text, as the client sent it.
     pub text: Box<str>,
@@ -30,11 +33,28 @@ pub struct Statement {
     pub keyspace: Option<Box<str>>,
     /// What it binds and what rows it has.
     pub metadata: PreparedMetadata,
+    /// What it does.
+    pub query_type: QueryType,
+    /// What it is about: its text is taken apart once.
+    pub(crate) outline: Outline,
 }
 
 impl Statement {
+    /// Takes its text apart.
+    #[must_use]
+    pub fn new(
+        protocol: Protocol,
+        text: Box<str>,
+        keyspace: Option<Box<str>>,
+        metadata: PreparedMetadata,
+    ) -> Self {
+        let (query_type, outline) = protocol.outline_of_text(&text);
+        Self { text, keyspace, metadata, query_type, outline }
+    }
+
     fn memory_bytes(&self) -> usize {
-        self.text.len() + self.keyspace.as_ref().map_or(0, |name| name.len()) + self.metadata.memory_bytes()
+        let names = self.keyspace.as_ref().map_or(0, |name| name.len()) + self.outline.heap_bytes();
+        self.text.len() + names + self.metadata.memory_bytes()
     }
 }
 
@@ -206,6 +226,7 @@ impl Prepared {
 #[cfg(test)]
 mod tests {
     use super::{AllPrepared, BYTES_MAX, Map, Prepared, Statement};
+    use wire::Protocol;
     use wire::cql::metadata::{Column, Metadata, PreparedMetadata};
     use wire::cql::types::ColumnType;
 
@@ -216,7 +237,7 @@ mod tests {
             partition_key: Vec::new(),
             result: None,
         };
-        Statement { text: text.into(), keyspace: Some("ks".into()), metadata }
+        Statement::new(Protocol::Cql, text.into(), Some("ks".into()), metadata)
     }
 
     #[test]

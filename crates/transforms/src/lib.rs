@@ -11,6 +11,8 @@ mod debug_log_to_file;
 mod debug_printer;
 mod debug_returner;
 mod limiter;
+mod name_filter;
+mod name_throttle;
 mod null_sink;
 mod own_chains;
 mod parallel_map;

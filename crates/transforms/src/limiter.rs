@@ -60,11 +60,16 @@ impl Limiter {
 /// Keys that have limiters of their own.
 const KEYS_MAX: usize = 10_000;
 
+/// How long it is taken for granted that there is little room, microseconds.
+const FULL_FOR: u64 = 100_000;
+
 /// A limiter for each key. Those of clients that are connected stay; of the others the ones that were used last.
 pub(crate) struct Limiters<K> {
     per_second: u32,
     keys_max: usize,
     of_keys: Mutex<HashMap<K, Arc<Limiter>>>,
+    /// Until when nobody tries again to make room, since little could be made: it takes a look at all keys.
+    full_until: AtomicU64,
     /// Of all keys for which there is no place.
     of_the_rest: Arc<Limiter>,
 }
@@ -75,18 +80,27 @@ impl<K: Hash + Eq> Limiters<K> {
             per_second,
             keys_max: KEYS_MAX,
             of_keys: Mutex::default(),
+            full_until: AtomicU64::new(0),
             of_the_rest: Arc::new(Limiter::new(per_second)),
         }
     }
 
-    /// The limiter of a key. To be asked once a client: it locks.
+    /// True for the limiter of all keys for which there is no place.
+    pub(crate) fn is_of_the_rest(&self, limiter: &Arc<Limiter>) -> bool {
+        Arc::ptr_eq(&self.of_the_rest, limiter)
+    }
+
+    /// The limiter of a key. To be asked seldom: it locks.
     pub(crate) fn of(&self, key: K, now: Tick) -> Arc<Limiter> {
         let mut of_keys = self.of_keys.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(limiter) = of_keys.get(&key) {
             return Arc::clone(limiter);
         }
-        if of_keys.len() >= self.keys_max {
+        if of_keys.len() >= self.keys_max && now.0 >= self.full_until.load(Ordering::Relaxed) {
             make_room(&mut of_keys, self.keys_max, now);
+            if self.keys_max.saturating_sub(of_keys.len()) < self.keys_max / 4 {
+                self.full_until.store(now.0.saturating_add(FULL_FOR), Ordering::Relaxed);
+            }
         }
         if of_keys.len() >= self.keys_max {
             return Arc::clone(&self.of_the_rest);
@@ -190,5 +204,15 @@ mod tests {
         // The second one is forgotten, not the first.
         limiters.of(3, Tick(0));
         assert_eq!(limiters.of(1, Tick(0)).take(Tick(0), 1), 0);
+    }
+
+    #[test]
+    fn nobody_looks_for_room_again_and_again_where_there_is_none() {
+        let limiters = Limiters { keys_max: 4, ..Limiters::new(50) };
+        let mut held: Vec<_> = (0..4).map(|key| limiters.of(key, Tick(0))).collect();
+        assert!(limiters.is_of_the_rest(&limiters.of(4, Tick(0))));
+        held.clear();
+        assert!(limiters.is_of_the_rest(&limiters.of(4, Tick(99_999))));
+        assert!(!limiters.is_of_the_rest(&limiters.of(4, Tick(100_000))));
     }
 }

@@ -87,11 +87,24 @@ impl Transform for Counter {
         let protocol = batch.protocol();
         let names = protocol.statement_names();
         batch.each(|request| {
+            let opcode = request.head().opcode;
             let count = |name: &str| {
                 let index = names.iter().position(|known| *known == name);
                 self.0.add(index.unwrap_or(UNREADABLE), 1);
             };
-            if !protocol.each_statement(request.head(), request.bytes(), count) {
+            if protocol.prepares(opcode) || protocol.executes(opcode) {
+                return;
+            }
+            // Whoever asked before has found out more than this needs to know.
+            let is_readable = match request.known_statements() {
+                Some(statements) => {
+                    let stated = statements.each().filter(|stated| !stated.is_prepared && !stated.is_again);
+                    stated.for_each(|stated| count(stated.kind.name()));
+                    statements.are_readable()
+                }
+                None => protocol.each_statement(request.head(), request.bytes(), count),
+            };
+            if !is_readable {
                 self.0.add(UNREADABLE, 1);
             }
         });

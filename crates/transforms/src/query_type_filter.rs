@@ -1,15 +1,23 @@
 //! QueryTypeFilter: answers requests of unwanted kinds itself and lets the rest pass.
 //!
-//! Toward server: only requests of wanted kinds. Toward client: the others get an error,
-//! `Message was filtered out by shotover`.
-//! Wants decoded: the first chunk of a request, for the first word of its statement. What keeps up a connection
-//! (handshake, heartbeat, asking for events) is of no kind, and passes: without it nobody could send anything else.
+//! Toward server: only requests of wanted kinds, or that are about wanted keyspaces and tables (`name_filter`). Toward
+//! client: the others get an error, `Message was filtered out by shotover`.
+//! Wants decoded: the first chunk of a request, for the first word of its statement; all of it for what it is about.
+//! What keeps up a connection (handshake, heartbeat, asking for events) is of no kind, and passes: without it nobody
+//! could send anything else.
 //! Must hold: a request whose kind cannot be known (compressed, or a comment longer than a chunk in front of the
 //! statement) does not pass: a filter that can be talked around is none.
+
+use std::sync::Arc;
 
 use chain::{Batch, Builder, Cx, Fault, Link, Need, Transform, WorkerCx, WorkerPart};
 use config::{Fields, Node};
 use wire::{ErrorKind, QueryType};
+
+use crate::name_filter::{NameFilter, NameRules};
+
+/// What is said of a request that does not pass.
+pub(crate) const FILTERED: &str = "Message was filtered out by shotover";
 
 const KINDS: [(&str, QueryType); 5] = [
     ("Read", QueryType::Read),
@@ -26,6 +34,8 @@ pub enum QueryTypeFilter {
     AllowList(Vec<QueryType>),
     /// All but these.
     DenyList(Vec<QueryType>),
+    /// Those that are about certain keyspaces and tables.
+    Named(Arc<NameRules>),
 }
 
 impl QueryTypeFilter {
@@ -33,20 +43,31 @@ impl QueryTypeFilter {
     pub fn parse(fields: &mut Fields<'_>) -> Option<Self> {
         let allowed = fields.optional_list("AllowList").map(|kinds| read_kinds(fields, &kinds));
         let denied = fields.optional_list("DenyList").map(|kinds| read_kinds(fields, &kinds));
-        match (allowed, denied) {
+        let names = NameRules::parse(fields);
+        let kinds = match (allowed, denied) {
             (Some(kinds), None) => Some(Self::AllowList(kinds)),
             (None, Some(kinds)) => Some(Self::DenyList(kinds)),
+            (None, None) if names.is_some() => None,
+            (Some(_), Some(_)) if names.is_some() => {
+                fields.fail("QueryTypeFilter takes at most one of `AllowList` and `DenyList`");
+                return None;
+            }
             _ => {
                 fields.fail("QueryTypeFilter needs exactly one of `AllowList` and `DenyList`");
-                None
+                return None;
             }
+        };
+        match names {
+            Some(names) => Some(Self::Named(Arc::new(names.with_kinds(kinds)))),
+            None => kinds,
         }
     }
 
-    fn lets_pass(&self, kind: QueryType) -> bool {
+    pub(crate) fn lets_pass(&self, kind: QueryType) -> bool {
         match self {
             Self::AllowList(kinds) => kinds.contains(&kind),
             Self::DenyList(kinds) => !kinds.contains(&kind),
+            Self::Named(_) => true,
         }
     }
 }
@@ -64,11 +85,20 @@ impl Builder for QueryTypeFilter {
     fn worker(&self, _worker: &WorkerCx) -> Box<dyn WorkerPart> {
         Box::new(self.clone())
     }
+
+    /// Where reads pass, so does every EXECUTE: a statement of an unwanted kind cannot be prepared through this chain, so
+    /// that none is known that it could be. Only where they do not is it worth its price to know what an EXECUTE runs.
+    fn enriches(&self) -> bool {
+        matches!(self, Self::Named(_)) || !self.lets_pass(QueryType::Read)
+    }
 }
 
 impl WorkerPart for QueryTypeFilter {
     fn client(&self) -> Link {
-        Link::Transform(Box::new(self.clone()))
+        match self {
+            Self::Named(rules) => Link::Transform(Box::new(NameFilter::new(rules))),
+            kinds => Link::Transform(Box::new(kinds.clone())),
+        }
     }
 }
 
@@ -83,7 +113,7 @@ impl Transform for QueryTypeFilter {
             if protocol.runs_statements(request.head())
                 && !request.query_type().is_some_and(|kind| self.lets_pass(kind))
             {
-                request.answer_error(ErrorKind::Invalid, "Message was filtered out by shotover");
+                request.answer_error(ErrorKind::Invalid, FILTERED);
             }
         });
         Ok(())

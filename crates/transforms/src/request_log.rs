@@ -18,6 +18,7 @@ use chain::{
 use config::Fields;
 use observe::{LineTarget, OwnFamily, OwnMetrics, Queue, json_string};
 use wire::Protocol;
+use wire::cql::query::{About, Stated};
 
 /// Bytes of a statement that a line shows.
 const STATEMENT_BYTES_MAX: usize = 1024;
@@ -133,6 +134,16 @@ impl Pending {
     }
 }
 
+/// The table of a statement, with its keyspace if that is written.
+fn table_of(stated: &Stated<'_>) -> Option<Box<str>> {
+    let table = match stated.about {
+        About::Table { keyspace: Some(keyspace), table } => format!("{keyspace}.{table}"),
+        About::Table { keyspace: None, table } => table.to_owned(),
+        _ => return None,
+    };
+    (table.len() <= STATEMENT_BYTES_MAX).then(|| table.into_boxed_str())
+}
+
 /// The part of one client.
 struct Logger {
     lines: Option<Lines>,
@@ -154,18 +165,15 @@ impl Logger {
     }
 
     fn begin(&mut self, protocol: Protocol, request: &mut Item<'_>, now: Tick) {
-        let (head, bytes) = (request.head(), request.bytes());
-        let kind = protocol.request_name(head, bytes);
-        let text = protocol.statement_text(head, bytes).filter(|_| self.pending_bytes < PENDING_BYTES_MAX);
-        let table = text.and_then(|text| protocol.table(text));
-        let table = table.filter(|table| table.len() <= STATEMENT_BYTES_MAX);
+        let is_shown = self.pending_bytes < PENDING_BYTES_MAX;
+        let statements = request.statements();
+        let kind = statements.name();
+        let first = statements.without_keyspace().each().next().filter(|stated| !stated.is_prepared);
+        let table = first.filter(|_| is_shown).and_then(|stated| table_of(&stated));
+        let text = protocol.statement_text(request.head(), request.bytes()).filter(|_| is_shown);
         let statement = text.map(|text| self.shown(protocol, text));
-        let pending = Pending {
-            asked_at: now,
-            kind,
-            statement: statement.map(String::into_boxed_str),
-            table: table.map(String::into_boxed_str),
-        };
+        let statement = statement.map(String::into_boxed_str);
+        let pending = Pending { asked_at: now, kind, statement, table };
         self.pending_bytes += pending.bytes();
         let index = self.free.pop().unwrap_or_else(|| {
             self.pending.push(None);

@@ -95,6 +95,17 @@ pub enum ConnectionState {
     Unknown,
 }
 
+/// What an outline is of ([`Protocol::outline`]).
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Outlined {
+    /// What the request is, in the words of its protocol: one of a few names.
+    pub name: &'static str,
+    /// False when there is nothing to see: the request is compressed, or malformed.
+    pub is_readable: bool,
+    /// True when all of its statements are there, whole.
+    pub is_told: bool,
+}
+
 impl Protocol {
     /// Reads a header. Judges version, opcode and length as soon as each is there; never waits for a body.
     /// `frame_bytes_max` is the longest body that is taken.
@@ -119,6 +130,14 @@ impl Protocol {
     pub fn error_reply(self, request: &Head, kind: ErrorKind, text: &str) -> Vec<u8> {
         match self {
             Self::Cql => cql::error_reply(request, kind, text),
+        }
+    }
+
+    /// The error that has a driver prepare a statement again, as an answer to the request that runs it.
+    #[must_use]
+    pub fn unprepared_reply(self, request: &Head, id: &[u8], text: &str) -> Vec<u8> {
+        match self {
+            Self::Cql => cql::unprepared_reply(request, id, text),
         }
     }
 
@@ -263,14 +282,6 @@ impl Protocol {
         }
     }
 
-    /// What a request is, in the words of its protocol: one of a few names. Linear, allocates nothing.
-    #[must_use]
-    pub fn request_name(self, request: &Head, frame: &[u8]) -> &'static str {
-        match self {
-            Self::Cql => cql::request_name(request, frame),
-        }
-    }
-
     /// Every name that [`Protocol::each_statement`] gives.
     #[must_use]
     pub fn statement_names(self) -> &'static [&'static str] {
@@ -286,19 +297,38 @@ impl Protocol {
         }
     }
 
+    /// Adds the statements of a request, as far as it is here; `prepared` adds the one that an id stands for. Linear.
+    #[must_use]
+    pub fn outline(
+        self,
+        request: &Head,
+        frame: &[u8],
+        into: &mut cql::query::Outline,
+        prepared: impl FnMut(&[u8], &mut cql::query::Outline),
+    ) -> Outlined {
+        match self {
+            Self::Cql => cql::outline(request, frame, into, prepared),
+        }
+    }
+
+    /// What a whole text does, and what its statements are about.
+    #[must_use]
+    pub fn outline_of_text(self, text: &str) -> (QueryType, cql::query::Outline) {
+        match self {
+            Self::Cql => {
+                let mut outline = cql::query::Outline::default();
+                outline.push(text);
+                let first = cql::first_statement(text.as_bytes(), true);
+                (first.map_or(QueryType::Read, cql::Statement::query_type), outline)
+            }
+        }
+    }
+
     /// The text of a request, as far as it is here and can be read.
     #[must_use]
     pub fn statement_text<'f>(self, request: &Head, frame: &'f [u8]) -> Option<&'f [u8]> {
         match self {
             Self::Cql => cql::statement_text(request, frame),
-        }
-    }
-
-    /// The table that a text names first, with its keyspace if that is there too.
-    #[must_use]
-    pub fn table(self, text: &[u8]) -> Option<String> {
-        match self {
-            Self::Cql => cql::table(text),
         }
     }
 

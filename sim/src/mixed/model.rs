@@ -16,7 +16,7 @@ pub enum Part {
     Log,
     ToFile,
     Filter(Filter),
-    Throttle { per_second: u32 },
+    Throttle { per_second: u32, per: Option<&'static str> },
     Tee { behavior: Behavior, buffer: u32, second: Vec<Self> },
     // What ends a chain.
     Null,
@@ -31,6 +31,19 @@ pub enum Filter {
     DenyWrites,
     DenySchema,
     AllowReads,
+    /// The table of batches, and that of the first prepared statement.
+    DenyTables,
+    /// That of everything that names one, and one of those that can be used.
+    AllowKeyspaces,
+}
+
+/// What a filter makes of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Judged {
+    Passes,
+    Refused,
+    /// The keyspace in use decides, which a USE in flight leaves open.
+    Either,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +96,9 @@ fn transforms() -> Vec<Part> {
         Part::Log,
         Part::ToFile,
         Part::Filter(Filter::DenyWrites),
-        Part::Throttle { per_second: 50 },
+        Part::Filter(Filter::DenyTables),
+        Part::Throttle { per_second: 50, per: None },
+        Part::Throttle { per_second: 50, per: Some("Table") },
         tee(Behavior::Ignore),
         tee(Behavior::LogWarningOnMismatch),
         tee(Behavior::FailOnMismatch),
@@ -157,7 +172,18 @@ fn vary(part: &mut Part, random: &mut Random) {
             *millis = Some(1 + random.below(30) as u32);
         }
         Part::Filter(filter) => {
-            *filter = [Filter::DenyWrites, Filter::DenySchema, Filter::AllowReads][random.below(3)];
+            let all = [
+                Filter::DenyWrites,
+                Filter::DenySchema,
+                Filter::AllowReads,
+                Filter::DenyTables,
+                Filter::AllowKeyspaces,
+            ];
+            *filter = all[random.below(all.len())];
+        }
+        Part::Throttle { per, .. } => {
+            let all = [None, Some("ClientAddress"), Some("User"), Some("Keyspace"), Some("Table")];
+            *per = all[random.below(all.len())];
         }
         Part::Tee { behavior, buffer, .. } => {
             *buffer = [1, 3, 1000][random.below(3)];
@@ -218,7 +244,12 @@ impl Part {
             Self::Filter(Filter::DenyWrites) => ", DenyList: [Write]".to_owned(),
             Self::Filter(Filter::DenySchema) => ", DenyList: [SchemaChange]".to_owned(),
             Self::Filter(Filter::AllowReads) => ", AllowList: [Read]".to_owned(),
-            Self::Throttle { per_second } => format!(", max_requests_per_second: {per_second}"),
+            Self::Filter(Filter::DenyTables) => ", deny_tables: [ks.t, p1]".to_owned(),
+            Self::Filter(Filter::AllowKeyspaces) => ", allow_keyspaces: [ks, k1]".to_owned(),
+            Self::Throttle { per_second, per } => {
+                let per = per.map(|per| format!(", per: {per}")).unwrap_or_default();
+                format!(", max_requests_per_second: {per_second}{per}")
+            }
             Self::Tee { behavior, buffer, second } => {
                 let second = yaml(second, names);
                 let behavior = match behavior {
@@ -276,7 +307,11 @@ pub fn is_ordered(chain: &[Part]) -> bool {
 pub fn outcomes(chain: &[Part], kind: Kind) -> BTreeSet<Outcome> {
     let Some((part, rest)) = chain.split_first() else { return BTreeSet::new() };
     match part {
-        Part::Filter(filter) if filter.denies(kind) => BTreeSet::from([Outcome::Filtered]),
+        Part::Filter(filter) => match filter.judges(kind) {
+            Judged::Passes => outcomes(rest, kind),
+            Judged::Refused => BTreeSet::from([Outcome::Filtered]),
+            Judged::Either => outcomes(rest, kind).into_iter().chain([Outcome::Filtered]).collect(),
+        },
         Part::Throttle { .. } if kind.is_throttled() => {
             outcomes(rest, kind).into_iter().chain([Outcome::Throttled]).collect()
         }
@@ -302,8 +337,24 @@ pub fn begins_sessions(chain: &[Part]) -> bool {
 }
 
 impl Filter {
-    /// Statements in a QUERY, batches, and PREPAREs are of their kinds; an EXECUTE is a read.
-    fn denies(self, kind: Kind) -> bool {
+    fn judges(self, kind: Kind) -> Judged {
+        // These name no keyspace.
+        let is_open = matches!(kind, Kind::Select | Kind::Insert);
+        let is_refused = match self {
+            Self::DenyTables | Self::AllowKeyspaces if is_open => return Judged::Either,
+            Self::DenyTables => matches!(
+                kind,
+                Kind::Batch(_) | Kind::Wrong | Kind::Prepare(1) | Kind::Execute(1) | Kind::ExecuteUnknown
+            ),
+            Self::AllowKeyspaces => matches!(kind, Kind::Use(2..) | Kind::ExecuteUnknown),
+            _ => self.denies_kind(kind),
+        };
+        if is_refused { Judged::Refused } else { Judged::Passes }
+    }
+
+    /// Statements in a QUERY, batches, and PREPAREs are of their kinds; an EXECUTE is a read, since none of another kind
+    /// is prepared that these deny.
+    fn denies_kind(self, kind: Kind) -> bool {
         let is_write = match kind {
             Kind::Prepare(statement) => statement % 2 == 1,
             kind => matches!(kind, Kind::Insert | Kind::Batch(_)),
@@ -313,6 +364,7 @@ impl Filter {
             Self::DenyWrites => is_write,
             Self::DenySchema => is_schema,
             Self::AllowReads => is_write || is_schema,
+            Self::DenyTables | Self::AllowKeyspaces => false,
         }
     }
 }

@@ -296,7 +296,7 @@ impl World {
     /// A throttle lets no more statements pass than its quota: at once, and for each second.
     fn check_throttled(&self, book: &Book) -> Result<(), String> {
         let quotas = self.chain.iter().filter_map(|part| match part {
-            Part::Throttle { per_second } => Some(u64::from(*per_second)),
+            Part::Throttle { per_second, per: None } => Some(u64::from(*per_second)),
             _ => None,
         });
         let Some(quota) = quotas.min() else { return Ok(()) };

@@ -1,7 +1,8 @@
 //! QueryTypeFilter and NullSink, in the combinations that upstream did not survive.
 
-use super::scene::{INSERT, SELECT, batch, execute, frame, prepare, query, scene, scene_over};
+use super::scene::{INSERT, SELECT, batch, execute, execute_of, frame, prepare, query, scene, scene_over};
 use crate::{DebugPrinter, NullSink, QueryTypeFilter};
+use chain::Builder;
 use wire::QueryType;
 use wire::cql::opcode;
 
@@ -46,4 +47,24 @@ fn upstream_lost_the_connection_with_a_filter_before_a_null_sink() {
     let mut replies = scene.replies();
     replies.sort_unstable();
     assert_eq!(replies, [(1, FILTERED), (2, Some(0))]);
+}
+
+#[test]
+fn an_execute_is_of_the_kind_of_its_statement_where_reads_do_not_pass() {
+    let filter = QueryTypeFilter::AllowList(vec![QueryType::Write]);
+    let mut scene = scene(&[&filter]);
+    scene.send(&[prepare(1, INSERT), prepare(2, SELECT)]);
+    assert_eq!(scene.replies(), [(2, FILTERED), (1, None)]);
+    // Nobody knows the last one, so that it is a read.
+    scene.send(&[execute_of(3, 1), execute(4)]);
+    assert_eq!(scene.replies(), [(4, FILTERED), (3, None)]);
+}
+
+#[test]
+fn a_filter_asks_what_an_execute_is_only_where_it_matters() {
+    let kinds = |kinds: &[QueryType]| kinds.to_vec();
+    assert!(!QueryTypeFilter::DenyList(kinds(&[QueryType::Write])).enriches());
+    assert!(!QueryTypeFilter::AllowList(kinds(&[QueryType::Read, QueryType::Write])).enriches());
+    assert!(QueryTypeFilter::DenyList(kinds(&[QueryType::Read])).enriches());
+    assert!(QueryTypeFilter::AllowList(kinds(&[QueryType::Write])).enriches());
 }

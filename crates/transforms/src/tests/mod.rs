@@ -5,6 +5,7 @@
 mod coalesce;
 mod debug;
 mod filter;
+mod name_filter;
 mod options;
 mod query_counter;
 mod request_log;

@@ -134,6 +134,9 @@ fn a_throttle_lets_at_least_50_pass() {
         assert!(said.as_ref().unwrap().ends_with(expected), "{said:?}");
     }
     assert!(read("max_requests_per_second: 50", RequestThrottling::parse).is_ok());
-    let said = read("max_requests_per_second: 50, per: Keyspace", RequestThrottling::parse).err().unwrap();
-    assert!(said.contains("unknown variant `Keyspace`, expected one of `ClientAddress`, `User`"), "{said}");
+    let said = read("max_requests_per_second: 50, per: Moon", RequestThrottling::parse).err().unwrap();
+    assert!(
+        said.contains("unknown variant `Moon`, expected one of `ClientAddress`, `User`, `Keyspace`, `Table`"),
+        "{said}"
+    );
 }

@@ -7,7 +7,7 @@ use observe::{OwnMetrics, render_own};
 
 use super::options::read;
 use super::scene::{INSERT, SELECT, batch, execute, frame, part, prepare, query, scene};
-use crate::QueryCounter;
+use crate::{QueryCounter, RequestThrottling};
 use wire::cql::opcode;
 
 /// What is shown of a counter, without what is shown of all.
@@ -34,7 +34,9 @@ fn a_series_with_only_a_name_is_there_from_the_start() {
 #[test]
 fn every_statement_is_counted_by_its_kind() {
     let counter = read("counter_name: c", QueryCounter::parse).unwrap();
-    let mut scenes = [scene(&[&counter]), scene(&[&counter])];
+    let throttle = read("max_requests_per_second: 1000000, per: Table", RequestThrottling::parse).unwrap();
+    // Also where the transform above has asked what the requests are about.
+    let mut scenes = [scene(&[&counter]), scene(&[&throttle, &counter])];
     for scene in &mut scenes {
         scene.send(&[
             query(1, SELECT),

@@ -7,7 +7,7 @@ use std::task::{Context, Waker};
 
 use chain::{
     Batch, Builder, Chain, ChainPart, Chunk, Connecting, Connector, Cx, Exit, Fault, Link, Message, Pool,
-    Progress, Sink, Spawner, Task, Tick, Ticket, Up, WorkerCx, WorkerPart,
+    Prepared, Progress, Sink, Spawner, Task, Tick, Ticket, Up, WorkerCx, WorkerPart,
 };
 use wire::cql::opcode;
 use wire::{Framed, Head, Protocol, Side};
@@ -36,10 +36,25 @@ pub(super) fn execute(id: i16) -> Vec<u8> {
     frame(id, opcode::EXECUTE, b"\0\x01p\0\x01\0")
 }
 
-/// A BATCH of these texts; an empty one is a prepared statement.
+/// An EXECUTE of the statement that was prepared by the request with this stream id.
+pub(super) fn execute_of(id: i16, prepared_by: i16) -> Vec<u8> {
+    frame(id, opcode::EXECUTE, &[&prepared_id(prepared_by)[..], b"\0\x01\0"].concat())
+}
+
+/// The id of the statement that the request with this stream id prepares.
+fn prepared_id(prepared_by: i16) -> [u8; 4] {
+    let [high, low] = prepared_by.to_be_bytes();
+    [0, 2, high, low]
+}
+
+/// A BATCH of these texts; an empty one is a prepared statement that nobody knows, a number one that the request with
+/// that stream id prepared.
 pub(super) fn batch(id: i16, texts: &[&str]) -> Vec<u8> {
     let statement = |text: &&str| match &**text {
         "" => b"\x01\0\x01p\0\0".to_vec(),
+        text if text.parse::<i16>().is_ok() => {
+            [&[1][..], &prepared_id(text.parse().unwrap()), &[0, 0]].concat()
+        }
         text => [&[0], &long_string(text)[..], &[0, 0]].concat(),
     };
     let statements: Vec<u8> = texts.iter().flat_map(statement).collect();
@@ -56,11 +71,31 @@ fn head_of(frame: &[u8], side: Side) -> Head {
     head
 }
 
+/// What a server says: that a statement is prepared or a keyspace is in use, or nothing.
+fn reply_to(head: &Head, request: &[u8]) -> Vec<u8> {
+    let id = i16::try_from(head.id).unwrap();
+    let text = Protocol::Cql.statement_text(head, request).unwrap_or_default();
+    let body = match text.strip_prefix(b"USE ") {
+        _ if head.opcode == opcode::PREPARE => {
+            let no_columns = [[0; 12], [0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0]].concat();
+            [&[0, 0, 0, 4][..], &prepared_id(id), no_columns.get(..20).unwrap()].concat()
+        }
+        Some(keyspace) if head.opcode == opcode::QUERY && !keyspace.starts_with(b"wrong") => {
+            let keyspace = std::str::from_utf8(keyspace).unwrap().trim_matches('"');
+            let length = u16::try_from(keyspace.len()).unwrap().to_be_bytes();
+            [&[0, 0, 0, 3][..], &length, keyspace.as_bytes()].concat()
+        }
+        _ => vec![0, 0, 0, 1],
+    };
+    let length = u32::try_from(body.len()).unwrap().to_be_bytes();
+    [&[0x84, 0], &id.to_be_bytes()[..], &[8], &length, &body].concat()
+}
+
 /// What the server has got and not yet answered.
 #[derive(Default)]
 struct Book {
     got: Vec<i32>,
-    waiting: Vec<(Ticket, Head)>,
+    waiting: Vec<(Ticket, Head, Vec<u8>)>,
     /// It answers.
     answers: bool,
 }
@@ -93,7 +128,7 @@ impl Sink for ServerEnd {
         let mut book = self.server.0.lock().unwrap();
         batch.leaving(|leaving, _| {
             book.got.push(leaving.head.id);
-            book.waiting.push((leaving.ticket, leaving.head));
+            book.waiting.push((leaving.ticket, leaving.head, leaving.outgoing.bytes().to_vec()));
             Ok(())
         })
     }
@@ -103,13 +138,8 @@ impl Sink for ServerEnd {
             let mut book = self.server.0.lock().unwrap();
             if book.answers { std::mem::take(&mut book.waiting) } else { Vec::new() }
         };
-        for (ticket, head) in &waiting {
-            let void = [
-                &[0x84, 0],
-                &i16::try_from(head.id).unwrap().to_be_bytes()[..],
-                &[8, 0, 0, 0, 4, 0, 0, 0, 1],
-            ];
-            let reply = void.concat();
+        for (ticket, head, request) in &waiting {
+            let reply = reply_to(head, request);
             let chunk = self.pool.own(reply.clone());
             let mut list = up.list();
             list.push(Message::reply(head_of(&reply, Side::Response), 0, reply.len(), *ticket));
@@ -172,6 +202,15 @@ pub(super) fn part(transforms: &[&dyn Builder], server: &Server) -> Rc<ChainPart
 
 /// As [`part`], with this sink at its end.
 pub(super) fn part_over(transforms: &[&dyn Builder], sink: &dyn Builder) -> Rc<ChainPart> {
+    part_knowing(transforms, sink, Rc::default())
+}
+
+/// As [`part_over`], of a worker that knows these statements.
+pub(super) fn part_knowing(
+    transforms: &[&dyn Builder],
+    sink: &dyn Builder,
+    prepared: Rc<Prepared>,
+) -> Rc<ChainPart> {
     let worker = WorkerCx {
         pool: Pool::new(),
         connector: Rc::new(Nobody),
@@ -179,7 +218,7 @@ pub(super) fn part_over(transforms: &[&dyn Builder], sink: &dyn Builder) -> Rc<C
         protocol: Protocol::Cql,
         sharing: Rc::default(),
         nested: Rc::default(),
-        prepared: Rc::default(),
+        prepared,
     };
     let entries = transforms.iter().map(|transform| ("Transform", "t", *transform));
     ChainPart::new("c", &worker, entries.chain([("Sink", "s", sink)]), None)

@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::options::read;
 use super::scene::{
-    INSERT, SELECT, Scene, Server, batch, client, execute, frame, part, prepare, query, scene, scene_over,
+    INSERT, SELECT, Scene, Server, batch, client, execute, execute_of, frame, part, prepare, query, scene,
+    scene_over,
 };
 use crate::{NullSink, QueryTypeFilter, RequestThrottling};
 use wire::QueryType;
@@ -124,4 +125,77 @@ fn upstream_lost_the_connection_with_a_throttle_before_a_null_sink() {
     replies.sort_unstable();
     let expected = (0..60).map(|id| (id, if id < 50 { Some(0) } else { OVERLOADED }));
     assert_eq!(replies, expected.collect::<Vec<_>>());
+}
+
+/// How many of so many requests with this text pass.
+fn texts_passed(scene: &mut Scene, count: i16, text: &str) -> usize {
+    scene.send(&(0..count).map(|id| query(id, text)).collect::<Vec<_>>());
+    let replies = scene.replies();
+    assert!(replies.iter().all(|(_, code)| code.is_none() || *code == OVERLOADED));
+    replies.iter().filter(|(_, code)| code.is_none()).count()
+}
+
+#[test]
+fn each_keyspace_has_a_quota_of_its_own() {
+    let (throttle, server) = (throttle("{max_requests_per_second: 50, per: Keyspace}"), Server::default());
+    let workers = [part(&[&throttle], &server), part(&[&throttle], &server)];
+    let [mut one, mut other] = [client(&workers[0], &server), client(&workers[1], &server)];
+    assert_eq!(texts_passed(&mut one, 30, "SELECT * FROM ks.t"), 30);
+    assert_eq!(texts_passed(&mut other, 30, "SELECT * FROM KS.u"), 20, "on another worker");
+    assert_eq!(texts_passed(&mut other, 60, "SELECT * FROM \"KS\".u"), 50);
+    assert_eq!(texts_passed(&mut one, 60, "USE x"), 50);
+    assert_eq!(texts_passed(&mut one, 2, "SELECT * FROM t"), 0, "it is in x");
+    // What is about no keyspace has a quota together.
+    assert_eq!(texts_passed(&mut one, 30, "CREATE ROLE bob"), 30);
+    assert_eq!(texts_passed(&mut other, 30, "what is this"), 20);
+    one.after_millis(100);
+    assert_eq!(texts_passed(&mut one, 60, "SELECT * FROM ks.t"), 5);
+}
+
+#[test]
+fn each_table_has_a_quota_of_its_own() {
+    let (throttle, server) = (throttle("{max_requests_per_second: 50, per: Table}"), Server::default());
+    let workers = [part(&[&throttle], &server), part(&[&throttle], &server)];
+    let [mut one, mut other] = [client(&workers[0], &server), client(&workers[1], &server)];
+    one.send(&[prepare(1, "SELECT * FROM ks.t")]);
+    assert_eq!(one.replies(), [(1, None)]);
+    one.send(&(0..60).map(|id| execute_of(id, 1)).collect::<Vec<_>>());
+    assert_eq!(one.replies().iter().filter(|(_, code)| code.is_none()).count(), 49, "the PREPARE was one");
+    assert_eq!(texts_passed(&mut other, 60, "SELECT * FROM ks.t"), 0);
+    assert_eq!(texts_passed(&mut other, 60, "SELECT * FROM ks.u"), 50);
+    // Of no table, and of a statement that nobody knows.
+    assert_eq!(texts_passed(&mut one, 30, "DROP KEYSPACE ks"), 30);
+    one.send(&(0..60).map(execute).collect::<Vec<_>>());
+    assert_eq!(one.replies().iter().filter(|(_, code)| code.is_none()).count(), 20);
+}
+
+#[test]
+fn a_batch_is_taken_from_the_quota_of_each_of_its_tables_or_of_none() {
+    let throttle = throttle("{max_requests_per_second: 50, per: Table}");
+    let mut scene = scene(&[&throttle]);
+    let (t, u) = ("INSERT INTO ks.t (a) VALUES (1)", "INSERT INTO ks.u (a) VALUES (1)");
+    let both = |of_t: usize, of_u: usize| [vec![t; of_t], vec![u; of_u]].concat();
+    scene.send(&[batch(1, &both(40, 10)), batch(2, &both(10, 41)), batch(3, &both(10, 40))]);
+    // The second had too many for one of them, and the third found what it had left.
+    assert_eq!(scene.replies(), [(2, OVERLOADED), (1, None), (3, None)]);
+    scene.send(&[query(4, t), query(5, u)]);
+    assert_eq!(scene.replies(), [(4, OVERLOADED), (5, OVERLOADED)]);
+    scene.after_millis(10_000);
+    scene.send(&[batch(6, &both(1, 51)), batch(7, &both(50, 50))]);
+    assert_eq!(scene.replies(), [(6, OVERLOADED), (7, None)]);
+    scene.after_millis(10_000);
+    let text = "BEGIN BATCH INSERT INTO ks.t (a) VALUES (1) UPDATE ks.u SET a = 1 WHERE b = 1 APPLY BATCH";
+    assert_eq!(texts_passed(&mut scene, 30, text), 30);
+    assert_eq!([texts_passed(&mut scene, 30, t), texts_passed(&mut scene, 30, u)], [20, 20]);
+}
+
+#[test]
+fn names_that_clients_make_up_do_not_fill_the_memory() {
+    let throttle = throttle("{max_requests_per_second: 50, per: Table}");
+    let mut scene = scene(&[&throttle]);
+    // They share the quota of what is about no table.
+    let long = format!("SELECT * FROM ks.{}", "t".repeat(600));
+    assert_eq!(texts_passed(&mut scene, 30, &long), 30);
+    let other = format!("SELECT * FROM ks.{}", "u".repeat(600));
+    assert_eq!(texts_passed(&mut scene, 30, &other), 20);
 }

@@ -41,10 +41,7 @@ fn error_frame(version: u8, id: [u8; 2], kind: ErrorKind, text: &str) -> Vec<u8>
         ErrorKind::ReadTimeout => 0x1200,
         ErrorKind::Invalid => 0x2200,
     };
-    let text = truncated(text, usize::from(u16::MAX));
-    let mut body = code.to_be_bytes().to_vec();
-    body.extend_from_slice(&u16::try_from(text.len()).unwrap_or(u16::MAX).to_be_bytes());
-    body.extend_from_slice(text.as_bytes());
+    let mut body = error_body(code, text);
     match kind {
         ErrorKind::WriteTimeout => {
             push_timeout(&mut body);
@@ -56,10 +53,32 @@ fn error_frame(version: u8, id: [u8; 2], kind: ErrorKind, text: &str) -> Vec<u8>
         }
         _ => {}
     }
-    let [high, low] = id;
+    frame_of(version, id, &body)
+}
+
+/// The ERROR Unprepared, for the statement that `request` runs: drivers prepare it again.
+#[must_use]
+pub fn unprepared_reply(request: &Head, id: &[u8], text: &str) -> Vec<u8> {
+    let mut body = error_body(0x2500, text);
+    body.extend_from_slice(&u16::try_from(id.len()).unwrap_or(u16::MAX).to_be_bytes());
+    body.extend_from_slice(id);
+    let [_, _, high, low] = request.id.to_be_bytes();
+    frame_of(request.version, [high, low], &body)
+}
+
+/// What every ERROR begins with.
+fn error_body(code: i32, text: &str) -> Vec<u8> {
+    let text = truncated(text, usize::from(u16::MAX));
+    let mut body = code.to_be_bytes().to_vec();
+    body.extend_from_slice(&u16::try_from(text.len()).unwrap_or(u16::MAX).to_be_bytes());
+    body.extend_from_slice(text.as_bytes());
+    body
+}
+
+fn frame_of(version: u8, [high, low]: [u8; 2], body: &[u8]) -> Vec<u8> {
     let mut frame = vec![version | 0x80, 0, high, low, opcode::ERROR];
     frame.extend_from_slice(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_be_bytes());
-    frame.extend_from_slice(&body);
+    frame.extend_from_slice(body);
     frame
 }
 

@@ -1,6 +1,6 @@
 //! What the fuzz targets run; the unit tests run the same on every prefix of their vectors.
 
-use crate::cql::query::{Statement, StatementKind, classify, parse, redacted};
+use crate::cql::query::{About, Classified, Outline, Statement, StatementKind, classify, parse, redacted};
 use crate::cql::types::Types;
 use crate::cql::value::Value;
 use crate::cql::{Flags, body, describe, edit, is_same_reply, opcode, request, response};
@@ -28,11 +28,12 @@ fn views_of_request(head: &Head, frame: &[u8]) {
     ignore(Protocol::Cql.query_type(head, frame));
     ignore(Protocol::Cql.connection_state(head, frame));
     ignore(Protocol::Cql.statements(head, frame));
-    ignore(Protocol::Cql.request_name(head, frame));
     ignore(Protocol::Cql.each_statement(head, frame, ignore));
+    let mut outline = Outline::default();
+    ignore(Protocol::Cql.outline(head, frame, &mut outline, |_, into| into.push_unknown()));
     ignore(Protocol::Cql.login_user(head, frame));
     if let Some(text) = Protocol::Cql.statement_text(head, frame) {
-        ignore((Protocol::Cql.table(text), Protocol::Cql.redacted(text, 100)));
+        ignore(Protocol::Cql.redacted(text, 100));
     }
     let Ok(body) = body(Side::Request, head, frame) else { return };
     match head.opcode {
@@ -122,6 +123,7 @@ pub fn query(bytes: &[u8]) {
     ignore((classified.kind.name(), classified.kind.query_type(), classified.keyspace(Some("in_use"))));
     let tables: Vec<_> = classified.tables().collect();
     let kinds: Vec<_> = classified.kinds().collect();
+    outlined(text, &classified);
     let shown = redacted(text, usize::MAX);
     assert_eq!(redacted(&shown, usize::MAX), shown, "a literal was shown");
     let Ok(parsed) = parse(text) else { return };
@@ -222,4 +224,25 @@ fn content((head, frame): &(Head, Vec<u8>)) -> Option<&[u8]> {
 fn is_rows((head, frame): &(Head, Vec<u8>)) -> bool {
     let body = body(Side::Response, head, frame);
     head.opcode == opcode::RESULT && matches!(body.and_then(response::result), Ok(response::Outcome::Rows(_)))
+}
+
+/// An outline says the same as what it is made of.
+fn outlined(text: &str, classified: &Classified<'_>) {
+    let mut outline = Outline::default();
+    assert_eq!(outline.push(text), classified.kind);
+    let stated: Vec<_> = (0..outline.len()).filter_map(|place| outline.get(place, Some("in_use"))).collect();
+    let kinds = stated.iter().filter(|stated| !stated.is_again).map(|stated| stated.kind);
+    assert!(kinds.eq(classified.kinds()), "{text}");
+    let mut tables = classified.tables();
+    for stated in &stated {
+        if let About::Table { keyspace, table } = stated.about {
+            let Some(name) = tables.next() else { unreachable!("a table that is not named: {text}") };
+            assert!(name.table.matches(table), "{text}");
+            assert_eq!(name.keyspace_or(Some("in_use")).as_deref(), keyspace, "{text}");
+        }
+    }
+    assert!(tables.next().is_none(), "a table is left out: {text}");
+    let mut executed = Outline::default();
+    executed.push_prepared(&outline, None);
+    assert_eq!(executed.len(), outline.len());
 }

@@ -31,11 +31,10 @@ mod writer;
 pub use check::check;
 pub use compare::is_same_reply;
 pub use describe::describe;
-pub use encode::{error_reply, refusal};
+pub use encode::{error_reply, refusal, unprepared_reply};
 pub use header::{Flags, HEADER_BYTES, body, frame};
 pub use names::{
-    each_statement, error_code, login_user, redacted, request_name, runs_statements, statement_text,
-    statements, table,
+    each_statement, error_code, login_user, outline, redacted, runs_statements, statement_text, statements,
 };
 pub use statement::{Statement, connection_state, first_statement, query_type};
 pub use writer::Unencodable;

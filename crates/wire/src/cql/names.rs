@@ -2,9 +2,9 @@
 //!
 //! There are few names, so that they can be labels of metrics. They are those that users of upstream know.
 
-use crate::cql::query::{self, classify};
+use crate::cql::query::{self, Outline, classify};
 use crate::cql::{body, opcode, request, response, statement};
-use crate::protocol::{Head, Side};
+use crate::protocol::{Head, Outlined, Side};
 
 /// A text as far as it is one: what is here of a statement may be cut off inside a character.
 fn readable(text: &[u8]) -> &str {
@@ -46,14 +46,43 @@ pub fn each_statement(head: &Head, frame: &[u8], mut each: impl FnMut(&'static s
     }
 }
 
-/// See [`crate::Protocol::request_name`]: of a QUERY its statement's, else its opcode's.
+/// See [`crate::Protocol::outline`].
 #[must_use]
-pub fn request_name(head: &Head, frame: &[u8]) -> &'static str {
-    if head.opcode != opcode::QUERY {
-        return opcode::name(head.opcode);
+pub fn outline(
+    head: &Head,
+    frame: &[u8],
+    into: &mut Outline,
+    mut prepared: impl FnMut(&[u8], &mut Outline),
+) -> Outlined {
+    let nothing = Outlined { name: opcode::name(head.opcode), is_readable: true, is_told: true };
+    let unreadable = Outlined { is_readable: false, is_told: false, ..nothing };
+    match head.opcode {
+        opcode::QUERY | opcode::PREPARE => {
+            let Some((text, is_whole)) = statement::text(head, frame) else { return unreadable };
+            let here = readable(text);
+            let kind = into.push(here);
+            let is_told = is_whole && here.len() == text.len();
+            let name = if head.opcode == opcode::QUERY { kind.name() } else { nothing.name };
+            Outlined { name, is_told, ..nothing }
+        }
+        opcode::EXECUTE => match body(Side::Request, head, frame).and_then(|mut body| body.short_bytes()) {
+            Ok(id) => {
+                prepared(id, into);
+                nothing
+            }
+            Err(_) => unreadable,
+        },
+        opcode::BATCH => {
+            let Ok(body) = body(Side::Request, head, frame) else { return unreadable };
+            let read = request::batch(body, |statement, _| match statement {
+                request::BatchStatement::Text(text) => drop(into.push(text)),
+                request::BatchStatement::Prepared(id) => prepared(id, into),
+            });
+            let is_cut = frame.len() < usize::try_from(head.frame_bytes).unwrap_or(usize::MAX);
+            Outlined { is_readable: read.is_ok() || is_cut, is_told: read.is_ok(), ..nothing }
+        }
+        _ => nothing,
     }
-    let Some((text, _)) = statement::text(head, frame) else { return opcode::name(head.opcode) };
-    classify(readable(text)).kind.name()
 }
 
 /// See [`crate::Protocol::statements`]. The number stands in front of the statements, so the head of a batch is enough.
@@ -94,16 +123,6 @@ pub fn statement_text<'f>(head: &Head, frame: &'f [u8]) -> Option<&'f [u8]> {
     }
 }
 
-/// See [`crate::Protocol::table`].
-#[must_use]
-pub fn table(text: &[u8]) -> Option<String> {
-    let table = classify(readable(text)).tables().next()?;
-    Some(match table.keyspace {
-        Some(keyspace) => format!("{}.{}", keyspace.name(), table.table.name()),
-        None => table.table.name().into_owned(),
-    })
-}
-
 /// See [`crate::Protocol::redacted`]. Of what is cut off nothing is shown: it might end inside a literal.
 #[must_use]
 pub fn redacted(text: &[u8], bytes_max: usize) -> String {
@@ -134,12 +153,23 @@ pub fn login_user(head: &Head, frame: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{each_of_text, redacted, table};
+    use super::redacted;
+    use crate::cql::query::{About, Outline};
 
     fn names(text: &str) -> Vec<&'static str> {
-        let mut names = Vec::new();
-        each_of_text(text.as_bytes(), |name| names.push(name));
-        names
+        let mut outline = Outline::default();
+        outline.push(text);
+        (0..outline.len()).map(|place| outline.get(place, None).unwrap().kind.name()).collect()
+    }
+
+    fn table(text: &str) -> Option<String> {
+        let mut outline = Outline::default();
+        outline.push(text);
+        match outline.get(0, None)?.about {
+            About::Table { keyspace: Some(keyspace), table } => Some(format!("{keyspace}.{table}")),
+            About::Table { keyspace: None, table } => Some(table.to_owned()),
+            _ => None,
+        }
     }
 
     #[test]
@@ -174,7 +204,7 @@ mod tests {
             ("SELECT 'FROM x'", None),
             ("SELECT x FROM", None),
         ] {
-            assert_eq!(table(text.as_bytes()).as_deref(), name, "{text}");
+            assert_eq!(table(text).as_deref(), name, "{text}");
         }
     }
 

@@ -149,14 +149,22 @@ pub fn query_type(request: &Head, frame: &[u8]) -> Option<QueryType> {
         opcode::BATCH => Some(QueryType::Write),
         opcode::QUERY | opcode::PREPARE => {
             let (text, is_whole) = text(request, frame)?;
-            Some(match first_statement(text, is_whole)? {
-                Statement::Read => QueryType::Read,
-                Statement::Write => QueryType::Write,
-                Statement::Schema | Statement::Use => QueryType::SchemaChange,
-                Statement::Apply => QueryType::ReadWrite,
-            })
+            Some(first_statement(text, is_whole)?.query_type())
         }
         _ => Some(QueryType::Read),
+    }
+}
+
+impl Statement {
+    /// What it does, in the words of topologies.
+    #[must_use]
+    pub fn query_type(self) -> QueryType {
+        match self {
+            Self::Read => QueryType::Read,
+            Self::Write => QueryType::Write,
+            Self::Schema | Self::Use => QueryType::SchemaChange,
+            Self::Apply => QueryType::ReadWrite,
+        }
     }
 }
 

@@ -142,7 +142,7 @@ fn is_any(lexer: Lexer<'_>, token: Token, words: &[&str]) -> bool {
 }
 
 /// The name behind the first of these words, all of which are reserved: they are nobody's name.
-fn name_behind<'t>(lexer: &mut Lexer<'t>, triggers: &[&str]) -> Option<TableName<'t>> {
+pub(super) fn name_behind<'t>(lexer: &mut Lexer<'t>, triggers: &[&str]) -> Option<TableName<'t>> {
     loop {
         let token = lexer.next();
         if matches!(token.kind, Kind::End | Kind::Unknown | Kind::Unterminated) {
@@ -167,7 +167,7 @@ fn name_behind<'t>(lexer: &mut Lexer<'t>, triggers: &[&str]) -> Option<TableName
 }
 
 /// The name that begins with this token.
-fn table_name<'t>(lexer: &mut Lexer<'t>, first: Token) -> Option<TableName<'t>> {
+pub(super) fn table_name<'t>(lexer: &mut Lexer<'t>, first: Token) -> Option<TableName<'t>> {
     let first = name(*lexer, first)?;
     let mut after = *lexer;
     if after.next().kind != Kind::Symbol(b'.') {

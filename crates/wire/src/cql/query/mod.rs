@@ -2,7 +2,7 @@
 //! TRUNCATE, USE or BATCH when somebody asks.
 //!
 //! `lexer` cuts a text into tokens, `classify` reads the few that tell what a statement is and which tables it names,
-//! `parser` and the files named after clauses read all of them into the views of `view`.
+//! `outline` keeps that apart from the text, `parser` and the files named after clauses read all of them into the views of `view`.
 //! The grammar is that of Cassandra 5.0, with the operators that came after it (BETWEEN, NOT IN, NOT CONTAINS).
 //! Must hold: linear in the text; recursion is limited by [`crate::limits::CQL_DEPTH_MAX`].
 
@@ -13,6 +13,7 @@ mod kind;
 mod lexer;
 mod markers;
 mod modify;
+mod outline;
 mod parser;
 mod redact;
 mod relation;
@@ -29,6 +30,7 @@ pub use identifier::{Identifier, TableName};
 pub(crate) use kind::NAMES;
 pub use kind::StatementKind;
 pub use markers::Markers;
+pub use outline::{About, Outline, Stated, read_table};
 pub use parser::{Parsed, Problem, SyntaxError, parse};
 pub use redact::redacted;
 pub use view::{
