@@ -1,15 +1,22 @@
 //! Runs so many rounds of clients with requests in flight, for a program that counts instructions.
 //!
 //! usage: rounds single DEPTH ROUNDS [header transforms]: one client, so many requests deep
-//!        rounds generic DEPTH ROUNDS NAME: the same, through the transform of this name
+//!        rounds chain DEPTH ROUNDS CHAIN: the same, through a chain that is written as in a topology
+//!        rounds printed DEPTH ROUNDS CHAIN: the same, with log lines
+//!        rounds lives CLIENTS ROUNDS CHAIN: so many clients each round, whose chain ends them
 //!        rounds counts|latencies DEPTH ROUNDS: the same, through a header transform and with metrics
 //!        rounds shared CLIENTS ROUNDS: so many clients, one request deep, on one server connection
+//!
+//! Says how often memory was allocated.
 
-use chain::{Builder, Link, WorkerCx, WorkerPart};
-use sim::counted::{OneClient, SharedClients};
+use chain::Builder;
+use sim::counted::{ChainClient, Counting, Looks, OneClient, SharedClients, allocations, lives};
 
-const USAGE: &str = "usage: rounds single DEPTH ROUNDS [HEADER TRANSFORMS] | shared CLIENTS ROUNDS | generic DEPTH \
-                     ROUNDS NAME | counts DEPTH ROUNDS | latencies DEPTH ROUNDS";
+const USAGE: &str = "usage: rounds single DEPTH ROUNDS [HEADER TRANSFORMS] | shared CLIENTS ROUNDS | chain|printed DEPTH \
+                     ROUNDS CHAIN | lives CLIENTS ROUNDS CHAIN | counts DEPTH ROUNDS | latencies DEPTH ROUNDS";
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -18,11 +25,17 @@ fn main() {
     match words.first().map(String::as_str) {
         Some("single") => single(width, rounds, numbers.get(2).copied().unwrap_or_default()),
         Some("shared") => shared(width, rounds),
-        Some("generic") => generic(width, rounds, words.last().map_or("", String::as_str)),
+        Some("chain") => chain(width, rounds, words.last().map_or("", String::as_str)),
+        Some("printed") => {
+            let _logs = observe::start_logs(observe::LogFormat::Human, "info", None).expect("logs");
+            chain(width, rounds, words.last().map_or("", String::as_str));
+        }
+        Some("lives") => lives(width * rounds, words.last().map_or("", String::as_str)),
         Some("counts") => measured(width, rounds, false),
         Some("latencies") => measured(width, rounds, true),
         _ => panic!("{USAGE}"),
     }
+    println!("allocations: {}", allocations());
 }
 
 fn single(depth: usize, rounds: usize, header_transforms: usize) {
@@ -33,25 +46,8 @@ fn single(depth: usize, rounds: usize, header_transforms: usize) {
     }
 }
 
-/// One transform, set so that all requests pass at once.
-fn generic(depth: usize, rounds: usize, name: &str) {
-    let (coalesce, counter, throttle);
-    let transform: &dyn Builder = match name {
-        "Coalesce" => {
-            coalesce = transforms::Coalesce { count: Some(depth), after: None };
-            &coalesce
-        }
-        "QueryCounter" => {
-            counter = transforms::QueryCounter::new("counter");
-            &counter
-        }
-        "RequestThrottling" => {
-            throttle = transforms::RequestThrottling::new(1_000_000_000);
-            &throttle
-        }
-        _ => panic!("{USAGE}"),
-    };
-    let mut client = OneClient::new(depth, &[transform]);
+fn chain(depth: usize, rounds: usize, chain: &str) {
+    let mut client = ChainClient::new(depth, chain);
     for _ in 0..rounds {
         client.round();
     }
@@ -78,54 +74,5 @@ fn shared(count: usize, rounds: usize) {
     let mut clients = SharedClients::new(count);
     for _ in 0..rounds {
         clients.round();
-    }
-}
-
-/// A transform that looks at the header of every message, both ways.
-#[derive(Clone, Copy)]
-struct Looks;
-
-impl Builder for Looks {
-    fn worker(&self, _: &WorkerCx) -> Box<dyn WorkerPart> {
-        Box::new(*self)
-    }
-}
-
-impl WorkerPart for Looks {
-    fn client(&self) -> Link {
-        Link::Transform(Box::new(Looker { seen: [0; 32] }))
-    }
-}
-
-struct Looker {
-    seen: [u64; 32],
-}
-
-impl Looker {
-    fn look(&mut self, batch: &mut chain::Batch<'_>) {
-        batch.each(|item| {
-            if let Some(seen) = self.seen.get_mut(item.head().opcode as usize) {
-                *seen += 1;
-            }
-        });
-    }
-}
-
-impl chain::Transform for Looker {
-    fn requests(
-        &mut self,
-        _: &mut chain::Cx<'_, '_>,
-        batch: &mut chain::Batch<'_>,
-    ) -> Result<(), chain::Fault> {
-        self.look(batch);
-        Ok(())
-    }
-    fn responses(
-        &mut self,
-        _: &mut chain::Cx<'_, '_>,
-        batch: &mut chain::Batch<'_>,
-    ) -> Result<(), chain::Fault> {
-        self.look(batch);
-        Ok(())
     }
 }

@@ -1,29 +1,6 @@
 //! A message that passes through allocates nothing and is copied nowhere: counted, both ways.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
-use sim::counted::{FRAME_BYTES, OneClient, SharedClients};
-
-struct Counting;
-
-thread_local! {
-    /// Of this thread: the tests do not count each other's.
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: as the caller promised.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: as the caller promised.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
+use sim::counted::{Counting, FRAME_BYTES, OneClient, SharedClients, allocations};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -35,11 +12,11 @@ const MESSAGES: usize = 100_000;
 fn passing_messages_allocates_and_copies_nothing() {
     const DEPTH: usize = 32;
     let mut client = OneClient::new(DEPTH, &[]);
-    let (allocations, copied) = (ALLOCATIONS.get(), client.pool.copied_bytes());
+    let (before, copied) = (allocations(), client.pool.copied_bytes());
     for _ in 0..MESSAGES / DEPTH {
         client.round();
     }
-    assert_eq!(ALLOCATIONS.get() - allocations, 0);
+    assert_eq!(allocations() - before, 0);
     assert_eq!(client.pool.copied_bytes() - copied, 0);
     assert_eq!(client.pool.taken(), 0);
 }
@@ -47,12 +24,12 @@ fn passing_messages_allocates_and_copies_nothing() {
 /// Small requests are copied once, behind those of other clients, so that they leave in one write; replies never.
 fn sharing_allocates_nothing_and_copies_requests_once(clients: usize) {
     let mut shared = SharedClients::new(clients);
-    let (allocations, copied) = (ALLOCATIONS.get(), shared.pool.copied_bytes());
+    let (before, copied) = (allocations(), shared.pool.copied_bytes());
     let rounds = MESSAGES / clients;
     for _ in 0..rounds {
         shared.round();
     }
-    assert_eq!(ALLOCATIONS.get() - allocations, 0);
+    assert_eq!(allocations() - before, 0);
     assert_eq!(shared.pool.copied_bytes() - copied, (rounds * clients * FRAME_BYTES) as u64);
     assert_eq!(shared.pool.taken(), 0);
 }

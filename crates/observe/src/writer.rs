@@ -255,6 +255,12 @@ fn utc(time: SystemTime) -> String {
 pub fn json_string(text: &str) -> String {
     let mut json = String::with_capacity(text.len() + 2);
     json.push('"');
+    // Nearly always there is nothing to write in another way.
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\') {
+        json.push_str(text);
+        json.push('"');
+        return json;
+    }
     for character in text.chars() {
         match character {
             '"' => json.push_str("\\\""),

@@ -6,6 +6,7 @@ use chain::{ChainPart, PlanEntry, WorkerCx};
 use config::read_topology;
 
 use crate::assemble::{Build, each_entries};
+use crate::custom::CustomTransform;
 use crate::registry::Registry;
 
 /// What becomes of entries that write files.
@@ -17,12 +18,17 @@ pub enum Files {
     None,
 }
 
-/// Makes the chain of a topology's first source on one worker.
+/// Makes the chain of a topology's first source on one worker, with these transforms besides those of this version.
 ///
 /// # Errors
 /// Everything that is wrong with the topology, as text; a file that cannot be opened.
-pub fn chain_of(topology: &str, worker: &WorkerCx, files: Files) -> Result<Rc<ChainPart>, String> {
-    let registry = Registry::built_in();
+pub fn chain_of(
+    topology: &str,
+    worker: &WorkerCx,
+    custom: &[CustomTransform],
+    files: Files,
+) -> Result<Rc<ChainPart>, String> {
+    let registry = Registry::with(custom)?;
     let (read, mut errors) = read_topology("topology.yaml", topology, &registry);
     let source = read.and_then(|topology| topology.sources.into_iter().next());
     let mut started = Ok(());

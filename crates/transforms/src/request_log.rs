@@ -26,6 +26,9 @@ const STATEMENT_BYTES_MAX: usize = 1024;
 /// Bytes of statements that are kept of one client until their replies come; beyond that lines are without them.
 const PENDING_BYTES_MAX: usize = 1024 * 1024;
 
+/// Room that a line begins with.
+const LINE_BYTES_USUAL: usize = 256;
+
 /// Files are set aside at this length unless told otherwise, MiB.
 const FILE_MIB_DEFAULT: u64 = 64;
 
@@ -210,7 +213,7 @@ impl Logger {
         let text = |text: Option<&str>| text.map_or_else(|| "null".to_owned(), json_string);
         let client = self.identity.address().map(|address| address.to_string());
         let user = self.identity.user();
-        let mut fields = String::new();
+        let mut fields = String::with_capacity(LINE_BYTES_USUAL);
         // Writing to a string cannot fail.
         write!(
             fields,

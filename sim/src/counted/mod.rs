@@ -1,5 +1,7 @@
 //! Client loops between ends in memory that cost next to nothing: what is left is what the data path costs.
 
+mod allocations;
+mod chains;
 mod shared;
 
 use std::cell::{Cell, RefCell};
@@ -14,6 +16,8 @@ use sources::{Client, Rules};
 use testkit::scripted::{HEADER_BYTES, encode, opcode};
 use wire::Protocol;
 
+pub use self::allocations::{Counting, allocations};
+pub use self::chains::{ChainClient, Looks, lives};
 pub use self::shared::SharedClients;
 
 /// Bytes of every request and reply: those of cassandra-stress have some hundred.
@@ -51,17 +55,29 @@ impl End {
 /// `depth` frames with the stream ids 0, 1, .. Requests are SELECTs, so that they may be sent on a shared connection.
 fn block(version: u8, opcode: u8, depth: usize) -> Vec<u8> {
     const BODY_BYTES: usize = FRAME_BYTES - HEADER_BYTES;
-    let body = if opcode == opcode::QUERY { query(BODY_BYTES) } else { vec![b'x'; BODY_BYTES] };
+    let body = if opcode == opcode::QUERY { query(BODY_BYTES) } else { rows(BODY_BYTES) };
     let frames = (0..depth).map(|id| encode(version, i16::try_from(id).unwrap_or_default(), opcode, &body));
     frames.collect::<Vec<_>>().concat()
 }
 
-/// The body of a QUERY that is so many bytes long.
+/// The body of a QUERY that is so many bytes long: the text, the length in front of it, consistency and flags behind it.
 fn query(bytes: usize) -> Vec<u8> {
-    // The length in front of the text, and consistency and flags behind it.
-    let mut text = b"SELECT ".to_vec();
-    text.resize(bytes - 7, b'x');
+    let mut text = br#"SELECT "C0","C1" FROM keyspace1.standard1 WHERE key=0x"#.to_vec();
+    text.resize(bytes - 7, b'7');
     testkit::scripted::query(&text)
+}
+
+/// The body of a RESULT that is so many bytes long: one row of one blob.
+fn rows(bytes: usize) -> Vec<u8> {
+    let name = |name: &str| [&(name.len() as u16).to_be_bytes(), name.as_bytes()].concat();
+    // Rows, one table for all columns, one column.
+    let kind = [0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 1].to_vec();
+    let names = [name("keyspace1"), name("standard1"), name("C0")].concat();
+    let mut body = [kind, names, vec![0, 3, 0, 0, 0, 1]].concat();
+    let value = vec![b'x'; bytes - body.len() - 4];
+    body.extend((value.len() as u32).to_be_bytes());
+    body.extend(value);
+    body
 }
 
 impl End {

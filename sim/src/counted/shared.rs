@@ -86,7 +86,7 @@ impl Stream for Server {
 }
 
 /// Connects each time. All servers answer when they are told to.
-struct Servers(Rc<Cell<bool>>);
+pub(super) struct Servers(pub(super) Rc<Cell<bool>>);
 
 impl Connector for Servers {
     fn connect(&self, _: &str) -> Connecting {
@@ -97,7 +97,7 @@ impl Connector for Servers {
 
 /// Tasks that were spawned and not yet polled.
 #[derive(Clone, Default)]
-struct Spawned(Rc<RefCell<Vec<Box<dyn Task>>>>);
+pub(super) struct Spawned(pub(super) Rc<RefCell<Vec<Box<dyn Task>>>>);
 
 impl Spawner for Spawned {
     fn spawn(&self, task: Box<dyn Task>) {

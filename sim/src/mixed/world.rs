@@ -336,5 +336,5 @@ impl World {
 fn build(chain: &[Part], worker: &WorkerCx, files: Files) -> Rc<ChainPart> {
     let chain = model::yaml(chain, &mut 0);
     let text = format!("sources: [Cassandra: {{name: c, listen_addr: '127.0.0.1:0', chain: {chain}}}]\n");
-    shotover::chain_of(&text, worker, files).unwrap_or_else(|problem| panic!("{text}: {problem}"))
+    shotover::chain_of(&text, worker, &[], files).unwrap_or_else(|problem| panic!("{text}: {problem}"))
 }

@@ -128,8 +128,8 @@ impl SharedSink {
         }
     }
 
-    /// Sends a request where it goes; false when there is no room.
-    fn send(&mut self, now: Tick, leaving: Leaving<'_>, need: Need) -> bool {
+    /// Sends a request where it goes; gives it back when there is no room.
+    fn send<'l>(&mut self, now: Tick, leaving: Leaving<'l>, need: Need) -> Result<(), Leaving<'l>> {
         let place = match &mut self.session {
             Session::Beginning(recorder) => {
                 recorder.record(&leaving.head, leaving.outgoing.bytes());
@@ -155,7 +155,7 @@ impl SharedSink {
             Place::Shared { .. } => self.shared(now),
             Place::Own { binds, why, .. } => self.own(now, binds, why),
         };
-        let Some(connection) = connection else { return false };
+        let Some(connection) = connection else { return Err(leaving) };
         let metrics = &self.part.surroundings.metrics;
         match place {
             Place::Shared { .. } => metrics.shared_requests.add(1),
@@ -166,7 +166,7 @@ impl SharedSink {
         }
         self.request_rest = leaving.rest;
         connection.submit(now, &Request { leaving, work, prepares, need }, &self.inbox);
-        true
+        Ok(())
     }
 
     /// A connection of the client's pool with room for a request.
@@ -202,7 +202,7 @@ impl SharedSink {
             && let Some(Waiting { head, ticket, need, rest, piece }) = self.waiting.pop_front()
         {
             let leaving = Leaving { head, ticket, rest, outgoing: Outgoing::Made(&piece) };
-            if !self.send(cx.now, leaving, need) {
+            if self.send(cx.now, leaving, need).is_err() {
                 self.waiting.push_front(Waiting { head, ticket, need, rest, piece });
                 self.wait_for_room(cx);
                 break;
@@ -372,12 +372,13 @@ impl Sink for SharedSink {
             let piece = if self.moving.is_some() || !self.waiting.is_empty() {
                 leaving.outgoing.keep(&self.part.surroundings.pool)
             } else {
-                let kept = leaving.outgoing.pin_behind(0);
-                if self.send(cx.now, leaving, need) {
-                    mark_sent(ticket, ledger);
-                    return Ok(());
+                match self.send(cx.now, leaving, need) {
+                    Ok(()) => {
+                        mark_sent(ticket, ledger);
+                        return Ok(());
+                    }
+                    Err(leaving) => leaving.outgoing.pin_behind(0),
                 }
-                kept
             };
             self.waiting.push_back(Waiting { head, ticket, need, rest, piece });
             Ok(())

@@ -103,7 +103,11 @@ fn first_word(text: &[u8], is_whole: bool) -> Option<Option<Verb>> {
     if word.is_empty() && !is_whole && !could_begin_statement(rest) {
         return None;
     }
-    let known = WORDS.iter().find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(word));
+    // All of it are letters: the other case of one differs in this bit.
+    let is = |name: &str| {
+        name.len() == word.len() && name.bytes().zip(word).all(|(own, byte)| own == byte & !0x20)
+    };
+    let known = WORDS.iter().find(|(name, _)| is(name));
     Some(known.map(|(_, verb)| *verb))
 }
 
