@@ -61,12 +61,18 @@ const fn cost(page: &'static str, options: &'static str, case: &'static str, ent
 const PRINTED: &str = "chain: DebugPrinter, printed";
 
 /// Transforms, each counted behind a transform that looks at headers.
-pub(super) const TRANSFORMS: [Cost; 13] = [
+pub(super) const TRANSFORMS: [Cost; 16] = [
     cost(
         "Coalesce",
         "holds nothing: `flush_when_buffered_message_count: 32`",
         "chain: Coalesce that holds nothing",
         "Coalesce: {name: t, flush_when_buffered_message_count: 32}",
+    ),
+    cost(
+        "DebugForceEncode",
+        "both sides",
+        "chain: DebugForceEncode",
+        "DebugForceEncode: {name: t, encode_requests: true, encode_responses: true}",
     ),
     cost(
         "DebugForceParse",
@@ -95,6 +101,12 @@ pub(super) const TRANSFORMS: [Cost; 13] = [
         "QueryTypeFilter: {name: t, DenyList: [Write]}",
     ),
     cost(
+        "QueryTypeFilter",
+        "by names: `deny_tables: [ks.hidden]`, lets pass",
+        "chain: QueryTypeFilter, names",
+        "QueryTypeFilter: {name: t, deny_tables: [ks.hidden]}",
+    ),
+    cost(
         "RequestLog",
         "every request, without the thread that writes (a)",
         "chain: RequestLog",
@@ -105,6 +117,12 @@ pub(super) const TRANSFORMS: [Cost; 13] = [
         "lets pass",
         "chain: RequestThrottling",
         "RequestThrottling: {name: t, max_requests_per_second: 1000000000}",
+    ),
+    cost(
+        "RequestThrottling",
+        "`per: Table`, lets pass",
+        "chain: RequestThrottling, Table",
+        "RequestThrottling: {name: t, max_requests_per_second: 1000000000, per: Table}",
     ),
     cost("Tee", "`Ignore` (c)", "chain: Tee, Ignore", "Tee: {name: t, behavior: Ignore, chain: [OTHER]}"),
     cost(
