@@ -258,6 +258,10 @@ fn drivers_see_the_same_through_chains_of_chains() {
         format!("[ConnectionBalanceAndPool: {{name: p, max_connections: 2, chain: [{main}]}}]"),
         format!("[Tee: {{name: t, chain: [{second}]}}, {main}]"),
         format!("[DebugForceEncode: {{name: e, encode_requests: true, encode_responses: true}}, {main}]"),
+        format!(
+            "[QueryTypeFilter: {{name: f, deny_tables: [nobody.knows]}}, \
+             RequestThrottling: {{name: r, max_requests_per_second: 1000000, per: Table}}, {main}]"
+        ),
     ];
     for chain in &chains {
         let proxy = Proxy::with_chain(chain, "");

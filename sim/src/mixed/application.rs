@@ -14,7 +14,7 @@ use crate::pipe::Pipe;
 use crate::random::Random;
 
 /// Keyspaces there are.
-const KEYSPACES: usize = 3;
+pub const KEYSPACES: u8 = 3;
 
 /// Statements there are to prepare.
 const STATEMENTS: usize = 6;
@@ -188,7 +188,7 @@ impl Application {
     fn choose(&mut self) -> Kind {
         let number = |random: &mut Random, bound| random.below(bound) as u8;
         match self.random.below(24) {
-            0 => Kind::Use(1 + number(&mut self.random, KEYSPACES)),
+            0 => Kind::Use(1 + number(&mut self.random, usize::from(KEYSPACES))),
             1 | 2 => Kind::Prepare(number(&mut self.random, STATEMENTS)),
             3 => Kind::ExecuteUnknown,
             4 => Kind::Options,

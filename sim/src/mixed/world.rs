@@ -12,7 +12,7 @@ use sources::{Client, Rules};
 use wire::Protocol;
 
 use super::Book;
-use super::application::{Application, Plan};
+use super::application::{Application, KEYSPACES, Plan};
 use super::model::{self, Behavior, Outcome, Part};
 use super::server::Link;
 use super::traffic::Kind;
@@ -105,10 +105,7 @@ impl World {
             random: Random::new(random.below(usize::MAX) as u64),
             padding_max,
             has_faults,
-            book: Book {
-                judges_second: model::outcomes(&chain, Kind::Use(1)) == BTreeSet::from([Outcome::Own]),
-                ..Book::default()
-            },
+            book: Book { judges_second: judges_second(&chain), ..Book::default() },
         }));
         let (pool, tasks) = (Pool::new(), Tasks::default());
         let nested = Rc::<NestedMetrics>::default();
@@ -330,6 +327,14 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// True if every USE that a second server gets reaches the first too: one that is answered on its way to the first is not
+/// noticed by a Tee above.
+fn judges_second(chain: &[Part]) -> bool {
+    let reaches_first =
+        |keyspace: u8| model::outcomes(chain, Kind::Use(keyspace)) == BTreeSet::from([Outcome::Own]);
+    (1..=KEYSPACES).all(reaches_first)
 }
 
 /// What the topology makes of the chain.
