@@ -265,7 +265,12 @@ fn drivers_see_the_same_through_chains_of_chains() {
     ];
     for chain in &chains {
         let proxy = Proxy::with_chain(chain, "");
-        assert_eq!(crate::real_cassandra::python_suite(proxy.port, &login), direct, "{chain}");
+        let through = crate::real_cassandra::python_suite(proxy.port, &login);
+        // What is no CQL could be about any table: a filter by names refuses it in words of its own.
+        let is_compared =
+            |line: &&str| !(chain.contains("deny_tables") && line.starts_with("syntax error: "));
+        let compared = |said: &str| said.lines().filter(is_compared).collect::<Vec<_>>().join("\n");
+        assert_eq!(compared(&through), compared(&direct), "{chain}");
         println!("as direct: {chain}");
         proxy.child.signal("TERM");
     }
