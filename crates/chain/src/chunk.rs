@@ -131,9 +131,7 @@ impl Pool {
             lists.push(list);
         }
     }
-}
 
-impl Pool {
     /// Views of a run; [`Pool::give_views`] takes them back.
     pub(crate) fn take_views(&self) -> Box<Views> {
         self.shelf.views.take().unwrap_or_default()

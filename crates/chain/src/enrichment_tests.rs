@@ -8,11 +8,11 @@ use std::task::{Context, Waker};
 
 use wire::{Framed, Protocol, Side};
 
+use crate::tests::Nobody;
 use crate::view::TAKEN_APART;
 use crate::{
-    AllPrepared, Batch, Builder, Chain, ChainPart, Chunk, Connecting, Connector, Cx, Exit, Fault, Item, Link,
-    Message, Pool, Prepared, Progress, Sink, Spawner, Task, Tick, Ticket, Transform, Up, WorkerCx,
-    WorkerPart,
+    AllPrepared, Batch, Builder, Chain, ChainPart, Chunk, Cx, Exit, Fault, Item, Link, Message, Pool,
+    Prepared, Progress, Sink, Tick, Ticket, Transform, Up, WorkerCx, WorkerPart,
 };
 
 const PREPARE: u8 = 9;
@@ -150,18 +150,6 @@ impl Exit for Out {
     fn deliver_bytes(&mut self, _: &mut Cx<'_, '_>, _: &Chunk, _: Range<usize>) -> Result<(), Fault> {
         Ok(())
     }
-}
-
-struct Nobody;
-
-impl Connector for Nobody {
-    fn connect(&self, _: &str) -> Connecting {
-        Box::pin(std::future::pending())
-    }
-}
-
-impl Spawner for Nobody {
-    fn spawn(&self, _: Box<dyn Task>) {}
 }
 
 /// A client on a worker of its own.

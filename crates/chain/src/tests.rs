@@ -340,7 +340,8 @@ impl Exit for Out {
     }
 }
 
-struct Nobody;
+/// Reaches no server, and runs nothing.
+pub(crate) struct Nobody;
 
 impl Connector for Nobody {
     fn connect(&self, _: &str) -> Connecting {
