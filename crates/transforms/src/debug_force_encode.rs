@@ -5,9 +5,11 @@
 //! Wants decoded: whole messages, of the sides that it is told to write.
 //! Must hold: what goes on has the bytes of what came.
 
-use chain::{Batch, Builder, Cx, Fault, Link, Need, Transform, WorkerCx, WorkerPart};
+use chain::{Builder, Item, WorkerCx, WorkerPart};
 use config::Fields;
-use wire::Side;
+use wire::{Protocol, Side};
+
+use crate::debug_force::DebugForce;
 
 /// The options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,52 +31,18 @@ impl DebugForceEncode {
 
 impl Builder for DebugForceEncode {
     fn worker(&self, _worker: &WorkerCx) -> Box<dyn WorkerPart> {
-        Box::new(*self)
+        Box::new(self.force())
     }
 }
 
-impl WorkerPart for DebugForceEncode {
-    fn client(&self) -> Link {
-        Link::Transform(Box::new(*self))
+impl DebugForceEncode {
+    pub(crate) fn force(self) -> DebugForce {
+        DebugForce { requests: self.encode_requests, responses: self.encode_responses, work: encode }
     }
 }
 
-fn encode(side: Side, batch: &mut Batch<'_>) {
-    let protocol = batch.protocol();
-    batch.each(|message| {
-        if !message.is_whole() {
-            return;
-        }
-        if let Some(frame) = protocol.encode_again(side, message.head(), message.bytes()) {
-            message.replace(frame);
-        }
-    });
-}
-
-fn need(is_written: bool) -> Need {
-    if is_written { Need::Whole } else { Need::None }
-}
-
-impl Transform for DebugForceEncode {
-    fn request_need(&self, _opcode: u8) -> Need {
-        need(self.encode_requests)
-    }
-
-    fn reply_need(&self, _request_opcode: u8) -> Need {
-        need(self.encode_responses)
-    }
-
-    fn requests(&mut self, _cx: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault> {
-        if self.encode_requests {
-            encode(Side::Request, batch);
-        }
-        Ok(())
-    }
-
-    fn responses(&mut self, _cx: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault> {
-        if self.encode_responses {
-            encode(Side::Response, batch);
-        }
-        Ok(())
+fn encode(protocol: Protocol, side: Side, message: &mut Item<'_>) {
+    if let Some(frame) = protocol.encode_again(side, message.head(), message.bytes()) {
+        message.replace(frame);
     }
 }

@@ -4,10 +4,12 @@
 //! Wants decoded: whole messages, of the sides that it is told to read.
 //! Must hold: what is wrong with a message is logged, and is nobody's end.
 
-use chain::{Batch, Builder, Cx, Fault, Link, Need, Transform, WorkerCx, WorkerPart};
+use chain::{Builder, Item, WorkerCx, WorkerPart};
 use config::Fields;
 use tracing::error;
-use wire::{Reason, Side};
+use wire::{Protocol, Reason, Side};
+
+use crate::debug_force::DebugForce;
 
 /// The options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,57 +31,23 @@ impl DebugForceParse {
 
 impl Builder for DebugForceParse {
     fn worker(&self, _worker: &WorkerCx) -> Box<dyn WorkerPart> {
-        Box::new(*self)
+        Box::new(self.force())
     }
 }
 
-impl WorkerPart for DebugForceParse {
-    fn client(&self) -> Link {
-        Link::Transform(Box::new(*self))
+impl DebugForceParse {
+    pub(crate) fn force(self) -> DebugForce {
+        DebugForce { requests: self.parse_requests, responses: self.parse_responses, work: check }
     }
 }
 
-fn check(side: Side, batch: &mut Batch<'_>) {
-    let protocol = batch.protocol();
-    batch.each(|message| {
-        if !message.is_whole() {
-            return;
+fn check(protocol: Protocol, side: Side, message: &mut Item<'_>) {
+    match protocol.check(side, message.head(), message.bytes()) {
+        Ok(()) => {}
+        // There is nothing wrong with it.
+        Err(malformed) if malformed.reason == Reason::Compressed => {}
+        Err(malformed) => {
+            error!(target: observe::target::FORCE_PARSE, "Failed to parse frame: {malformed}");
         }
-        match protocol.check(side, message.head(), message.bytes()) {
-            Ok(()) => {}
-            // There is nothing wrong with it.
-            Err(malformed) if malformed.reason == Reason::Compressed => {}
-            Err(malformed) => {
-                error!(target: observe::target::FORCE_PARSE, "Failed to parse frame: {malformed}");
-            }
-        }
-    });
-}
-
-fn need(is_read: bool) -> Need {
-    if is_read { Need::Whole } else { Need::None }
-}
-
-impl Transform for DebugForceParse {
-    fn request_need(&self, _opcode: u8) -> Need {
-        need(self.parse_requests)
-    }
-
-    fn reply_need(&self, _request_opcode: u8) -> Need {
-        need(self.parse_responses)
-    }
-
-    fn requests(&mut self, _cx: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault> {
-        if self.parse_requests {
-            check(Side::Request, batch);
-        }
-        Ok(())
-    }
-
-    fn responses(&mut self, _cx: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault> {
-        if self.parse_responses {
-            check(Side::Response, batch);
-        }
-        Ok(())
     }
 }

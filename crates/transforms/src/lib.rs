@@ -5,6 +5,7 @@
 //! Must hold: every request gets exactly one reply, from here or from below.
 
 mod coalesce;
+mod debug_force;
 mod debug_force_encode;
 mod debug_force_parse;
 mod debug_log_to_file;

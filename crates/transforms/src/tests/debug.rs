@@ -17,8 +17,8 @@ fn what_cannot_be_read_passes_all_the_same() {
         let options = format!("parse_requests: {requests}, parse_responses: {responses}");
         let parse = read(&options, DebugForceParse::parse).unwrap();
         let need = |is_read| if is_read { Need::Whole } else { Need::None };
-        assert_eq!(parse.request_need(opcode::QUERY), need(requests));
-        assert_eq!(parse.reply_need(opcode::QUERY), need(responses));
+        assert_eq!(parse.force().request_need(opcode::QUERY), need(requests));
+        assert_eq!(parse.force().reply_need(opcode::QUERY), need(responses));
         let mut scene = scene(&[&parse]);
         scene.send(&[query(1, SELECT), frame(2, opcode::QUERY, b"\xff\xff"), frame(3, opcode::BATCH, b"")]);
         assert_eq!(scene.server_got(), [1, 2, 3]);
@@ -33,8 +33,8 @@ fn what_is_written_anew_goes_on_and_what_cannot_be_too() {
         let options = format!("encode_requests: {requests}, encode_responses: {responses}");
         let encode = read(&options, DebugForceEncode::parse).unwrap();
         let need = |is_written| if is_written { Need::Whole } else { Need::None };
-        assert_eq!(encode.request_need(opcode::QUERY), need(requests));
-        assert_eq!(encode.reply_need(opcode::QUERY), need(responses));
+        assert_eq!(encode.force().request_need(opcode::QUERY), need(requests));
+        assert_eq!(encode.force().reply_need(opcode::QUERY), need(responses));
         let sent = [query(1, SELECT), frame(2, opcode::QUERY, b"\xff\xff"), frame(3, opcode::BATCH, b"")];
         let mut scene = scene(&[&encode]);
         scene.send(&sent);
