@@ -136,6 +136,8 @@ impl Pipe {
     /// What a connector answers: the proxy's end, at the poll of this number.
     pub fn connecting(self, mut delay: usize) -> Connecting {
         Box::pin(std::future::poll_fn(move |_| {
+            // The clock must not jump to the end of its patience.
+            self.0.borrow_mut().moved += 1;
             delay = delay.saturating_sub(1);
             if delay > 0 {
                 return Poll::Pending;

@@ -1,5 +1,8 @@
 //! Every check that a change must pass, in order; a failed one does not hide the next.
 
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::run::{build_proxy, is_there, run, run_with, sim};
@@ -70,12 +73,22 @@ fn end_to_end(tier: &Tier) -> Result<(), String> {
     run_with("cargo", &["test", "--package", "e2e", "--", "--test-threads=1"], variables)
 }
 
+/// A step's name, how long it took, and whether it passed.
+type Outcome = (&'static str, Duration, bool);
+
 pub(crate) fn command(options: &[&str]) -> Result<(), String> {
     let tier = if options.contains(&"--full") { FULL } else { CI };
     let only = options.iter().position(|option| *option == "--only").and_then(|at| options.get(at + 1));
-    let mut outcomes: Vec<(&str, Duration, Result<(), String>)> = Vec::new();
+    let commit = commit();
+    let before = if options.contains(&"--go-on") { passed_before(&commit)? } else { Vec::new() };
+    let mut outcomes: Vec<Outcome> = Vec::new();
     for (name, check) in STEPS {
         if only.is_some_and(|only| *only != name) {
+            continue;
+        }
+        if let Some(passed) = before.iter().find(|passed| passed.0 == name) {
+            println!("==> {name}: passed at {commit} before");
+            outcomes.push(*passed);
             continue;
         }
         println!("==> {name}");
@@ -84,16 +97,19 @@ pub(crate) fn command(options: &[&str]) -> Result<(), String> {
         if let Err(problem) = &outcome {
             println!("{problem}");
         }
-        outcomes.push((name, started.elapsed(), outcome));
+        outcomes.push((name, started.elapsed(), outcome.is_ok()));
+        if tier.is_full && only.is_none() {
+            note_passed(&commit, &outcomes)?;
+        }
     }
     println!();
-    for (name, time, outcome) in &outcomes {
-        println!("{:<12} {:>5} s  {}", name, time.as_secs(), if outcome.is_ok() { "ok" } else { "FAILED" });
+    for (name, time, is_ok) in &outcomes {
+        println!("{:<12} {:>5} s  {}", name, time.as_secs(), if *is_ok { "ok" } else { "FAILED" });
     }
-    let failed = outcomes.iter().filter(|(_, _, outcome)| outcome.is_err()).count();
+    let failed = outcomes.iter().filter(|(_, _, is_ok)| !is_ok).count();
     let passed = outcomes.len() - failed;
     if tier.is_full && only.is_none() {
-        write_result(&outcomes)?;
+        write_result(&commit, &outcomes)?;
     }
     println!("{passed} passed, {failed} failed");
     match (passed, failed) {
@@ -103,22 +119,59 @@ pub(crate) fn command(options: &[&str]) -> Result<(), String> {
     }
 }
 
-/// The long tier leaves its result, with the commit, in docs/results.
-fn write_result(outcomes: &[(&str, Duration, Result<(), String>)]) -> Result<(), String> {
-    let text_of = |arguments: &[&str]| {
-        let output = std::process::Command::new("git").args(arguments).output().ok();
-        output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
+fn git(arguments: &[&str]) -> String {
+    let output = Command::new("git").args(arguments).output().ok();
+    output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
+}
+
+/// The commit that is checked out, and whether that is all.
+fn commit() -> String {
+    let commit = git(&["rev-parse", "--short", "HEAD"]);
+    if git(&["status", "--porcelain", "--untracked-files=no"]).is_empty() {
+        commit
+    } else {
+        format!("{commit}-changed")
+    }
+}
+
+fn list_of_passed() -> PathBuf {
+    testkit::workspace().join("target/full-passed")
+}
+
+/// Keeps what has passed, so that a run of hours that was stopped can go on: the commit, then a line a step.
+fn note_passed(commit: &str, outcomes: &[Outcome]) -> Result<(), String> {
+    let passed = outcomes.iter().filter(|(_, _, is_ok)| *is_ok);
+    let steps: String = passed.map(|(name, time, _)| format!("{name} {}\n", time.as_secs())).collect();
+    fs::create_dir_all(testkit::workspace().join("target")).map_err(|error| error.to_string())?;
+    fs::write(list_of_passed(), format!("{commit}\n{steps}")).map_err(|error| error.to_string())
+}
+
+/// The steps that a run of this commit has passed already.
+fn passed_before(commit: &str) -> Result<Vec<Outcome>, String> {
+    let text = fs::read_to_string(list_of_passed()).unwrap_or_default();
+    let (of, steps) = text.split_once('\n').unwrap_or_default();
+    if of != commit || commit.ends_with("-changed") {
+        return Err(format!("no run of {commit} can go on; what has passed is of `{of}`"));
+    }
+    let step = |line: &str| {
+        let (name, seconds) = line.split_once(' ')?;
+        let (name, _) = STEPS.iter().find(|(known, _)| *known == name)?;
+        Some((*name, Duration::from_secs(seconds.parse().ok()?), true))
     };
-    let commit = text_of(&["rev-parse", "--short", "HEAD"]);
-    let date = text_of(&["log", "-1", "--format=%cs"]);
+    Ok(steps.lines().filter_map(step).collect())
+}
+
+/// The long tier leaves its result, with the commit, in docs/results.
+fn write_result(commit: &str, outcomes: &[Outcome]) -> Result<(), String> {
+    let date = git(&["log", "-1", "--format=%cs"]);
     let mut page = format!(
         "# `cargo xtask test --full` at {commit} ({date})\n\n| step | time | result |\n|---|---|---|\n"
     );
-    for (name, time, outcome) in outcomes {
-        let result = outcome.as_ref().map_or("FAILED", |()| "ok");
+    for (name, time, is_ok) in outcomes {
+        let result = if *is_ok { "ok" } else { "FAILED" };
         page.push_str(&format!("| {name} | {} s | {result} |\n", time.as_secs()));
     }
     let folder = testkit::workspace().join("docs/results");
-    std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
-    std::fs::write(folder.join(format!("{date}-{commit}.md")), page).map_err(|error| error.to_string())
+    fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+    fs::write(folder.join(format!("{date}-{commit}.md")), page).map_err(|error| error.to_string())
 }

@@ -262,6 +262,12 @@ impl Chain {
         self.ledger.len() + self.sink.plain_in_flight()
     }
 
+    /// True while a server may have a request that it has not answered.
+    #[must_use]
+    pub fn awaits_server(&self) -> bool {
+        self.ledger.has_sent() || self.sink.plain_in_flight() > 0
+    }
+
     /// True when no more should be submitted for now.
     #[must_use]
     pub fn is_over_mark(&self) -> bool {
@@ -465,6 +471,7 @@ impl Chain {
             Progress::Idle => Ok(progress),
             // An answer that waited for the end of a large reply may go now.
             Progress::Drained if !self.answers.is_empty() => Ok(Progress::Moved),
+            Progress::Drained if !self.polled.is_empty() && self.is_restless() => Ok(Progress::Moved),
             moved => Ok(moved),
         }
     }
@@ -489,6 +496,13 @@ impl Chain {
             }
         }
         Ok(progress)
+    }
+
+    /// True if a transform with a chain of its own goes on because of what came up.
+    #[cold]
+    fn is_restless(&self) -> bool {
+        let is_restless = |layer: &usize| self.transforms.get(*layer).is_some_and(|t| t.is_restless());
+        self.polled.iter().any(is_restless)
     }
 
     /// Wakes the transforms whose deadline has come, unless the rest of a large request is still to come.

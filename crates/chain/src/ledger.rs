@@ -109,6 +109,11 @@ impl Ledger {
         Self { stride: transforms, ..Self::default() }
     }
 
+    /// True while one is open that may have run.
+    pub(crate) fn has_sent(&self) -> bool {
+        self.slots.iter().any(|slot| slot.entry.is_some_and(|entry| entry.stage == Stage::Sink))
+    }
+
     /// Whose requests these are.
     #[must_use]
     pub fn identity(&self) -> &Rc<Identity> {

@@ -343,6 +343,12 @@ impl SubChain {
         self.chain.in_flight()
     }
 
+    /// True while a server may have a request that it has not answered: the others may be held until more come.
+    #[must_use]
+    pub fn awaits_server(&self) -> bool {
+        self.chain.awaits_server()
+    }
+
     /// When somebody in the chain wants to be polled.
     #[must_use]
     pub fn deadline(&self) -> Option<Tick> {

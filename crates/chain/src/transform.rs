@@ -145,6 +145,11 @@ pub trait Transform {
         Ok(Progress::Idle)
     }
 
+    /// True if what came in `responses` lets it go on: it is polled again at once.
+    fn is_restless(&self) -> bool {
+        false
+    }
+
     /// True while no more requests should come.
     fn is_over_mark(&self) -> bool {
         false

@@ -201,6 +201,131 @@ fn tee_ignore_opens_a_second_chain_again_with_its_keyspace() {
     proxy.child.signal("TERM");
 }
 
+/// As real servers answer: a USE by its keyspace, unless `refuses` is in it.
+fn keyspaces(frame: &Frame, refuses: &str) -> Option<Vec<u8>> {
+    let text = String::from_utf8_lossy(frame.body.get(4..).unwrap_or_default()).into_owned();
+    let Some(name) = text.strip_prefix("USE ").and_then(|rest| rest.get(..rest.len() - 3)) else {
+        return result(frame, &VOID);
+    };
+    let name = name.trim_matches('"');
+    if name == refuses {
+        let body = [&[0, 0, 0x22, 0, 0, 2][..], b"no"].concat();
+        return Some(encode(0x84, frame.id, opcode::ERROR, &body));
+    }
+    result(frame, &[&[0, 0, 0, 3, 0, name.len() as u8][..], name.as_bytes()].concat())
+}
+
+#[test]
+fn tee_goes_on_in_the_keyspace_of_its_client_if_only_one_server_accepts_a_use() {
+    let (main, _frames) = server(|frame| keyspaces(frame, "b"));
+    let (other, mirrored) = server(|frame| keyspaces(frame, "c"));
+    for options in ["", "behavior: LogWarningOnMismatch,"] {
+        let proxy = tee(main.port, other.port, options);
+        let mut client = Peer::session(proxy.port);
+        let mut ask = |text: &str, answer: u8, mirrored_as: &[&str]| {
+            client.send(&encode(4, 1, opcode::QUERY, &query(text.as_bytes())));
+            assert_eq!(client.receive().unwrap().opcode, answer, "{text}");
+            for text in mirrored_as {
+                assert_eq!(mirrored.recv_timeout(WAIT).unwrap().body, query(text.as_bytes()));
+            }
+        };
+        ask("USE a", opcode::RESULT, &["USE a"]);
+        // The first refuses it: a new connection to the second is told where the client still is.
+        ask("USE b", opcode::ERROR, &["USE b", "USE \"a\""]);
+        ask("in a", opcode::RESULT, &["in a"]);
+        // The second refuses it: there, no keyspace is in use any more.
+        ask("USE c", opcode::RESULT, &["USE c", "USE \"c\""]);
+        ask("in none", opcode::RESULT, &["in none"]);
+        ask("USE a", opcode::RESULT, &["USE a"]);
+        ask("in a", opcode::RESULT, &["in a"]);
+        drop(client);
+        assert_eq!(dropped(&proxy), 0);
+        proxy.stop().unwrap();
+    }
+}
+
+#[test]
+fn tee_goes_on_at_once_when_the_first_server_has_answered_a_use() {
+    // The first answers the USE last, together with what was asked last: nothing comes behind it.
+    let (main, _frames) = server(|frame| match frame.id {
+        1 => Some(Vec::new()),
+        3 => {
+            std::thread::sleep(Duration::from_millis(300));
+            let changed = encode(0x84, 1, opcode::RESULT, &[0, 0, 0, 3, 0, 1, b'k']);
+            Some([result(frame, &VOID)?, changed].concat())
+        }
+        _ => result(frame, &VOID),
+    });
+    let (other, _others) = server(|frame| keyspaces(frame, ""));
+    let proxy = tee(main.port, other.port, "behavior: LogWarningOnMismatch,");
+    let mut client = Peer::session(proxy.port);
+    let texts: [&[u8]; 3] = [b"USE k", b"one", b"two"];
+    let at_once: Vec<Vec<u8>> =
+        (1..).zip(texts).map(|(id, text)| encode(4, id, opcode::QUERY, &query(text))).collect();
+    let begun = Instant::now();
+    client.send(&at_once.concat());
+    let mut answered: Vec<i16> = (0..3).map(|_| client.receive().unwrap().id).collect();
+    answered.sort_unstable();
+    assert_eq!(answered, [1, 2, 3]);
+    // Else it would sleep until the next timer, of 3 s.
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    drop(client);
+    proxy.stop().unwrap();
+}
+
+#[test]
+fn tee_is_told_of_a_prepared_use_in_plain_words() {
+    let answer = |frame: &Frame| match frame.opcode {
+        opcode::PREPARE => result(frame, &prepared(b"id")),
+        opcode::EXECUTE => result(frame, &[0, 0, 0, 3, 0, 1, b'k']),
+        _ => keyspaces(frame, ""),
+    };
+    let ((main, _frames), (other, mirrored)) = (server(answer), server(answer));
+    let proxy = tee(main.port, other.port, "");
+    let mut client = Peer::session(proxy.port);
+    let mut ask = |code: u8, body: &[u8]| {
+        client.send(&encode(4, 1, code, body));
+        assert_eq!(client.receive().unwrap().opcode, opcode::RESULT);
+    };
+    let prepare = [&[0, 0, 0, 5][..], b"USE k"].concat();
+    ask(opcode::PREPARE, &prepare);
+    ask(opcode::EXECUTE, &[0, 2, b'i', b'd', 0, 1, 0]);
+    ask(opcode::QUERY, &query(b"in k"));
+    // Prepared by somebody else: only its reply says what it is.
+    ask(opcode::EXECUTE, &[0, 2, b'n', b'o', 0, 1, 0]);
+    ask(opcode::QUERY, &query(b"in k again"));
+    for body in [prepare, query(b"USE \"k\""), query(b"in k"), query(b"USE \"k\""), query(b"in k again")] {
+        assert_eq!(mirrored.recv_timeout(WAIT).unwrap().body, body);
+    }
+    assert_eq!(dropped(&proxy), 1);
+    drop(client);
+    proxy.stop().unwrap();
+}
+
+#[test]
+fn tee_chain_of_mismatches_is_told_of_a_use() {
+    let (main, _frames) = server(|frame| keyspaces(frame, ""));
+    let (other, _others) = server(|frame| match frame.body.windows(7).any(|word| word == b"differs") {
+        true => result(frame, &[0, 0, 0, 9]),
+        false => keyspaces(frame, ""),
+    });
+    let (third, resent) = server(|frame| keyspaces(frame, ""));
+    let chain = sink("third", third.port);
+    let proxy =
+        tee(main.port, other.port, &format!("behavior: {{SubchainOnMismatch: {{chain: [{chain}]}}}},"));
+    let mut client = Peer::session(proxy.port);
+    let texts = ["USE a", "differs", "USE b", "same", "differs too"];
+    for text in texts {
+        client.send(&encode(4, 1, opcode::QUERY, &query(text.as_bytes())));
+        assert_eq!(client.receive().unwrap().opcode, opcode::RESULT);
+    }
+    for text in ["USE \"a\"", "differs", "USE \"b\"", "differs too"] {
+        assert_eq!(resent.recv_timeout(WAIT).unwrap().body, query(text.as_bytes()));
+    }
+    drop(client);
+    proxy.stop().unwrap();
+}
+
 #[test]
 fn tee_switch_has_upstreams_paths_and_words() {
     let (main, other) = (Server::echo(), Server::echo());

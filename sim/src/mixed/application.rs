@@ -14,7 +14,7 @@ use crate::pipe::Pipe;
 use crate::random::Random;
 
 /// Keyspaces there are.
-pub const KEYSPACES: u8 = 3;
+const KEYSPACES: u8 = 3;
 
 /// Statements there are to prepare.
 const STATEMENTS: usize = 6;
@@ -277,6 +277,9 @@ impl Application {
         let nonce = has_token(asked.kind).then_some(asked.nonce);
         if *frame == traffic::reply(asked.kind, nonce, frame.id, self.plan.padding_max) {
             return Ok(Outcome::Own);
+        }
+        if matches!(asked.kind, Kind::Use(_)) && *frame == traffic::refusal(frame.id) {
+            return Ok(Outcome::Refused);
         }
         if frame.opcode != opcode::ERROR {
             return Err(format!("{asked:?} got {}", shown(frame)));

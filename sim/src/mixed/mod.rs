@@ -54,12 +54,13 @@ impl Sort {
 }
 
 /// Everything that must occur in a long enough run.
-pub const EVENTS: [Event; 17] = [
+pub const EVENTS: [Event; 18] = [
     Event::Ended(Outcome::Own),
     Event::Ended(Outcome::Filtered),
     Event::Ended(Outcome::Throttled),
     Event::Ended(Outcome::Null),
     Event::Ended(Outcome::Mismatch),
+    Event::Ended(Outcome::Refused),
     Event::Answered(Sort::Read),
     Event::Answered(Sort::Write),
     Event::Answered(Sort::Batch),
@@ -91,8 +92,8 @@ pub struct Book {
     /// The keyspaces that a request's client has chosen before it, by number: one that was confirmed, and those that
     /// were asked for.
     pub may_run_in: BTreeMap<u64, BTreeSet<u8>>,
-    /// Second servers are told of every keyspace that the first has confirmed.
-    pub judges_second: bool,
+    /// Keyspaces that there are at a server.
+    pub keyspaces: BTreeSet<(String, u8)>,
     /// Statements that the chain's own server has run, those of batches counted one by one.
     pub statements: u64,
     pub events: BTreeMap<Event, u64>,

@@ -67,6 +67,8 @@ pub enum Outcome {
     Throttled,
     Null,
     Mismatch,
+    /// A USE that its server does not accept.
+    Refused,
     /// Its connection is closed.
     Closed,
 }
@@ -317,7 +319,7 @@ pub fn outcomes(chain: &[Part], kind: Kind) -> BTreeSet<Outcome> {
         }
         Part::Tee { behavior: Behavior::FailOnMismatch, .. } if kind.is_compared() => {
             let seen = |outcome| match outcome {
-                Outcome::Own | Outcome::Closed => outcome,
+                Outcome::Own | Outcome::Refused | Outcome::Closed => outcome,
                 // The second server has answered.
                 _ => Outcome::Mismatch,
             };
@@ -325,6 +327,9 @@ pub fn outcomes(chain: &[Part], kind: Kind) -> BTreeSet<Outcome> {
         }
         Part::Null => BTreeSet::from([Outcome::Null]),
         Part::Fail => BTreeSet::from([Outcome::Closed]),
+        Part::Single { .. } if matches!(kind, Kind::Use(_)) => {
+            BTreeSet::from([Outcome::Own, Outcome::Refused])
+        }
         Part::Single { .. } => BTreeSet::from([Outcome::Own]),
         Part::ParallelMap { chain, .. } | Part::Pool { chain, .. } => outcomes(chain, kind),
         _ => outcomes(rest, kind),

@@ -11,6 +11,19 @@ use crate::frames::{self, Frame, opcode};
 use crate::pipe::Pipe;
 use crate::random::Random;
 
+/// Of the first USEs of a keyspace, where some are refused.
+const MISSING_ONE_IN: usize = 2;
+
+/// How a server behaves.
+#[derive(Clone, Copy)]
+pub struct Traits {
+    pub padding_max: usize,
+    /// It resets its connections after some time.
+    pub resets: bool,
+    /// It refuses some USEs.
+    pub refuses: bool,
+}
+
 /// A server's end of one connection.
 pub struct Link {
     pub pipe: Pipe,
@@ -23,15 +36,15 @@ pub struct Link {
     is_registered: bool,
     /// The keyspace in use, by number; 0 is none.
     keyspace: u8,
-    padding_max: usize,
+    traits: Traits,
     /// It is reset after so many replies.
     resets_at: Option<usize>,
     answered: usize,
 }
 
 impl Link {
-    pub fn new(pipe: Pipe, address: &str, padding_max: usize, resets: bool, mut random: Random) -> Self {
-        let resets_at = resets.then(|| random.below(60));
+    pub fn new(pipe: Pipe, address: &str, traits: Traits, mut random: Random) -> Self {
+        let resets_at = traits.resets.then(|| random.below(60));
         Self {
             pipe,
             address: address.to_owned(),
@@ -42,7 +55,7 @@ impl Link {
             is_begun: false,
             is_registered: false,
             keyspace: 0,
-            padding_max,
+            traits,
             resets_at,
             answered: 0,
         }
@@ -96,18 +109,35 @@ impl Link {
             return Err(format!("the stream id {} is used twice at {}", frame.id, self.address));
         }
         self.is_registered |= kind == Kind::Register;
-        if let Kind::Use(keyspace) = kind {
-            self.keyspace = keyspace;
-        }
+        let is_refused = match kind {
+            Kind::Use(keyspace) if self.is_missing(keyspace, book) => true,
+            Kind::Use(keyspace) => {
+                self.keyspace = keyspace;
+                false
+            }
+            _ => false,
+        };
         let nonce = nonce.filter(|_| has_token(kind));
         if let Some(nonce) = nonce {
             self.run(kind, nonce, book)?;
         }
-        let reply = if is_second { traffic::second_reply } else { traffic::reply };
-        let reply = reply(kind, nonce, frame.id, self.padding_max);
+        let reply = match (is_refused, is_second) {
+            (true, _) => traffic::refusal(frame.id),
+            (false, true) => traffic::second_reply(kind, nonce, frame.id, self.traits.padding_max),
+            (false, false) => traffic::reply(kind, nonce, frame.id, self.traits.padding_max),
+        };
         let late = if self.random.once_in(5) { self.random.below(5000) } else { 0 };
         self.pending.push((Tick(now.0 + late as u64), reply));
         Ok(())
+    }
+
+    /// True if its server does not have this keyspace yet. It may have it the next time, and from then on.
+    fn is_missing(&mut self, keyspace: u8, book: &mut Book) -> bool {
+        if self.traits.refuses && self.random.once_in(MISSING_ONE_IN) {
+            return !book.keyspaces.contains(&(self.address.clone(), keyspace));
+        }
+        book.keyspaces.insert((self.address.clone(), keyspace));
+        false
     }
 
     /// Runs a request: once, and in a keyspace that its client has chosen before it.
@@ -119,9 +149,9 @@ impl Link {
         if is_first {
             book.statements += if let Kind::Batch(count) = kind { u64::from(count) } else { 1 };
         }
-        // A USE that was lost at the one may have come to the other.
-        let is_judged = is_first || book.judges_second && !book.has_server_fault;
-        let chosen = book.may_run_in.get(&nonce).filter(|_| is_judged);
+        // A second server that has refused a USE is in no keyspace: it runs what names one.
+        let is_nowhere = !is_first && self.traits.refuses && self.keyspace == 0;
+        let chosen = book.may_run_in.get(&nonce).filter(|_| !is_nowhere);
         match chosen {
             Some(chosen) if !chosen.contains(&self.keyspace) => Err(format!(
                 "{nonce:x} ran at {} in keyspace {}, its client has chosen {chosen:?}",

@@ -220,6 +220,12 @@ pub fn reply(kind: Kind, nonce: Option<u64>, id: i16, padding_max: usize) -> Fra
     }
 }
 
+/// What a server answers to a USE that it refuses.
+pub fn refusal(id: i16) -> Frame {
+    let body = [&u32::to_be_bytes(0x2200)[..], &string("no such keyspace")].concat();
+    Frame { flags: 0, id, opcode: opcode::ERROR, body }
+}
+
 /// As [`reply`], of a second server.
 pub fn second_reply(kind: Kind, nonce: Option<u64>, id: i16, padding_max: usize) -> Frame {
     match kind {

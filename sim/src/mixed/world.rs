@@ -12,10 +12,9 @@ use sources::{Client, Rules};
 use wire::Protocol;
 
 use super::Book;
-use super::application::{Application, KEYSPACES, Plan};
-use super::model::{self, Behavior, Outcome, Part};
-use super::server::Link;
-use super::traffic::Kind;
+use super::application::{Application, Plan};
+use super::model::{self, Behavior, Part};
+use super::server::{Link, Traits};
 use crate::pace::Pace;
 use crate::pipe::{Pipe, PipeStream, note_cuts};
 use crate::random::Random;
@@ -32,8 +31,8 @@ struct Servers {
     links: Vec<Link>,
     moved_before: u64,
     random: Random,
-    padding_max: usize,
-    has_faults: bool,
+    /// Where faults happen, some of them reset their connections.
+    traits: Traits,
     book: Book,
 }
 
@@ -43,9 +42,10 @@ impl Connector for SimConnector {
     fn connect(&self, address: &str) -> Connecting {
         let servers = &mut *self.0.borrow_mut();
         let mut seed = || Random::new(servers.random.below(usize::MAX) as u64);
-        let (pipe, random) = (Pipe::new(seed(), servers.padding_max), seed());
-        let resets = servers.has_faults && servers.random.once_in(3);
-        servers.links.push(Link::new(pipe.clone(), address, servers.padding_max, resets, random));
+        let (pipe, random) = (Pipe::new(seed(), servers.traits.padding_max), seed());
+        let resets = servers.traits.resets && servers.random.once_in(3);
+        let traits = Traits { resets, ..servers.traits };
+        servers.links.push(Link::new(pipe.clone(), address, traits, random));
         let delay = servers.random.below(5);
         pipe.connecting(delay)
     }
@@ -103,9 +103,8 @@ impl World {
             links: Vec::new(),
             moved_before: 0,
             random: Random::new(random.below(usize::MAX) as u64),
-            padding_max,
-            has_faults,
-            book: Book { judges_second: judges_second(&chain), ..Book::default() },
+            traits: Traits { padding_max, resets: has_faults, refuses: random.once_in(2) },
+            book: Book::default(),
         }));
         let (pool, tasks) = (Pool::new(), Tasks::default());
         let nested = Rc::<NestedMetrics>::default();
@@ -145,7 +144,7 @@ impl World {
     fn seat(&mut self) -> Seat {
         let (index, random) = (self.clients, &mut self.random);
         self.clients += 1;
-        let padding_max = self.servers.borrow().padding_max;
+        let padding_max = self.servers.borrow().traits.padding_max;
         let plan = Plan {
             requests: 30 + random.below(60),
             in_flight_max: 1 + random.size(64),
@@ -327,14 +326,6 @@ impl World {
         }
         Ok(())
     }
-}
-
-/// True if every USE that a second server gets reaches the first too: one that is answered on its way to the first is not
-/// noticed by a Tee above.
-fn judges_second(chain: &[Part]) -> bool {
-    let reaches_first =
-        |keyspace: u8| model::outcomes(chain, Kind::Use(keyspace)) == BTreeSet::from([Outcome::Own]);
-    (1..=KEYSPACES).all(reaches_first)
 }
 
 /// What the topology makes of the chain.

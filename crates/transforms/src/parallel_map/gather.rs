@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use chain::{Cx, Fault, KeptReply, Ticket, Up};
+use wire::cql::session::{self, Said};
 use wire::{ErrorKind, Protocol};
 
 /// Replies that wait for their turn, bytes; with more the client is not read.
@@ -13,16 +14,50 @@ pub(super) struct Gather {
     pub(super) ticket: Ticket,
     /// Instances that still owe a reply.
     pub(super) waiting: usize,
-    /// It went to one instance.
-    is_single: bool,
     /// It prepares a USE.
     pub(super) prepares_use: bool,
     /// It changes nothing.
     pub(super) is_read: bool,
     /// The first error; else the reply of the first instance that has one.
     best: Option<(usize, KeptReply)>,
+    /// Who has said what, of those that went to more than one instance.
+    verdicts: Option<Box<Verdicts>>,
     /// An instance failed, with this to be said if no other replies.
     lost: Option<(ErrorKind, String)>,
+}
+
+/// What instances have said to a request that they all got.
+#[derive(Default)]
+struct Verdicts {
+    /// Those that are in another keyspace now, and what the first of them has said.
+    moved: Vec<usize>,
+    keyspace: Option<KeptReply>,
+    /// Those that have answered by an error.
+    refused: Vec<usize>,
+}
+
+impl Verdicts {
+    /// Notes a reply, and gives it back unless it says that its instance has moved.
+    fn note(&mut self, instance: usize, reply: KeptReply) -> Option<KeptReply> {
+        if let Said::Keyspace(_) = session::said(reply.head(), reply.bytes()) {
+            self.moved.push(instance);
+            self.keyspace.get_or_insert(reply);
+            return None;
+        }
+        if Protocol::Cql.is_error(reply.head()) {
+            self.refused.push(instance);
+        }
+        Some(reply)
+    }
+
+    /// The reply of those that have moved, if that is where the client is from now on: those that refused are gone
+    /// then. Where only instances have moved that are gone, it stays, as the others do.
+    fn keyspace(self, has_other: bool, gone: &mut Vec<usize>) -> Option<KeptReply> {
+        let is_here = !has_other || self.moved.iter().any(|moved| !gone.contains(moved));
+        let reply = self.keyspace.filter(|_| is_here)?;
+        gone.extend(self.refused);
+        Some(reply)
+    }
 }
 
 /// All of one client.
@@ -36,6 +71,8 @@ pub(super) struct Gathers {
     waiting_bytes: usize,
     /// Those that are complete and in nobody's way.
     done: Vec<u32>,
+    /// Instances that get no more requests.
+    gone: Vec<usize>,
 }
 
 impl Gathers {
@@ -54,8 +91,8 @@ impl Gathers {
 
     /// Awaits a request of so many instances.
     pub(super) fn open(&mut self, ticket: Ticket, waiting: usize, prepares_use: bool, is_read: bool) -> u32 {
-        let is_single = waiting == 1;
-        let gather = Gather { ticket, waiting, is_single, prepares_use, is_read, best: None, lost: None };
+        let verdicts = (waiting > 1).then(Box::default);
+        let gather = Gather { ticket, waiting, prepares_use, is_read, best: None, verdicts, lost: None };
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
@@ -80,14 +117,18 @@ impl Gathers {
 
     /// True for a request of this number that went to one instance.
     pub(super) fn is_single(&mut self, index: u32) -> bool {
-        self.get(index).is_some_and(|gather| gather.is_single)
+        self.get(index).is_some_and(|gather| gather.verdicts.is_none())
     }
 
     /// An instance has replied. `None`: with something that cannot be kept.
     pub(super) fn reply(&mut self, index: u32, instance: usize, reply: Option<KeptReply>) {
         let Some(gather) = self.get(index) else { return };
+        let is_error = |reply: &KeptReply| Protocol::Cql.is_error(reply.head());
+        let reply = reply.and_then(|reply| match &mut gather.verdicts {
+            Some(verdicts) => verdicts.note(instance, reply),
+            None => Some(reply),
+        });
         if let Some(reply) = reply {
-            let is_error = |reply: &KeptReply| Protocol::Cql.is_error(reply.head());
             let is_better = gather.best.as_ref().is_none_or(|(from, best)| {
                 (!is_error(best) && is_error(&reply))
                     || (is_error(best) == is_error(&reply) && instance < *from)
@@ -131,6 +172,16 @@ impl Gathers {
         self.order.pop_front()
     }
 
+    /// An instance gets no more requests.
+    pub(super) fn leaves(&mut self, instance: usize) {
+        self.gone.push(instance);
+    }
+
+    /// True for an instance that gets no more requests: it did not accept a USE that another one did.
+    pub(super) fn is_gone(&self, instance: usize) -> bool {
+        self.gone.contains(&instance)
+    }
+
     /// Answers what can be answered. Ids of statements that were prepared and are a USE are given to `learn`. True if
     /// anything went.
     pub(super) fn answer(
@@ -144,16 +195,21 @@ impl Gathers {
             has_moved = true;
             let Some(gather) = self.slots.get_mut(index as usize).and_then(Option::take) else { continue };
             self.free.push(index);
-            match (gather.best, gather.lost) {
-                (Some((_, reply)), _) => {
-                    self.waiting_bytes = self.waiting_bytes.saturating_sub(reply.bytes().len());
+            if let Some((_, reply)) = &gather.best {
+                self.waiting_bytes = self.waiting_bytes.saturating_sub(reply.bytes().len());
+            }
+            let has_other = gather.best.is_some();
+            let keyspace = gather.verdicts.and_then(|verdicts| verdicts.keyspace(has_other, &mut self.gone));
+            match (keyspace, gather.best, gather.lost) {
+                (Some(reply), ..) => up.answer(cx, gather.ticket, reply)?,
+                (None, Some((_, reply)), _) => {
                     if gather.prepares_use {
                         learn(&reply);
                     }
                     up.answer(cx, gather.ticket, reply)?;
                 }
-                (None, Some((kind, text))) => up.answer_error(cx, gather.ticket, kind, &text)?,
-                (None, None) => {
+                (None, None, Some((kind, text))) => up.answer_error(cx, gather.ticket, kind, &text)?,
+                (None, None, None) => {
                     let text = "no instance of the chain gave a reply that could be kept";
                     up.answer_error(cx, gather.ticket, ErrorKind::Invalid, text)?;
                 }

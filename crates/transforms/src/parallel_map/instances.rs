@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use chain::{
-    Batch, ChainPart, Chunk, Cx, Fault, Item, Message, Need, Origin, Piece, Pool, Progress, Replies, Run,
-    Sink, SubChain, SubExit, Tick, Ticket, Up,
+    Batch, ChainPart, Chunk, Cx, Fault, Item, KeptReply, Message, Need, Origin, Piece, Pool, Progress,
+    Replies, Run, Sink, SubChain, SubExit, Tick, Ticket, Up,
 };
 use wire::cql::opcode;
 use wire::cql::session::{self, Demand, Said, Work};
@@ -30,9 +30,27 @@ const OUR_ID: i16 = i16::MAX;
 
 enum Instance {
     Live(SubChain),
+    /// It is in another keyspace than the others: it is given nothing new, and closed when it owes nothing more.
+    Leaving(SubChain),
     /// It said why when it was given something; what it owes is not answered yet.
     Failing(SubChain, Fault),
     Dead,
+}
+
+impl Instance {
+    /// Its chain, while that works.
+    fn working(&mut self) -> Option<&mut SubChain> {
+        match self {
+            Self::Live(chain) | Self::Leaving(chain) => Some(chain),
+            Self::Failing(..) | Self::Dead => None,
+        }
+    }
+
+    fn fail(&mut self, fault: Fault) {
+        if let Self::Live(chain) | Self::Leaving(chain) = std::mem::replace(self, Self::Dead) {
+            *self = Self::Failing(chain, fault);
+        }
+    }
 }
 
 /// Where the rest of a large request goes.
@@ -94,7 +112,7 @@ impl Instances {
     fn live(&self) -> impl Iterator<Item = (usize, &SubChain)> {
         self.instances.iter().enumerate().filter_map(|(index, instance)| match instance {
             Instance::Live(chain) => Some((index, chain)),
-            Instance::Failing(..) | Instance::Dead => None,
+            Instance::Leaving(_) | Instance::Failing(..) | Instance::Dead => None,
         })
     }
 
@@ -162,11 +180,8 @@ impl Instances {
     /// Gives an instance something; what is wrong with it is dealt with in the next poll.
     fn give(&mut self, index: usize, give: impl FnOnce(&mut SubChain) -> Result<(), Fault>) {
         let Some(instance) = self.instances.get_mut(index) else { return };
-        if let Instance::Live(chain) = instance
-            && let Err(fault) = give(chain)
-            && let Instance::Live(chain) = std::mem::replace(instance, Instance::Dead)
-        {
-            *instance = Instance::Failing(chain, fault);
+        if let Some(Err(fault)) = instance.working().map(give) {
+            instance.fail(fault);
         }
     }
 
@@ -176,6 +191,7 @@ impl Instances {
         let Instance::Failing(mut chain, fault) = std::mem::replace(instance, Instance::Dead) else {
             return Ok(());
         };
+        self.replies.gathers.leaves(index);
         let text = format!("an instance of ParallelMap's chain failed: {fault}");
         let owed = chain.end_all(fault.nothing_sent);
         chain.close(cx);
@@ -206,14 +222,24 @@ impl Instances {
 
     fn answer(&mut self, cx: &mut Cx<'_, '_>, up: &mut Up<'_>) -> Result<bool, Fault> {
         let Self { replies, prepared_uses, is_alone, .. } = self;
-        replies.gathers.answer(cx, up, |reply| {
+        let learn = |reply: &KeptReply| {
             let Said::Prepared(id) = session::said(reply.head(), reply.bytes()) else { return };
             if prepared_uses.len() < PREPARED_USES_MAX {
                 prepared_uses.insert(id.into());
             } else {
                 *is_alone = true;
             }
-        })
+        };
+        let answered = replies.gathers.answer(cx, up, learn)?;
+        for (index, instance) in self.instances.iter_mut().enumerate() {
+            if let Instance::Live(_) = instance
+                && self.replies.gathers.is_gone(index)
+                && let Instance::Live(chain) = std::mem::replace(instance, Instance::Dead)
+            {
+                *instance = Instance::Leaving(chain);
+            }
+        }
+        Ok(answered)
     }
 
     /// Tells all instances but one to change to the keyspace that this one is in.
@@ -275,7 +301,7 @@ impl Sink for Instances {
         for index in 0..self.instances.len() {
             let Self { instances, replies, pool, .. } = self;
             let Some(instance) = instances.get_mut(index) else { break };
-            if let Instance::Live(chain) = instance {
+            if let Some(chain) = instance.working() {
                 let mut exit =
                     InstanceExit { index, takes_events: is_first, up, replies, pool: pool.as_ref() };
                 let polled = chain.poll(cx, &mut exit);
@@ -289,12 +315,16 @@ impl Sink for Instances {
                 });
                 match polled {
                     Ok(moved) => progress = later(progress, moved),
-                    Err(fault) => {
-                        if let Instance::Live(chain) = std::mem::replace(instance, Instance::Dead) {
-                            *instance = Instance::Failing(chain, fault);
-                        }
-                    }
+                    Err(fault) => instance.fail(fault),
                 }
+            }
+            let is_torn = replies.tail.is_some_and(|(torn, _)| torn == index);
+            if let Instance::Leaving(chain) = instance
+                && chain.in_flight() == 0
+                && !is_torn
+            {
+                chain.close(cx);
+                *instance = Instance::Dead;
             }
             if let Some(Instance::Failing(..)) = self.instances.get(index) {
                 progress = Progress::Moved;
@@ -319,7 +349,11 @@ impl Sink for Instances {
     }
 
     fn deadline(&self) -> Option<Tick> {
-        self.live().filter_map(|(_, chain)| chain.deadline()).min()
+        let working = self.instances.iter().filter_map(|instance| match instance {
+            Instance::Live(chain) | Instance::Leaving(chain) => Some(chain),
+            Instance::Failing(..) | Instance::Dead => None,
+        });
+        working.filter_map(SubChain::deadline).min()
     }
 
     fn client_done(&mut self, cx: &mut Cx<'_, '_>) -> Result<(), Fault> {
@@ -331,7 +365,7 @@ impl Sink for Instances {
 
     fn close(&mut self, cx: &mut Cx<'_, '_>) {
         for instance in &mut self.instances {
-            if let Instance::Live(chain) = instance {
+            if let Some(chain) = instance.working() {
                 chain.close(cx);
             }
         }
@@ -379,7 +413,7 @@ impl InstanceExit<'_, '_> {
                 if self.replies.gathers.is_single(key - FIRST_GATHER) {
                     self.hear(leaving);
                 }
-                let kept = self.pool.and_then(|pool| chain::KeptReply::of(leaving, pool));
+                let kept = self.pool.and_then(|pool| KeptReply::of(leaving, pool));
                 self.replies.gathers.reply(key - FIRST_GATHER, self.index, kept);
                 None
             }

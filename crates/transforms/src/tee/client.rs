@@ -11,11 +11,12 @@ use chain::{
 use observe::target;
 use tracing::warn;
 use wire::cql::opcode;
-use wire::cql::session::{Said, said};
-use wire::{ErrorKind, Framed, Head, Protocol, Side};
+use wire::cql::session::{self, Said, said};
+use wire::{ErrorKind, Head, Protocol, Side};
 
 use super::emptying::Emptying;
-use super::mirror::{Kind, Mirror, Outcome, Waiting};
+use super::large::Large;
+use super::mirror::{Kind, Mirror, Outcome, Waiting, framed};
 use super::pairs::{Aim, Pair, Pairs};
 use super::prepared::Statement;
 use super::session::{Recorder, Sort, Step, Translated, sort, translate};
@@ -40,14 +41,8 @@ struct Mode {
     admits: bool,
     /// It takes the next request at once.
     is_direct: bool,
-}
-
-/// A large request that is being assembled for the second chain.
-struct Large {
-    bytes: Vec<u8>,
-    head: Head,
-    origin: Origin,
-    need: Need,
+    /// A step of the session is too large for it.
+    is_torn: bool,
 }
 
 /// See the module's text.
@@ -67,6 +62,8 @@ pub(super) struct TeeClient {
     unprepared: Vec<u32>,
     /// The queue is full: until then the client is not read.
     wait_until: Option<Tick>,
+    /// The second chain may go on, since the first has answered.
+    is_restless: bool,
 }
 
 impl TeeClient {
@@ -82,6 +79,7 @@ impl TeeClient {
             large: None,
             unprepared: Vec::new(),
             wait_until: None,
+            is_restless: false,
         }
     }
 
@@ -109,8 +107,12 @@ impl TeeClient {
             Sort::ByIds if item.is_whole() => translate(&head, item.bytes(), &self.shared.prepared),
             _ => Translated::Same { is_use: false },
         };
-        if let Translated::Same { is_use: true } | Translated::Other { is_use: true, .. } = translated {
-            self.mirror_step(item, Step::Later, mode);
+        let is_foreign = translated == Translated::Unknown && self.mirror.preparing == 0;
+        if translated.is_use() || is_foreign && head.opcode == opcode::EXECUTE {
+            // The second chain is told of a keyspace in plain words, once the first server is there.
+            self.await_first(item, true);
+        }
+        if translated.is_use() {
             return;
         }
         let is_prepare = matches!(sorted, Sort::Prepare { .. });
@@ -141,9 +143,7 @@ impl TeeClient {
         let (key, need) = self.pair(item, sorted, *mode);
         let origin = Origin { ticket: item.ticket(), key };
         if !item.is_whole() {
-            let mut bytes = Vec::new();
-            bytes.extend_from_slice(item.bytes());
-            self.large = Some(Large { bytes, head, origin, need });
+            self.large = Some(Large::begin(item, origin, need));
             mode.is_direct = false;
             return;
         }
@@ -170,27 +170,24 @@ impl TeeClient {
     /// Copies a request that carries state of its connection.
     fn mirror_step(&mut self, item: &mut Item<'_>, step: Step, mode: &mut Mode) {
         self.recorder.record(item.head(), item.bytes());
-        let key = self.pairs.open(Pair {
-            ticket: item.ticket(),
-            id: item.head().id,
-            aim: Aim::State,
-            to_tee: false,
-            main: None,
-            tee: None,
-            request: None,
-        });
-        item.set_tag(key);
-        item.need_reply(Need::Head);
+        let number = self.await_first(item, step == Step::Use);
         if !self.mirror.is_open() || !item.is_whole() {
+            mode.is_torn |= self.mirror.is_open();
             return;
         }
         mode.is_direct = false;
-        let (mut head, mut piece) = (*item.head(), item.keep());
-        if let Translated::Other { frame, .. } = translate(&head, piece.bytes(), &self.shared.prepared) {
-            (head, piece) = framed(frame, &self.shared.pool, head);
-        }
-        let origin = Origin { ticket: Ticket::NONE, key: 0 };
+        let (head, piece) = (*item.head(), item.keep());
+        let origin = Origin { ticket: Ticket::NONE, key: number };
         self.mirror.push(Waiting { head, piece, origin, need: Need::Head, kind: Kind::Step(step) });
+    }
+
+    /// Waits for the first chain's reply to what changes its connection. The number of a USE, else 0.
+    fn await_first(&mut self, item: &mut Item<'_>, is_use: bool) -> u32 {
+        let number = if is_use { self.recorder.use_begins() } else { 0 };
+        let key = self.pairs.open(Pair::of(item, Aim::State { number }));
+        item.set_tag(key);
+        item.need_reply(Need::Head);
+        number
     }
 
     /// Awaits both replies to a request, if both matter. Its key, and how much of the second chain's reply is wanted.
@@ -204,22 +201,15 @@ impl TeeClient {
         match aim {
             Aim::Compare => item.need_reply(Need::Whole),
             Aim::Prepare { .. } => item.need_reply(Need::Head),
-            Aim::Result | Aim::State | Aim::Passed => {}
+            Aim::Result | Aim::State { .. } | Aim::Passed => {}
         }
         if let Aim::Prepare { .. } = aim {
             self.mirror.preparing += 1;
         }
         let resends = aim == Aim::Compare && self.shared.on_mismatch == OnMismatch::Resend;
         let is_kept = item.is_whole() && (resends || matches!(aim, Aim::Prepare { .. }));
-        let key = self.pairs.open(Pair {
-            ticket: item.ticket(),
-            id: item.head().id,
-            aim,
-            to_tee: mode.to_tee,
-            main: None,
-            tee: None,
-            request: is_kept.then(|| (*item.head(), item.keep())),
-        });
+        let request = is_kept.then(|| (*item.head(), item.keep()));
+        let key = self.pairs.open(Pair { to_tee: mode.to_tee, request, ..Pair::of(item, aim) });
         item.set_tag(key);
         (key, Need::Whole)
     }
@@ -228,16 +218,20 @@ impl TeeClient {
     fn main_reply(&mut self, item: &mut Item<'_>, key: u32) {
         let Some(pair) = self.pairs.get(key) else { return };
         match pair.aim {
-            Aim::State => {
-                if let Said::Keyspace(keyspace) = said(item.head(), item.bytes()) {
-                    self.recorder.is_in(item.head().version, keyspace);
-                }
+            Aim::State { number } => {
                 self.pairs.close(key);
+                if number != 0 {
+                    self.use_reply(item, number);
+                }
             }
-            Aim::Prepare { .. } => {
+            Aim::Prepare { is_use } => {
+                if let (true, Said::Prepared(id)) = (is_use, said(item.head(), item.bytes())) {
+                    self.shared.prepared.learn(id, Statement::new(id, id, true));
+                }
                 let kept = KeptReply::copy_of(item);
                 pair.main = Some(kept);
                 self.learn(key);
+                self.is_restless = true;
             }
             Aim::Passed => {}
             // It was not mirrored after all.
@@ -261,6 +255,21 @@ impl TeeClient {
                 }
             }
         }
+    }
+
+    /// What the first chain has said to a USE.
+    fn use_reply(&mut self, item: &Item<'_>, number: u32) {
+        let keyspace = match said(item.head(), item.bytes()) {
+            Said::Keyspace(keyspace) => Some((item.head().version, keyspace)),
+            _ => None,
+        };
+        self.recorder.use_ends(number, keyspace);
+        let keyspace = keyspace.map(|(version, name)| session::use_keyspace(version, 0, name));
+        if let (Some(mismatch), Some(keyspace)) = (&mut self.mismatch, &keyspace) {
+            mismatch.first_said(number, Some(keyspace.clone()));
+        }
+        self.mirror.first_said(number, keyspace);
+        self.is_restless = true;
     }
 
     /// Learns ids once both servers have prepared.
@@ -315,7 +324,7 @@ impl TeeClient {
         let recorder = &self.recorder;
         let mirror = self.mismatch.get_or_insert_with(|| {
             let mut mirror = Mirror::new(part);
-            mirror.open_again(&recorder.frames().unwrap_or_default());
+            mirror.begin(recorder, recorder.use_frame());
             mirror
         });
         let origin = Origin { ticket: Ticket::NONE, key: 0 };
@@ -341,7 +350,7 @@ impl TeeClient {
         match pair.aim {
             Aim::Prepare { .. } => self.learn(key),
             Aim::Passed => drop(self.pairs.close_if_complete(key)),
-            Aim::Compare | Aim::Result | Aim::State => {
+            Aim::Compare | Aim::Result | Aim::State { .. } => {
                 if let Some((reply, ticket)) = self.judge(key) {
                     batch.answer(ticket, reply);
                 }
@@ -376,6 +385,23 @@ impl TeeClient {
         self.mirror.end_batch();
     }
 
+    /// Opens again what is due.
+    fn open_again(&mut self, cx: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault> {
+        let fault =
+            || Fault::new("the tee chain is in another keyspace, and cannot be told the session again");
+        let is_settled = self.recorder.is_settled();
+        if let Some(mismatch) = &mut self.mismatch
+            && mismatch.is_due(cx.now, is_settled)
+            && !mismatch.open_again(cx, &self.recorder)
+        {
+            return Err(fault());
+        }
+        if self.mirror.is_due(cx.now, is_settled) && !self.mirror.open_again(cx, &self.recorder) {
+            return self.mirror_failed(cx, batch, fault());
+        }
+        Ok(())
+    }
+
     /// The second chain has failed. With `Ignore` that ends nothing but it, unless the client waits for it.
     fn mirror_failed(
         &mut self,
@@ -383,8 +409,7 @@ impl TeeClient {
         batch: &mut Batch<'_>,
         fault: Fault,
     ) -> Result<(), Fault> {
-        let can_return = self.recorder.frames().is_some();
-        let (mut keys, mut lost) = self.mirror.fail(cx, can_return);
+        let (mut keys, mut lost) = self.mirror.fail(cx, self.recorder.can_return());
         if let Some(large) = self.large.take() {
             keys.extend(Some(large.origin.key).filter(|key| *key != 0));
             lost += 1;
@@ -415,15 +440,10 @@ impl TeeClient {
 
     /// Puts a large request that has wholly come into the queue.
     fn finish_large(&mut self) {
-        let is_complete = |large: &mut Large| large.bytes.len() >= large.head.frame_bytes as usize;
-        let Some(Large { bytes, head, origin, need }) = self.large.take_if(is_complete) else { return };
-        let kind = match sort(&head, &bytes) {
-            Sort::ByIds => Kind::ByIds,
-            _ => Kind::Plain,
-        };
-        let piece = Piece::whole(self.shared.pool.own(bytes));
-        self.mirror.push(Waiting { head, piece, origin, need, kind });
-        self.mirror.end_batch();
+        if let Some(large) = self.large.take_if(|large| large.is_complete()) {
+            self.mirror.push(large.into_waiting(&self.shared.pool));
+            self.mirror.end_batch();
+        }
     }
 
     /// If the queue is full now, the client waits a little; if it has waited, no longer. True if it goes on.
@@ -440,14 +460,6 @@ impl TeeClient {
     }
 }
 
-fn framed(frame: Vec<u8>, pool: &chain::Pool, before: Head) -> (Head, Piece) {
-    let head = match Protocol::Cql.frame(&frame, Side::Request, u32::MAX) {
-        Framed::Frame(head) => head,
-        Framed::NotYet | Framed::Malformed(_) => before,
-    };
-    (head, Piece::whole(pool.own(frame)))
-}
-
 impl Transform for TeeClient {
     fn request_need(&self, _opcode: u8) -> Need {
         Need::Head
@@ -461,14 +473,15 @@ impl Transform for TeeClient {
         if is_paired && !self.mirror.is_open() {
             return Err(Fault::new("the tee chain has failed and is the source of results"));
         }
-        let mut mode = Mode { to_tee: self.to_tee, is_paired, admits, is_direct: self.mirror.is_idle() };
+        let mut mode =
+            Mode { to_tee: self.to_tee, is_paired, admits, is_direct: self.mirror.is_idle(), is_torn: false };
         let (mut run, mut late) = (Run::default(), Vec::new());
         batch.each(|item| self.mirror_item(item, &mut mode, (&mut run, &mut late)));
         late.into_iter().for_each(|key| self.prepare_later(batch, key));
         self.mirror.end_batch();
         let mut submitted = self.mirror.submit(cx, batch.chunk(), run);
-        if submitted.is_ok() && self.mirror.is_swamped() {
-            submitted = Err(Fault::new("too many steps of the session wait for the tee chain"));
+        if submitted.is_ok() && (mode.is_torn || self.mirror.is_swamped()) {
+            submitted = Err(Fault::new("too many or too large steps of the session wait for the tee chain"));
         }
         if let Err(fault) = submitted {
             self.mirror_failed(cx, batch, fault)?;
@@ -514,8 +527,11 @@ impl Transform for TeeClient {
     }
 
     fn deadline(&self) -> Option<Tick> {
-        let mismatch = self.mismatch.as_ref().and_then(Mirror::deadline);
-        [self.mirror.deadline(), mismatch, self.wait_until].into_iter().flatten().min()
+        let deadline = |mirror: &Mirror| mirror.deadline(self.recorder.is_settled());
+        [deadline(&self.mirror), self.mismatch.as_ref().and_then(deadline), self.wait_until]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn is_polled(&self) -> bool {
@@ -523,9 +539,8 @@ impl Transform for TeeClient {
     }
 
     fn polled(&mut self, cx: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<Progress, Fault> {
-        if self.mirror.is_due(cx.now) {
-            self.mirror.open_again(&self.recorder.frames().unwrap_or_default());
-        }
+        self.is_restless = false;
+        self.open_again(cx, batch)?;
         let was_over_mark = self.is_over_mark();
         self.prepare_now();
         let mut out = Outcome::default();
@@ -549,6 +564,10 @@ impl Transform for TeeClient {
         Ok(if goes_on { Progress::Moved } else { progress })
     }
 
+    fn is_restless(&self) -> bool {
+        self.is_restless
+    }
+
     fn is_over_mark(&self) -> bool {
         // The rest of a large request must come, whatever waits.
         if self.large.is_some() {
@@ -563,7 +582,7 @@ impl Transform for TeeClient {
 
     fn request_tail(&mut self, _: &mut Cx<'_, '_>, chunk: &Chunk, range: Range<usize>) -> Result<(), Fault> {
         if let Some(large) = &mut self.large {
-            large.bytes.extend_from_slice(chunk.bytes().get(range).unwrap_or_default());
+            large.take(chunk.bytes().get(range).unwrap_or_default());
             self.finish_large();
         }
         Ok(())

@@ -39,6 +39,6 @@ impl Task for Emptying {
     }
 
     fn deadline(&self) -> Option<Tick> {
-        Some(self.mirror.deadline().map_or(self.deadline, |deadline| deadline.min(self.deadline)))
+        Some(self.mirror.deadline(true).map_or(self.deadline, |deadline| deadline.min(self.deadline)))
     }
 }

@@ -64,7 +64,8 @@ pub fn session(bytes: &[u8]) {
                 }
                 Side::Response => {
                     if let Said::Keyspace(keyspace) = said(&head, frame) {
-                        recorder.is_in(head.version, keyspace);
+                        let number = recorder.use_begins();
+                        recorder.use_ends(number, Some((head.version, keyspace)));
                     }
                 }
             }
@@ -72,7 +73,7 @@ pub fn session(bytes: &[u8]) {
         let Some(rest) = length.and_then(|length| left.get(length..)) else { return };
         left = rest;
     }
-    let frames = recorder.frames().unwrap_or_default();
+    let frames = recorder.frames_in(recorder.use_frame()).unwrap_or_default();
     for (step, frame) in frames {
         let Framed::Frame(head) = Protocol::Cql.frame(&frame, Side::Request, u32::MAX) else {
             unreachable!("a recorded {step:?} is no frame");

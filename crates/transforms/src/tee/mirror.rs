@@ -2,12 +2,14 @@
 //!
 //! ```text
 //!   Open --fault--> Away --after a pause--> Open, the session is told again --+
-//!    ^                                                                        |
+//!    ^ |                                                                      |
+//!    | +--in another keyspace than its client--> Open, likewise --------------+
 //!    +------------------------------------------------------------------------+
 //! ```
 //!
 //! What carries state of the connection goes alone: nothing follows it until it is answered, since its server need not
-//! take requests of one connection in their order.
+//! take requests of one connection in their order. A USE also waits until the server has
+//! answered all before it.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -15,15 +17,16 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use chain::{
-    ChainPart, Chunk, Cx, Fault, Identity, KeptReply, Message, Need, Origin, Piece, Progress, Replies, Run,
-    SubChain, SubExit, Tick, Ticket, with_id,
+    ChainPart, Chunk, Cx, Fault, Identity, KeptReply, Message, Need, Origin, Piece, Pool, Progress, Replies,
+    Run, SubChain, SubExit, Tick, Ticket, with_id,
 };
+use wire::cql::session::{Said, said};
 use wire::cql::{body, opcode};
 use wire::{Framed, Head, Protocol, Side};
-use zeroize::Zeroizing;
 
+use super::agreement::Agreement;
 use super::prepared::Prepared;
-use super::session::{Step, Translated, translate};
+use super::session::{Recorder, Step, Translated, translate};
 
 /// Bytes that may wait for one client's second chain; a batch that finds none waiting may have more.
 const QUEUE_BYTES_MAX: usize = 1024 * 1024;
@@ -93,8 +96,10 @@ pub(super) struct Mirror {
     batches: usize,
     steps: usize,
     ids: Ids,
-    /// A step that is not answered yet.
-    step: Option<Step>,
+    identity: Option<Rc<Identity>>,
+    /// A step that is not answered yet, and which USE it is.
+    step: Option<(Step, u32)>,
+    agreement: Agreement,
     /// The server wants to know who this is.
     wants_auth: bool,
     /// PREPAREs whose ids are not known yet.
@@ -115,7 +120,9 @@ impl Mirror {
             batches: 0,
             steps: 0,
             ids: Ids::default(),
+            identity: None,
             step: None,
+            agreement: Agreement::default(),
             wants_auth: false,
             preparing: 0,
             prepares_queued: 0,
@@ -125,8 +132,24 @@ impl Mirror {
 
     /// Says whose requests these are.
     pub(super) fn set_identity(&mut self, identity: &Rc<Identity>) {
+        self.identity = Some(Rc::clone(identity));
         if let State::Open(chain) = &mut self.state {
             chain.set_identity(identity);
+        }
+    }
+
+    /// What the first server has said to a USE: the one to where the client is now, if it has not refused.
+    pub(super) fn first_said(&mut self, number: u32, keyspace: Option<Vec<u8>>) {
+        let Some(frame) = self.agreement.first_said(number, keyspace) else { return };
+        if !self.is_open() || !self.part.reaches_servers() {
+            return;
+        }
+        // This chain was not given it.
+        if self.agreement.is_waiting() {
+            self.agreement.go_to(frame);
+        } else {
+            self.tell(Step::Use, &frame, number);
+            self.agreement.first_said(number, Some(frame));
         }
     }
 
@@ -151,6 +174,7 @@ impl Mirror {
     pub(super) fn is_idle(&self) -> bool {
         self.queue.is_empty()
             && self.step.is_none()
+            && self.agreement.is_settled()
             && !self.wants_auth
             && matches!(&self.state, State::Open(chain) if !chain.is_over_mark())
     }
@@ -189,8 +213,12 @@ impl Mirror {
         }
     }
 
-    /// Lets a request wait for its turn.
+    /// Lets a request wait for its turn. The key of a USE is its number.
     pub(super) fn push(&mut self, waiting: Waiting) {
+        let number = waiting.origin.key;
+        if waiting.kind == Kind::Step(Step::Use) && number != 0 && self.part.reaches_servers() {
+            self.agreement.begin(number);
+        }
         self.queued_bytes += waiting.piece.bytes().len();
         self.batches += usize::from(waiting.kind == Kind::BatchEnd);
         self.steps += usize::from(matches!(waiting.kind, Kind::Step(_)));
@@ -223,12 +251,16 @@ impl Mirror {
         let mut run = Run::default();
         let mut count = 0;
         let mut has_step = false;
-        while count < RUN_MAX && !has_step && self.step.is_none() {
+        while count < RUN_MAX && !has_step && self.step.is_none() && self.agreement.is_settled() {
             let State::Open(chain) = &self.state else { break };
             if chain.is_over_mark() {
                 break;
             }
             let Some(front) = self.queue.front() else { break };
+            let is_use = front.kind == Kind::Step(Step::Use);
+            if is_use && (chain.awaits_server() || !run.is_empty()) {
+                break;
+            }
             // A PREPARE that is behind it in the queue does not tell its ids: to wait for that one would be for ever.
             if front.kind == Kind::ByIds && self.preparing > self.prepares_queued {
                 let unknown = translate(&front.head, front.piece.bytes(), prepared) == Translated::Unknown;
@@ -259,18 +291,12 @@ impl Mirror {
             Kind::Step(Step::Auth) if !self.wants_auth => return false,
             Kind::Step(_) if !self.part.reaches_servers() => return false,
             Kind::Step(step) => {
-                self.step = Some(step);
+                self.step = Some((step, origin.key));
                 origin.key = STEP;
             }
             Kind::ByIds => match translate(&head, piece.bytes(), prepared) {
                 Translated::Same { .. } => {}
-                Translated::Other { frame, .. } => {
-                    let framed = Protocol::Cql.frame(&frame, Side::Request, u32::MAX);
-                    if let Framed::Frame(other) = framed {
-                        head = other;
-                    }
-                    piece = Piece::whole(self.part.pool().own(frame));
-                }
+                Translated::Other { frame, .. } => (head, piece) = framed(frame, self.part.pool(), head),
                 Translated::Unknown => {
                     out.dropped += 1;
                     if origin.key != 0 {
@@ -299,14 +325,18 @@ impl Mirror {
         let mut collect = Collect { ids: &mut self.ids, out, steps: None };
         let progress = chain.poll(cx, &mut collect)?;
         if let Some(reply) = collect.steps {
-            self.step_answered(reply)?;
+            self.step_answered(&reply)?;
         }
-        let may_feed = !self.queue.is_empty() && self.step.is_none() && progress != Progress::Idle;
+        let is_free = self.step.is_none() && self.agreement.is_settled();
+        let may_feed = !self.queue.is_empty() && is_free && progress != Progress::Idle;
         Ok(if has_fed || may_feed { Progress::Moved } else { progress })
     }
 
-    fn step_answered(&mut self, reply: Head) -> Result<(), Fault> {
-        let step = self.step.take();
+    fn step_answered(&mut self, reply: &StepReply) -> Result<(), Fault> {
+        let (step, number) = self.step.take().unzip();
+        if step == Some(Step::Use) {
+            self.agreement.second_said(number.unwrap_or(0), reply.is_there);
+        }
         self.wants_auth = match reply.opcode {
             opcode::AUTHENTICATE | opcode::AUTH_CHALLENGE => true,
             opcode::READY | opcode::AUTH_SUCCESS => {
@@ -321,17 +351,20 @@ impl Mirror {
         Ok(())
     }
 
-    /// When it wants to be polled.
-    pub(super) fn deadline(&self) -> Option<Tick> {
+    /// When it wants to be polled. `is_settled`: as for `is_due`.
+    pub(super) fn deadline(&self, is_settled: bool) -> Option<Tick> {
         match &self.state {
             State::Open(chain) => chain.deadline(),
-            State::Away { until } => *until,
+            State::Away { until } => until.filter(|_| is_settled),
         }
     }
 
-    /// True when it is time to open it again.
-    pub(super) fn is_due(&self, now: Tick) -> bool {
-        matches!(self.state, State::Away { until: Some(until) } if until <= now)
+    /// True when it is time to open it again. `is_settled`: it is known in which keyspace its client is.
+    pub(super) fn is_due(&self, now: Tick, is_settled: bool) -> bool {
+        match &self.state {
+            State::Open(chain) => self.agreement.is_broken() && chain.in_flight() == 0,
+            State::Away { until } => is_settled && until.is_some_and(|until| until <= now),
+        }
     }
 
     /// Gives up the chain. What was not answered is given up too: the keys of requests that somebody waits for, and how
@@ -351,32 +384,68 @@ impl Mirror {
             }
         }
         self.ids = Ids::default();
+        self.agreement.lost();
         (self.step, self.wants_auth, self.preparing) = (None, false, 0);
         let count = lost.len() as u64;
         lost.retain(|key| *key != 0);
         (lost, count)
     }
 
-    /// Opens the chain again, with these steps first.
-    pub(super) fn open_again(&mut self, steps: &[(Step, Zeroizing<Vec<u8>>)]) {
-        let Some(chain) = SubChain::new(&self.part) else { return };
-        self.state = State::Open(Box::new(chain));
-        for (step, frame) in steps {
-            let framed = Protocol::Cql.frame(frame, Side::Request, u32::MAX);
-            let Framed::Frame(head) = framed else { continue };
-            let piece = Piece::whole(self.part.pool().own(frame.to_vec()));
-            let origin = Origin { ticket: Ticket::NONE, key: STEP };
-            self.push(Waiting { head, piece, origin, need: Need::Head, kind: Kind::Step(*step) });
+    /// Opens the chain again, with the session in front of what waits. False if it cannot be told.
+    pub(super) fn open_again(&mut self, cx: &mut Cx<'_, '_>, recorder: &Recorder) -> bool {
+        let keyspace = if self.is_open() { self.agreement.keyspace() } else { recorder.use_frame() };
+        let Some(chain) = SubChain::new(&self.part).filter(|_| recorder.can_return()) else { return false };
+        if let State::Open(mut before) = std::mem::replace(&mut self.state, State::Open(Box::new(chain))) {
+            before.close(cx);
         }
+        self.wants_auth = false;
+        let behind = std::mem::take(&mut self.queue);
+        self.begin(recorder, keyspace);
+        self.queue.extend(behind);
+        true
     }
+
+    /// Tells a new chain the session of its client.
+    pub(super) fn begin(&mut self, recorder: &Recorder, keyspace: Option<Vec<u8>>) {
+        if let (State::Open(chain), Some(identity)) = (&mut self.state, &self.identity) {
+            chain.set_identity(identity);
+        }
+        for (step, frame) in recorder.frames_in(keyspace.clone()).unwrap_or_default() {
+            self.tell(step, &frame, 0);
+        }
+        self.agreement.renewed(keyspace);
+    }
+
+    /// Lets a step of our own wait for its turn. `number`: of a USE.
+    fn tell(&mut self, step: Step, frame: &[u8], number: u32) {
+        let Framed::Frame(head) = Protocol::Cql.frame(frame, Side::Request, u32::MAX) else { return };
+        let piece = Piece::whole(self.part.pool().own(frame.to_vec()));
+        let origin = Origin { ticket: Ticket::NONE, key: number };
+        self.push(Waiting { head, piece, origin, need: Need::Head, kind: Kind::Step(step) });
+    }
+}
+
+/// A request that was written anew; `before` is the head of what it was.
+pub(super) fn framed(frame: Vec<u8>, pool: &Pool, before: Head) -> (Head, Piece) {
+    let head = match Protocol::Cql.frame(&frame, Side::Request, u32::MAX) {
+        Framed::Frame(head) => head,
+        Framed::NotYet | Framed::Malformed(_) => before,
+    };
+    (head, Piece::whole(pool.own(frame)))
 }
 
 /// Takes the replies of one poll.
 struct Collect<'c> {
     ids: &'c mut Ids,
     out: &'c mut Outcome,
-    /// What answered the step.
-    steps: Option<Head>,
+    steps: Option<StepReply>,
+}
+
+/// What answered a step.
+struct StepReply {
+    opcode: u8,
+    /// It answers a USE, and the server is there.
+    is_there: bool,
 }
 
 impl SubExit for Collect<'_> {
@@ -390,7 +459,11 @@ impl SubExit for Collect<'_> {
             self.ids.free(leaving.head.id);
             match origin.key {
                 0 => self.out.dropped += u64::from(is_unprepared(&leaving.head, leaving.outgoing.bytes())),
-                STEP => self.steps = Some(leaving.head),
+                STEP => {
+                    let said = said(&leaving.head, leaving.outgoing.bytes());
+                    let is_there = matches!(said, Said::Keyspace(_));
+                    self.steps = Some(StepReply { opcode: leaving.head.opcode, is_there });
+                }
                 key => self.out.replies.push((key, KeptReply::of(leaving, &pool))),
             }
         });

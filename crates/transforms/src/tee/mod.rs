@@ -6,12 +6,15 @@
 //! Must hold: with `Ignore` the second chain neither slows nor fails the first. What it does not get is counted.
 //!
 //! `client` is the transform of one client, `mirror` its second chain, `session` says what a request means for another
-//! server, `pairs` keeps requests of which both replies matter, `prepared` what another server calls a statement.
+//! server, `agreement` whether both are in the same keyspace. `pairs` keeps requests of which both replies matter,
+//! `large` one that is not whole yet, `prepared` what another server calls a statement.
 
+mod agreement;
 mod client;
 mod emptying;
 #[cfg(any(test, fuzzing))]
 mod fuzz;
+mod large;
 mod mirror;
 mod pairs;
 mod prepared;

@@ -1,6 +1,6 @@
 //! Requests that went to both chains, and of which somebody wants to know both replies.
 
-use chain::{KeptReply, Piece, Ticket};
+use chain::{Item, KeptReply, Piece, Ticket};
 use wire::Head;
 
 /// Why both are awaited.
@@ -12,8 +12,9 @@ pub(super) enum Aim {
     Result,
     /// The ids are learned. The client gets the first chain's reply at once.
     Prepare { is_use: bool },
-    /// The first chain's reply says in which keyspace the client is. The second chain's is not awaited.
-    State,
+    /// The first chain's reply says in which keyspace the client is. The second chain's is not awaited here. A USE has a
+    /// number.
+    State { number: u32 },
     /// The first chain's reply went to the client as it was.
     Passed,
 }
@@ -31,6 +32,14 @@ pub(super) struct Pair {
     pub(super) tee: Option<Option<KeptReply>>,
     /// The request, if it may have to be sent once more.
     pub(super) request: Option<(Head, Piece)>,
+}
+
+impl Pair {
+    /// Nobody has replied yet.
+    pub(super) fn of(item: &Item<'_>, aim: Aim) -> Self {
+        let (ticket, id) = (item.ticket(), item.head().id);
+        Self { ticket, id, aim, to_tee: false, main: None, tee: None, request: None }
+    }
 }
 
 /// All of one client. A pair's key is never 0.
@@ -67,7 +76,8 @@ impl Pairs {
     /// Ends a pair if both have replied.
     pub(super) fn close_if_complete(&mut self, key: u32) -> Option<Pair> {
         let pair = self.get(key)?;
-        let is_complete = pair.main.is_some() && (pair.tee.is_some() || pair.aim == Aim::State);
+        let is_complete =
+            pair.main.is_some() && (pair.tee.is_some() || matches!(pair.aim, Aim::State { .. }));
         if is_complete { self.close(key) } else { None }
     }
 }

@@ -18,8 +18,9 @@ const REGISTERS_MAX: usize = 8;
 pub(super) enum Step {
     Startup,
     Auth,
-    /// USE, or a statement prepared as one; REGISTER.
-    Later,
+    /// USE in its own words.
+    Use,
+    Register,
 }
 
 /// What a request is.
@@ -43,7 +44,8 @@ pub(super) fn sort(head: &Head, frame: &[u8]) -> Sort {
     match Protocol::Cql.connection_state(head, frame) {
         ConnectionState::Handshake if head.opcode == opcode::STARTUP => return Sort::State(Step::Startup),
         ConnectionState::Handshake => return Sort::State(Step::Auth),
-        ConnectionState::Subscription | ConnectionState::Keyspace => return Sort::State(Step::Later),
+        ConnectionState::Subscription => return Sort::State(Step::Register),
+        ConnectionState::Keyspace => return Sort::State(Step::Use),
         ConnectionState::None | ConnectionState::Unknown => {}
     }
     let has_page = |parameters: request::Parameters<'_>| parameters.paging_state.is_some();
@@ -73,6 +75,13 @@ pub(super) enum Translated {
     Other { frame: Vec<u8>, is_use: bool },
     /// It names a statement that is not known there.
     Unknown,
+}
+
+impl Translated {
+    /// It runs a prepared USE.
+    pub(super) fn is_use(&self) -> bool {
+        matches!(self, Self::Same { is_use: true } | Self::Other { is_use: true, .. })
+    }
 }
 
 /// Puts the second server's ids in place of the first one's.
@@ -142,7 +151,13 @@ pub(super) struct Recorder {
     auth: Option<Zeroizing<Vec<u8>>>,
     rounds: usize,
     registers: Vec<Vec<u8>>,
+    /// The version of the protocol and the name.
     keyspace: Option<(u8, String)>,
+    /// The number of the last USE that was asked, and of the one that led to the keyspace.
+    uses: u32,
+    confirmed: u32,
+    /// USEs that the first server has not answered.
+    unanswered: usize,
     /// Frames may be compressed: what changes the keyspace cannot be seen.
     is_hidden: bool,
 }
@@ -164,21 +179,47 @@ impl Recorder {
         }
     }
 
-    /// The first server has changed to a keyspace.
-    pub(super) fn is_in(&mut self, version: u8, keyspace: &str) {
-        self.keyspace = Some((version, keyspace.to_owned()));
+    /// The first server is asked for a keyspace. The number of that USE, never 0.
+    pub(super) fn use_begins(&mut self) -> u32 {
+        self.unanswered += 1;
+        self.uses = self.uses.checked_add(1).unwrap_or(1);
+        self.uses
     }
 
-    /// The frames that begin the session again; `None` if it cannot be.
-    pub(super) fn frames(&self) -> Option<Vec<(Step, Zeroizing<Vec<u8>>)>> {
-        if self.is_hidden || self.rounds > 1 {
+    /// It has answered; `keyspace` with the version of the protocol if it is there now.
+    pub(super) fn use_ends(&mut self, number: u32, keyspace: Option<(u8, &str)>) {
+        self.unanswered = self.unanswered.saturating_sub(1);
+        // Two that were asked at once may be answered in any order.
+        if let Some((version, name)) = keyspace.filter(|_| number >= self.confirmed) {
+            (self.keyspace, self.confirmed) = (Some((version, name.to_owned())), number);
+        }
+    }
+
+    /// True while it is known in which keyspace the client is.
+    pub(super) fn is_settled(&self) -> bool {
+        self.unanswered == 0
+    }
+
+    /// The USE to the keyspace that the client is in.
+    pub(super) fn use_frame(&self) -> Option<Vec<u8>> {
+        let (version, name) = self.keyspace.as_ref()?;
+        Some(session::use_keyspace(*version, 0, name))
+    }
+
+    /// True if the session can be begun again.
+    pub(super) fn can_return(&self) -> bool {
+        !self.is_hidden && self.rounds <= 1
+    }
+
+    /// The frames that begin the session again, in another keyspace than the client is in now; `None` if it cannot be.
+    pub(super) fn frames_in(&self, keyspace: Option<Vec<u8>>) -> Option<Vec<(Step, Zeroizing<Vec<u8>>)>> {
+        if !self.can_return() {
             return None;
         }
         let startup = self.startup.iter().map(|frame| (Step::Startup, Zeroizing::new(frame.clone())));
         let auth = self.auth.iter().map(|frame| (Step::Auth, frame.clone()));
-        let keyspace = self.keyspace.iter();
-        let keyspace = keyspace.map(|(version, name)| session::use_keyspace(*version, 0, name));
-        let later = keyspace.chain(self.registers.iter().cloned());
-        Some(startup.chain(auth).chain(later.map(|frame| (Step::Later, Zeroizing::new(frame)))).collect())
+        let keyspace = keyspace.map(|frame| (Step::Use, Zeroizing::new(frame)));
+        let registers = self.registers.iter().map(|frame| (Step::Register, Zeroizing::new(frame.clone())));
+        Some(startup.chain(auth).chain(keyspace).chain(registers).collect())
     }
 }

@@ -1,0 +1,42 @@
+//! A large request that is assembled for a second chain.
+
+use chain::{Item, Need, Origin, Piece, Pool};
+use wire::Head;
+
+use super::mirror::{Kind, Waiting};
+use super::session::{Sort, sort};
+
+/// What has come of it.
+pub(super) struct Large {
+    bytes: Vec<u8>,
+    head: Head,
+    pub(super) origin: Origin,
+    need: Need,
+}
+
+impl Large {
+    /// A request whose rest is to come.
+    pub(super) fn begin(item: &Item<'_>, origin: Origin, need: Need) -> Self {
+        // copy: a server that may be slower gets bytes of its own.
+        Self { bytes: item.bytes().to_vec(), head: *item.head(), origin, need }
+    }
+
+    /// More of it.
+    pub(super) fn take(&mut self, more: &[u8]) {
+        self.bytes.extend_from_slice(more);
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        self.bytes.len() >= self.head.frame_bytes as usize
+    }
+
+    /// The whole of it.
+    pub(super) fn into_waiting(self, pool: &Pool) -> Waiting {
+        let Self { bytes, head, origin, need } = self;
+        let kind = match sort(&head, &bytes) {
+            Sort::ByIds => Kind::ByIds,
+            _ => Kind::Plain,
+        };
+        Waiting { head, piece: Piece::whole(pool.own(bytes)), origin, need, kind }
+    }
+}
