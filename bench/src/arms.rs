@@ -79,7 +79,7 @@ impl Arm {
             Self::Envoy => peers::envoy()?,
             Self::Upstream => peers::upstream(may_build)?,
             Self::Ours(_) | Self::OursShared | Self::OursAllCores => {
-                Program { path: Proxy::binary(), version: format!("shotover-proxy at {}", peers::commit()) }
+                Program { path: Proxy::binary(), version: format!("shotover-proxy at {}", testkit::commit()) }
             }
         };
         Ok(Ready { arm: self, program })

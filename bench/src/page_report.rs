@@ -3,11 +3,12 @@
 use std::fs;
 
 use serde_json::json;
+use testkit::commit;
 
 use crate::arms::Ready;
 use crate::goals::{Claim, page_claims};
 use crate::page::Plan;
-use crate::peers::{commit, machine};
+use crate::peers::machine;
 use crate::plot::draw;
 use crate::report::{arms_table, claims_table, figures_table, groups};
 use crate::results::{Figures, Measured};

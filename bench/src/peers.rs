@@ -103,20 +103,6 @@ fn write_upstream(folder: &Path) -> std::io::Result<()> {
     fs::write(folder.join("src/main.rs"), main)
 }
 
-/// The commit that is measured, and whether files differ from it.
-pub(crate) fn commit() -> String {
-    let git = |arguments: &[&str]| {
-        let said = output(Command::new("git").current_dir(testkit::workspace()).args(arguments));
-        said.unwrap_or_default().trim().to_owned()
-    };
-    let hash = git(&["rev-parse", "--short", "HEAD"]);
-    if git(&["status", "--porcelain", "--untracked-files=no"]).is_empty() {
-        hash
-    } else {
-        format!("{hash}, changed")
-    }
-}
-
 /// The machine, in a line.
 pub(crate) fn machine() -> String {
     let read = |file: &str| fs::read_to_string(file).unwrap_or_default();

@@ -3,11 +3,12 @@
 use std::fs;
 
 use serde_json::json;
+use testkit::commit;
 
 use crate::arms::Ready;
 use crate::goals::{Claim, claims};
 use crate::judge::{BLOCKS_MIN, Goal, Interval, interval};
-use crate::peers::{commit, machine};
+use crate::peers::machine;
 use crate::plot::{Dot, Group, draw};
 use crate::results::{Figures, Measured, Metric};
 use crate::run::{Absent, Plan};

@@ -4,12 +4,11 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use testkit::{Child, free_port, workspace};
+use testkit::{Child, commit, free_port, workspace};
 
 use crate::arms::{Arm, Ready, Running};
 use crate::measure::Quiet;
 use crate::options::Options;
-use crate::peers::commit;
 use crate::report;
 use crate::results::{Block, Figures, Load, Measured, Turn};
 use crate::saved;

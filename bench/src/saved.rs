@@ -35,8 +35,11 @@ pub(crate) fn read(folder: &Path, known: &[Load]) -> Result<Option<(String, Vec<
         text => text.map_err(|error| problem(&error))?,
     };
     let saved: Saved = serde_json::from_str(&text).map_err(|error| problem(&error))?;
-    let found = saved.loads.into_iter().filter_map(|saved| {
-        let load = known.iter().find(|load| load.name == saved.load.name)?;
+    let mut loads = saved.loads;
+    // In the order of the grid, in whatever order they were measured.
+    let found = known.iter().filter_map(|load| {
+        let place = loads.iter().position(|saved| saved.load.name == load.name)?;
+        let saved = loads.swap_remove(place);
         Some(Measured { load: Load { rate: saved.load.rate, ..*load }, blocks: saved.blocks })
     });
     Ok(Some((saved.commit, found.collect())))

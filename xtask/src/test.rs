@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::run::{build_proxy, is_there, run, run_with, sim};
@@ -79,7 +78,7 @@ type Outcome = (&'static str, Duration, bool);
 pub(crate) fn command(options: &[&str]) -> Result<(), String> {
     let tier = if options.contains(&"--full") { FULL } else { CI };
     let only = options.iter().position(|option| *option == "--only").and_then(|at| options.get(at + 1));
-    let commit = commit();
+    let commit = testkit::commit();
     let before = if options.contains(&"--go-on") { passed_before(&commit)? } else { Vec::new() };
     let mut outcomes: Vec<Outcome> = Vec::new();
     for (name, check) in STEPS {
@@ -119,21 +118,6 @@ pub(crate) fn command(options: &[&str]) -> Result<(), String> {
     }
 }
 
-fn git(arguments: &[&str]) -> String {
-    let output = Command::new("git").args(arguments).output().ok();
-    output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
-}
-
-/// The commit that is checked out, and whether that is all.
-fn commit() -> String {
-    let commit = git(&["rev-parse", "--short", "HEAD"]);
-    if git(&["status", "--porcelain", "--untracked-files=no"]).is_empty() {
-        commit
-    } else {
-        format!("{commit}-changed")
-    }
-}
-
 fn list_of_passed() -> PathBuf {
     testkit::workspace().join("target/full-passed")
 }
@@ -163,7 +147,7 @@ fn passed_before(commit: &str) -> Result<Vec<Outcome>, String> {
 
 /// The long tier leaves its result, with the commit, in docs/results.
 fn write_result(commit: &str, outcomes: &[Outcome]) -> Result<(), String> {
-    let date = git(&["log", "-1", "--format=%cs"]);
+    let date = testkit::git(&["log", "-1", "--format=%cs"]);
     let mut page = format!(
         "# `cargo xtask test --full` at {commit} ({date})\n\n| step | time | result |\n|---|---|---|\n"
     );

@@ -6,6 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests wait in real time, on threads of their own")]
 
 mod cassandra;
+mod checkout;
 mod fetch;
 mod guard;
 mod process;
@@ -14,6 +15,7 @@ pub mod scripted;
 mod stress;
 
 pub use cassandra::{Authenticator, Cassandra, stress};
+pub use checkout::{commit, git};
 pub use fetch::{CASSANDRA, Missing, java_driver, servers_folder, workspace};
 pub use guard::Scratch;
 pub use process::{Child, free_port};

@@ -177,9 +177,9 @@ impl Gathers {
         self.gone.push(instance);
     }
 
-    /// True for an instance that gets no more requests: it did not accept a USE that another one did.
-    pub(super) fn is_gone(&self, instance: usize) -> bool {
-        self.gone.contains(&instance)
+    /// Those that get no more: that have failed, or did not accept a USE that another one did.
+    pub(super) fn gone(&self) -> &[usize] {
+        &self.gone
     }
 
     /// Answers what can be answered. Ids of statements that were prepared and are a USE are given to `learn`. True if

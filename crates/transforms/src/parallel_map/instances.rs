@@ -46,6 +46,14 @@ impl Instance {
         }
     }
 
+    fn leave(&mut self) {
+        if let Self::Live(_) = self
+            && let Self::Live(chain) = std::mem::replace(self, Self::Dead)
+        {
+            *self = Self::Leaving(chain);
+        }
+    }
+
     fn fail(&mut self, fault: Fault) {
         if let Self::Live(chain) | Self::Leaving(chain) = std::mem::replace(self, Self::Dead) {
             *self = Self::Failing(chain, fault);
@@ -221,7 +229,7 @@ impl Instances {
     }
 
     fn answer(&mut self, cx: &mut Cx<'_, '_>, up: &mut Up<'_>) -> Result<bool, Fault> {
-        let Self { replies, prepared_uses, is_alone, .. } = self;
+        let Self { instances, replies, prepared_uses, is_alone, .. } = self;
         let learn = |reply: &KeptReply| {
             let Said::Prepared(id) = session::said(reply.head(), reply.bytes()) else { return };
             if prepared_uses.len() < PREPARED_USES_MAX {
@@ -231,12 +239,9 @@ impl Instances {
             }
         };
         let answered = replies.gathers.answer(cx, up, learn)?;
-        for (index, instance) in self.instances.iter_mut().enumerate() {
-            if let Instance::Live(_) = instance
-                && self.replies.gathers.is_gone(index)
-                && let Instance::Live(chain) = std::mem::replace(instance, Instance::Dead)
-            {
-                *instance = Instance::Leaving(chain);
+        for index in replies.gathers.gone() {
+            if let Some(instance) = instances.get_mut(*index) {
+                instance.leave();
             }
         }
         Ok(answered)
