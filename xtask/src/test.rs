@@ -79,7 +79,15 @@ pub(crate) fn command(options: &[&str]) -> Result<(), String> {
     let tier = if options.contains(&"--full") { FULL } else { CI };
     let only = options.iter().position(|option| *option == "--only").and_then(|at| options.get(at + 1));
     let commit = testkit::commit();
-    let before = if options.contains(&"--go-on") { passed_before(&commit)? } else { Vec::new() };
+    let is_all_of_full = tier.is_full && only.is_none();
+    let before = match options.contains(&"--go-on") {
+        true if is_all_of_full => passed_before(&commit)?,
+        true => return Err("--go-on is for `test --full` as a whole".to_owned()),
+        false => Vec::new(),
+    };
+    if is_all_of_full && before.is_empty() {
+        keep(&format!("{commit}\n"), false)?;
+    }
     let mut outcomes: Vec<Outcome> = Vec::new();
     for (name, check) in STEPS {
         if only.is_some_and(|only| *only != name) {
@@ -97,8 +105,8 @@ pub(crate) fn command(options: &[&str]) -> Result<(), String> {
             println!("{problem}");
         }
         outcomes.push((name, started.elapsed(), outcome.is_ok()));
-        if tier.is_full && only.is_none() {
-            note_passed(&commit, &outcomes)?;
+        if is_all_of_full && outcome.is_ok() {
+            keep(&format!("{name} {}\n", started.elapsed().as_secs()), true)?;
         }
     }
     println!();
@@ -107,7 +115,7 @@ pub(crate) fn command(options: &[&str]) -> Result<(), String> {
     }
     let failed = outcomes.iter().filter(|(_, _, is_ok)| !is_ok).count();
     let passed = outcomes.len() - failed;
-    if tier.is_full && only.is_none() {
+    if is_all_of_full {
         write_result(&commit, &outcomes)?;
     }
     println!("{passed} passed, {failed} failed");
@@ -123,11 +131,11 @@ fn list_of_passed() -> PathBuf {
 }
 
 /// Keeps what has passed, so that a run of hours that was stopped can go on: the commit, then a line a step.
-fn note_passed(commit: &str, outcomes: &[Outcome]) -> Result<(), String> {
-    let passed = outcomes.iter().filter(|(_, _, is_ok)| *is_ok);
-    let steps: String = passed.map(|(name, time, _)| format!("{name} {}\n", time.as_secs())).collect();
+fn keep(line: &str, is_behind: bool) -> Result<(), String> {
+    let file = list_of_passed();
+    let before = if is_behind { fs::read_to_string(&file).unwrap_or_default() } else { String::new() };
     fs::create_dir_all(testkit::workspace().join("target")).map_err(|error| error.to_string())?;
-    fs::write(list_of_passed(), format!("{commit}\n{steps}")).map_err(|error| error.to_string())
+    fs::write(file, before + line).map_err(|error| error.to_string())
 }
 
 /// The steps that a run of this commit has passed already.

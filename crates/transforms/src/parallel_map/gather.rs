@@ -123,12 +123,12 @@ impl Gathers {
     /// An instance has replied. `None`: with something that cannot be kept.
     pub(super) fn reply(&mut self, index: u32, instance: usize, reply: Option<KeptReply>) {
         let Some(gather) = self.get(index) else { return };
-        let is_error = |reply: &KeptReply| Protocol::Cql.is_error(reply.head());
         let reply = reply.and_then(|reply| match &mut gather.verdicts {
             Some(verdicts) => verdicts.note(instance, reply),
             None => Some(reply),
         });
         if let Some(reply) = reply {
+            let is_error = |reply: &KeptReply| Protocol::Cql.is_error(reply.head());
             let is_better = gather.best.as_ref().is_none_or(|(from, best)| {
                 (!is_error(best) && is_error(&reply))
                     || (is_error(best) == is_error(&reply) && instance < *from)

@@ -260,11 +260,10 @@ impl TeeClient {
     /// What the first chain has said to a USE.
     fn use_reply(&mut self, item: &Item<'_>, number: u32) {
         let keyspace = match said(item.head(), item.bytes()) {
-            Said::Keyspace(keyspace) => Some((item.head().version, keyspace)),
+            Said::Keyspace(name) => Some(session::use_keyspace(item.head().version, 0, name)),
             _ => None,
         };
-        self.recorder.use_ends(number, keyspace);
-        let keyspace = keyspace.map(|(version, name)| session::use_keyspace(version, 0, name));
+        self.recorder.use_ends(number, keyspace.as_deref());
         if let (Some(mismatch), Some(keyspace)) = (&mut self.mismatch, &keyspace) {
             mismatch.first_said(number, Some(keyspace.clone()));
         }

@@ -3,7 +3,7 @@
 
 use chain::Ids;
 use wire::cql::request::{self, BatchStatement};
-use wire::cql::session::{Said, said};
+use wire::cql::session::{Said, said, use_keyspace};
 use wire::cql::{body, opcode};
 use wire::{Framed, Head, Protocol, Side};
 
@@ -65,7 +65,7 @@ pub fn session(bytes: &[u8]) {
                 Side::Response => {
                     if let Said::Keyspace(keyspace) = said(&head, frame) {
                         let number = recorder.use_begins();
-                        recorder.use_ends(number, Some((head.version, keyspace)));
+                        recorder.use_ends(number, Some(&use_keyspace(head.version, 0, keyspace)));
                     }
                 }
             }
@@ -73,7 +73,7 @@ pub fn session(bytes: &[u8]) {
         let Some(rest) = length.and_then(|length| left.get(length..)) else { return };
         left = rest;
     }
-    let frames = recorder.frames_in(recorder.use_frame()).unwrap_or_default();
+    let frames = recorder.frames_in(recorder.use_frame());
     for (step, frame) in frames {
         let Framed::Frame(head) = Protocol::Cql.frame(&frame, Side::Request, u32::MAX) else {
             unreachable!("a recorded {step:?} is no frame");

@@ -410,7 +410,7 @@ impl Mirror {
         if let (State::Open(chain), Some(identity)) = (&mut self.state, &self.identity) {
             chain.set_identity(identity);
         }
-        for (step, frame) in recorder.frames_in(keyspace.clone()).unwrap_or_default() {
+        for (step, frame) in recorder.frames_in(keyspace.clone()) {
             self.tell(step, &frame, 0);
         }
         self.agreement.renewed(keyspace);

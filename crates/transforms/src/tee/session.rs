@@ -151,8 +151,8 @@ pub(super) struct Recorder {
     auth: Option<Zeroizing<Vec<u8>>>,
     rounds: usize,
     registers: Vec<Vec<u8>>,
-    /// The version of the protocol and the name.
-    keyspace: Option<(u8, String)>,
+    /// The USE to the keyspace that the client is in.
+    keyspace: Option<Vec<u8>>,
     /// The number of the last USE that was asked, and of the one that led to the keyspace.
     uses: u32,
     confirmed: u32,
@@ -186,12 +186,12 @@ impl Recorder {
         self.uses
     }
 
-    /// It has answered; `keyspace` with the version of the protocol if it is there now.
-    pub(super) fn use_ends(&mut self, number: u32, keyspace: Option<(u8, &str)>) {
+    /// It has answered: with the USE to where it is now, or it has refused.
+    pub(super) fn use_ends(&mut self, number: u32, keyspace: Option<&[u8]>) {
         self.unanswered = self.unanswered.saturating_sub(1);
         // Two that were asked at once may be answered in any order.
-        if let Some((version, name)) = keyspace.filter(|_| number >= self.confirmed) {
-            (self.keyspace, self.confirmed) = (Some((version, name.to_owned())), number);
+        if let Some(frame) = keyspace.filter(|_| number >= self.confirmed) {
+            (self.keyspace, self.confirmed) = (Some(frame.to_vec()), number);
         }
     }
 
@@ -202,8 +202,7 @@ impl Recorder {
 
     /// The USE to the keyspace that the client is in.
     pub(super) fn use_frame(&self) -> Option<Vec<u8>> {
-        let (version, name) = self.keyspace.as_ref()?;
-        Some(session::use_keyspace(*version, 0, name))
+        self.keyspace.clone()
     }
 
     /// True if the session can be begun again.
@@ -211,15 +210,15 @@ impl Recorder {
         !self.is_hidden && self.rounds <= 1
     }
 
-    /// The frames that begin the session again, in another keyspace than the client is in now; `None` if it cannot be.
-    pub(super) fn frames_in(&self, keyspace: Option<Vec<u8>>) -> Option<Vec<(Step, Zeroizing<Vec<u8>>)>> {
+    /// The frames that begin the session again, with this USE; none if it cannot be.
+    pub(super) fn frames_in(&self, keyspace: Option<Vec<u8>>) -> Vec<(Step, Zeroizing<Vec<u8>>)> {
         if !self.can_return() {
-            return None;
+            return Vec::new();
         }
         let startup = self.startup.iter().map(|frame| (Step::Startup, Zeroizing::new(frame.clone())));
         let auth = self.auth.iter().map(|frame| (Step::Auth, frame.clone()));
         let keyspace = keyspace.map(|frame| (Step::Use, Zeroizing::new(frame)));
         let registers = self.registers.iter().map(|frame| (Step::Register, Zeroizing::new(frame.clone())));
-        Some(startup.chain(auth).chain(keyspace).chain(registers).collect())
+        startup.chain(auth).chain(keyspace).chain(registers).collect()
     }
 }
