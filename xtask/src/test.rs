@@ -19,6 +19,7 @@ const FULL: Tier = Tier { fuzz_seconds: 600, seeds: "1000000", is_full: true };
 
 type Check = fn(&Tier) -> Result<(), String>;
 
+/// What the real servers and drivers say comes before the hours of the simulator and the fuzzer.
 const STEPS: [(&str, Check); 13] = [
     ("format", |_| run("cargo", &["fmt", "--all", "--check"])),
     ("lints", |_| {
@@ -31,12 +32,12 @@ const STEPS: [(&str, Check); 13] = [
     }),
     ("unit", |_| run("cargo", &["test", "--quiet", "--workspace", "--exclude", "e2e"])),
     ("custom", |_| custom_transform()),
+    ("e2e", end_to_end),
     ("sim", |tier| sim(&["--seeds", tier.seeds])),
     ("pairs", |tier| sim(&["pairs", if tier.is_full { "200" } else { "5" }])),
     ("mutants", |tier| if tier.is_full { mutants::command(&[]) } else { mutants::check() }),
     ("fuzz", |tier| fuzz::run_all(tier.fuzz_seconds)),
     ("instructions", |_| instructions::command(&[])),
-    ("e2e", end_to_end),
 ];
 
 fn deny() -> Result<(), String> {
