@@ -29,8 +29,13 @@ impl std::error::Error for Missing {}
 /// The root of the workspace.
 #[must_use]
 pub fn workspace() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.ancestors().nth(2).unwrap_or(here).to_path_buf()
+    // Cargo says where the package is that it runs: what was built for another checkout, in a target folder that
+    // both use, must not work on that one.
+    let runs = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let is_root = |folder: &&Path| folder.join("crates/testkit").is_dir();
+    let said = runs.as_deref().and_then(|package| package.ancestors().find(is_root));
+    let built = Path::new(env!("CARGO_MANIFEST_DIR"));
+    said.or_else(|| built.ancestors().nth(2)).unwrap_or(built).to_path_buf()
 }
 
 /// Where servers are kept.
