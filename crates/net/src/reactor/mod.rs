@@ -8,6 +8,7 @@ mod sockets;
 mod tasks;
 #[cfg(test)]
 pub(crate) mod tests;
+mod yielding;
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -24,6 +25,7 @@ use sockets::Sockets;
 pub(crate) use sockets::{READABLE, SocketState, WRITABLE};
 pub(crate) use tasks::TaskFuture;
 use tasks::{Door, Tasks};
+use yielding::Yielding;
 
 /// Tasks polled between two looks at the sockets when there is always a task to poll. Few would cost an `epoll_wait`
 /// more than need be; many would keep the sockets waiting.
@@ -77,6 +79,7 @@ pub(crate) struct Reactor {
     tasks: Tasks,
     events: Events,
     is_called: bool,
+    yielding: Yielding,
 }
 
 impl Reactor {
@@ -96,6 +99,7 @@ impl Reactor {
             tasks: Tasks::new(door),
             events: Events::with_capacity(EVENTS_MAX),
             is_called: false,
+            yielding: Yielding::new(),
         }
     }
 
@@ -138,6 +142,9 @@ impl Reactor {
     /// # Errors
     /// When the sockets cannot be looked at any more.
     pub(crate) fn look(&mut self, is_work: bool) -> io::Result<()> {
+        if !is_work {
+            self.let_others_run();
+        }
         let shared = &*self.handle.0;
         let wait = if is_work { Some(Duration::ZERO) } else { shared.clock.until_next_alarm() };
         let looked = shared.poll.borrow_mut().poll(&mut self.events, wait);
@@ -149,6 +156,18 @@ impl Reactor {
         }
         self.handle.0.clock.ring_due();
         Ok(())
+    }
+
+    /// Whoever was woken by what this turn has written may wait for this core.
+    fn let_others_run(&mut self) {
+        let clock = &self.handle.0.clock;
+        if self.yielding.is_due(self.events.iter().count(), clock.now()) {
+            clock.tick();
+            let began = clock.now();
+            std::thread::yield_now();
+            clock.tick();
+            self.yielding.note(began, clock.now());
+        }
     }
 
     fn dispatch(&mut self) {
