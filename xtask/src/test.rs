@@ -1,6 +1,7 @@
 //! Every check that a change must pass, in order; a failed one does not hide the next.
 
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -87,7 +88,7 @@ pub(crate) fn command(options: &[&str]) -> Result<(), String> {
         false => Vec::new(),
     };
     if is_all_of_full && before.is_empty() {
-        keep(&format!("{commit}\n"), false)?;
+        begin_list(&commit)?;
     }
     let mut outcomes: Vec<Outcome> = Vec::new();
     for (name, check) in STEPS {
@@ -107,7 +108,7 @@ pub(crate) fn command(options: &[&str]) -> Result<(), String> {
         }
         outcomes.push((name, started.elapsed(), outcome.is_ok()));
         if is_all_of_full && outcome.is_ok() {
-            keep(&format!("{name} {}\n", started.elapsed().as_secs()), true)?;
+            add_to_list(name, started.elapsed())?;
         }
     }
     println!();
@@ -131,12 +132,16 @@ fn list_of_passed() -> PathBuf {
     testkit::workspace().join("target/full-passed")
 }
 
-/// Keeps what has passed, so that a run of hours that was stopped can go on: the commit, then a line a step.
-fn keep(line: &str, is_behind: bool) -> Result<(), String> {
-    let file = list_of_passed();
-    let before = if is_behind { fs::read_to_string(&file).unwrap_or_default() } else { String::new() };
-    fs::create_dir_all(testkit::workspace().join("target")).map_err(|error| error.to_string())?;
-    fs::write(file, before + line).map_err(|error| error.to_string())
+/// What has passed is kept, so that a run of hours that was stopped can go on: the commit, then a line a step.
+fn begin_list(commit: &str) -> Result<(), String> {
+    let begun = fs::create_dir_all(testkit::workspace().join("target"));
+    begun.and_then(|()| fs::write(list_of_passed(), format!("{commit}\n"))).map_err(|error| error.to_string())
+}
+
+fn add_to_list(step: &str, time: Duration) -> Result<(), String> {
+    let list = fs::File::options().append(true).open(list_of_passed());
+    let added = list.and_then(|mut list| writeln!(list, "{step} {}", time.as_secs()));
+    added.map_err(|error| error.to_string())
 }
 
 /// The steps that a run of this commit has passed already.

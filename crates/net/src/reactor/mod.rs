@@ -161,7 +161,7 @@ impl Reactor {
     /// Whoever was woken by what this turn has written may wait for this core.
     fn let_others_run(&mut self) {
         let clock = &self.handle.0.clock;
-        if self.yielding.is_due(self.events.iter().count(), clock.now()) {
+        if self.yielding.is_due(self.events.iter(), clock.now()) {
             clock.tick();
             let began = clock.now();
             std::thread::yield_now();

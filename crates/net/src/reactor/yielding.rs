@@ -9,7 +9,7 @@
 use chain::Tick;
 
 /// A turn with more events than these is under load: what it waits for is on its way without this.
-const EVENTS_MAX: usize = 2;
+const TURN_EVENTS_MAX: usize = 2;
 
 /// A yield that took so long let somebody run, µs. One that lets nobody run takes less than one.
 const LET_RUN_MICROS: u64 = 2;
@@ -45,9 +45,9 @@ impl Yielding {
         Self { since: start, tries: 0, let_run: 0, pause_micros: PAUSE_MICROS.0, paused_until: start }
     }
 
-    /// Whether to yield before the worker sleeps, after a turn that began with so many events.
-    pub(super) fn is_due(&self, events: usize, now: Tick) -> bool {
-        events <= EVENTS_MAX && now >= self.paused_until
+    /// Whether to yield before the worker sleeps, after a turn that began with these events.
+    pub(super) fn is_due<E>(&self, events: impl Iterator<Item = E>, now: Tick) -> bool {
+        now >= self.paused_until && events.take(TURN_EVENTS_MAX + 1).count() <= TURN_EVENTS_MAX
     }
 
     /// A yield took from `began` to `now`.
@@ -58,19 +58,18 @@ impl Yielding {
         let micros = now.micros_since(began);
         self.tries += 1;
         self.let_run += u32::from(micros >= LET_RUN_MICROS);
-        let is_judged = self.tries == TRIES;
+        let is_neighbour = micros >= NEIGHBOUR_MICROS;
+        if !is_neighbour && self.tries < TRIES {
+            return;
+        }
         let is_vain = self.let_run < LET_RUN_MIN || now.micros_since(self.since) < LOAD_MICROS;
-        if micros >= NEIGHBOUR_MICROS || (is_judged && is_vain) {
+        if is_neighbour || is_vain {
             self.paused_until = Tick(now.0 + self.pause_micros);
             self.pause_micros = (self.pause_micros * 2).min(PAUSE_MICROS.1);
-            self.tries = 0;
-        } else if is_judged {
+        } else {
             self.pause_micros = PAUSE_MICROS.0;
-            self.tries = 0;
         }
-        if self.tries == 0 {
-            self.let_run = 0;
-        }
+        (self.tries, self.let_run) = (0, 0);
     }
 }
 
@@ -80,16 +79,12 @@ mod tests {
 
     use super::Yielding;
 
-    /// How many yields are made in ten seconds in which one is possible each 100 µs, if each takes what `micros` says.
-    fn yields(micros: impl Fn(u64) -> u64) -> u64 {
-        yields_each(100, micros)
-    }
-
-    fn yields_each(turn_micros: u64, micros: impl Fn(u64) -> u64) -> u64 {
+    /// How many yields are made in ten seconds in which one is possible so often, if each takes what `micros` says.
+    fn yields(turn_micros: u64, micros: impl Fn(u64) -> u64) -> u64 {
         let mut yielding = Yielding::new();
         let mut made = 0;
         for began in (0..10_000_000 / turn_micros).map(|turn| Tick(turn * turn_micros)) {
-            if yielding.is_due(1, began) {
+            if yielding.is_due(0..1, began) {
                 yielding.note(began, Tick(began.0 + micros(made)));
                 made += 1;
             }
@@ -99,25 +94,25 @@ mod tests {
 
     #[test]
     fn goes_on_where_others_run_and_soon_give_the_core_back() {
-        assert_eq!(yields(|made| if made % 2 == 0 { 0 } else { 12 }), 100_000);
+        assert_eq!(yields(100, |made| if made % 2 == 0 { 0 } else { 12 }), 100_000);
     }
 
     #[test]
     fn pauses_longer_and_longer_where_a_neighbour_computes_or_nobody_runs() {
-        assert!(yields(|_| 3000) <= 11);
-        assert!(yields(|_| 0) <= 11 * 64);
+        assert!(yields(100, |_| 3000) <= 11);
+        assert!(yields(100, |_| 0) <= 11 * 64);
     }
 
     #[test]
     fn one_slow_answer_is_soon_forgotten() {
-        let made = yields(|made| if made % 1000 == 0 { 100 } else { 8 });
+        let made = yields(100, |made| if made % 1000 == 0 { 100 } else { 8 });
         assert!((80_000..100_000).contains(&made), "{made}");
     }
 
     #[test]
     fn is_not_for_a_load_under_which_nobody_sleeps() {
-        assert!(yields_each(25, |_| 12) <= 11 * 64);
-        assert!(Yielding::new().is_due(2, Tick(0)));
-        assert!(!Yielding::new().is_due(3, Tick(0)));
+        assert!(yields(25, |_| 12) <= 11 * 64);
+        assert!(Yielding::new().is_due(0..2, Tick(0)));
+        assert!(!Yielding::new().is_due(0..3, Tick(0)));
     }
 }
