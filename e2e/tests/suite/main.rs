@@ -14,6 +14,7 @@ mod relay;
 mod restarts;
 mod scylla;
 mod tee;
+mod tee_corners;
 mod tee_real;
 mod users;
 mod values;

@@ -9,7 +9,10 @@ use std::time::{Duration, Instant};
 use testkit::scripted::{Frame, Peer, Server, encode, error, opcode, query};
 use testkit::{Proxy, free_port};
 
-const WAIT: Duration = Duration::from_secs(10);
+/// A queue that is not full when a machine is slow.
+pub(crate) const ROOMY: &str = "buffer_size: 1000,";
+
+pub(crate) const WAIT: Duration = Duration::from_secs(10);
 
 pub(crate) fn sink(name: &str, port: u16) -> String {
     format!(
@@ -45,7 +48,9 @@ pub(crate) fn http(port: u16, request: &str, body: &str) -> String {
 }
 
 /// A server that notes what it gets after the handshake, and answers by `answer`; nothing ends the connection.
-fn server(answer: impl Fn(&Frame) -> Option<Vec<u8>> + Send + Sync + 'static) -> (Server, Receiver<Frame>) {
+pub(crate) fn server(
+    answer: impl Fn(&Frame) -> Option<Vec<u8>> + Send + Sync + 'static,
+) -> (Server, Receiver<Frame>) {
     let (seen, frames) = channel();
     let seen = Mutex::new(seen);
     let server = Server::start(move |mut peer| {
@@ -67,13 +72,13 @@ fn server(answer: impl Fn(&Frame) -> Option<Vec<u8>> + Send + Sync + 'static) ->
     (server, frames)
 }
 
-fn result(frame: &Frame, body: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn result(frame: &Frame, body: &[u8]) -> Option<Vec<u8>> {
     Some(encode(0x84, frame.id, opcode::RESULT, body))
 }
 
-const VOID: [u8; 4] = [0, 0, 0, 1];
+pub(crate) const VOID: [u8; 4] = [0, 0, 0, 1];
 
-fn prepared(id: &[u8]) -> Vec<u8> {
+pub(crate) fn prepared(id: &[u8]) -> Vec<u8> {
     [&[0, 0, 0, 4, 0, id.len() as u8][..], id, &[0; 16]].concat()
 }
 
@@ -87,7 +92,7 @@ fn tee_mirrors_by_ids_of_its_own_and_not_what_names_a_page() {
         opcode::PREPARE => result(frame, &prepared(b"another")),
         _ => result(frame, &VOID),
     });
-    let proxy = tee(main.port, other.port, "");
+    let proxy = tee(main.port, other.port, ROOMY);
     let mut client = Peer::session(proxy.port);
     let text = b"INSERT INTO t";
     let body = [&(text.len() as u32).to_be_bytes()[..], text].concat();
@@ -123,15 +128,15 @@ fn tee_mirrors_by_ids_of_its_own_and_not_what_names_a_page() {
 fn tee_mirrors_large_requests_and_a_sample_of_all() {
     let (main, _) = server(|frame| result(frame, &VOID));
     let (other, mirrored) = server(|frame| result(frame, &VOID));
-    let proxy = tee(main.port, other.port, "");
+    let proxy = tee(main.port, other.port, ROOMY);
     let mut client = Peer::session(proxy.port);
-    let large = query(&[b'x'; 200_000]);
+    let large = query(&[b"INSERT ", &*vec![b'x'; 200_000]].concat());
     client.send(&encode(4, 1, opcode::QUERY, &large));
     assert_eq!(client.receive().unwrap().body, VOID);
     assert!(mirrored.recv_timeout(WAIT).unwrap().body == large);
     drop(client);
     proxy.stop().unwrap();
-    let proxy = tee(main.port, other.port, "sample_percent: 25,");
+    let proxy = tee(main.port, other.port, &format!("sample_percent: 25, {ROOMY}"));
     let mut client = Peer::session(proxy.port);
     for _ in 0..100 {
         client.send(&encode(4, 1, opcode::QUERY, &query(b"q")));
@@ -180,7 +185,7 @@ fn tee_ignore_opens_a_second_chain_again_with_its_keyspace() {
         let is_deadly = frame.body.windows(5).any(|word| word == b"DEATH");
         if is_deadly { None } else { result(frame, &VOID) }
     });
-    let proxy = tee(main.port, other.port, "");
+    let proxy = tee(main.port, other.port, ROOMY);
     let mut client = Peer::session(proxy.port);
     let mut ask = |text: &[u8]| {
         client.send(&encode(4, 1, opcode::QUERY, &query(text)));
@@ -202,7 +207,7 @@ fn tee_ignore_opens_a_second_chain_again_with_its_keyspace() {
 }
 
 /// As real servers answer: a USE by its keyspace, unless `refuses` is in it.
-fn keyspaces(frame: &Frame, refuses: &str) -> Option<Vec<u8>> {
+pub(crate) fn keyspaces(frame: &Frame, refuses: &str) -> Option<Vec<u8>> {
     let text = String::from_utf8_lossy(frame.body.get(4..).unwrap_or_default()).into_owned();
     let Some(name) = text.strip_prefix("USE ").and_then(|rest| rest.get(..rest.len() - 3)) else {
         return result(frame, &VOID);
@@ -219,7 +224,7 @@ fn keyspaces(frame: &Frame, refuses: &str) -> Option<Vec<u8>> {
 fn tee_goes_on_in_the_keyspace_of_its_client_if_only_one_server_accepts_a_use() {
     let (main, _frames) = server(|frame| keyspaces(frame, "b"));
     let (other, mirrored) = server(|frame| keyspaces(frame, "c"));
-    for options in ["", "behavior: LogWarningOnMismatch,"] {
+    for options in [ROOMY, "behavior: LogWarningOnMismatch,"] {
         let proxy = tee(main.port, other.port, options);
         let mut client = Peer::session(proxy.port);
         let mut ask = |text: &str, answer: u8, mirrored_as: &[&str]| {
@@ -281,7 +286,7 @@ fn tee_is_told_of_a_prepared_use_in_plain_words() {
         _ => keyspaces(frame, ""),
     };
     let ((main, _frames), (other, mirrored)) = (server(answer), server(answer));
-    let proxy = tee(main.port, other.port, "");
+    let proxy = tee(main.port, other.port, ROOMY);
     let mut client = Peer::session(proxy.port);
     let mut ask = |code: u8, body: &[u8]| {
         client.send(&encode(4, 1, code, body));

@@ -1,18 +1,47 @@
-//! A second chain whose client has left: what it still owes is sent, for a while.
+//! A chain of a Tee's own whose client has left: what it still owes is sent, for a while.
 
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use chain::{Cx, Progress, Task, Tick};
+use observe::target;
+use tracing::warn;
 
 use super::Surroundings;
 use super::mirror::{Mirror, Outcome};
 
-/// What waits for a second chain whose client has left.
+/// How long a chain may take for what waits when its client has left.
+const EMPTYING_MAX: Duration = Duration::from_secs(5);
+
+/// What waits for a chain whose client has left.
 pub(super) struct Emptying {
-    pub(super) shared: Rc<Surroundings>,
-    pub(super) mirror: Mirror,
-    pub(super) deadline: Tick,
+    shared: Rc<Surroundings>,
+    mirror: Mirror,
+    deadline: Tick,
+    /// It is the second chain, whose losses are counted. Those of the chain of mismatches are logged.
+    is_second: bool,
+}
+
+impl Emptying {
+    pub(super) fn new(
+        cx: &mut Cx<'_, '_>,
+        shared: &Rc<Surroundings>,
+        mut mirror: Mirror,
+        is_second: bool,
+    ) -> Self {
+        // Its transforms need not have been told, if the client broke off. A fault comes of the next poll, too.
+        drop(mirror.client_done(cx));
+        Self { shared: Rc::clone(shared), mirror, deadline: cx.now.after(EMPTYING_MAX), is_second }
+    }
+
+    fn lose(&self, count: u64) {
+        if self.is_second {
+            self.shared.dropped.add(count);
+        } else if count > 0 {
+            warn!(target: target::TEE, "{count} requests were not sent down the chain of mismatches, or not answered there");
+        }
+    }
 }
 
 impl Task for Emptying {
@@ -20,7 +49,7 @@ impl Task for Emptying {
         loop {
             let mut out = Outcome::default();
             let polled = self.mirror.poll(cx, &self.shared.prepared, &mut out);
-            self.shared.dropped.add(out.dropped);
+            self.lose(out.dropped);
             // Nobody learns from a PREPARE any more.
             self.mirror.preparing = 0;
             match polled {
@@ -34,7 +63,7 @@ impl Task for Emptying {
             }
         }
         let (_, dropped) = self.mirror.fail(cx, false);
-        self.shared.dropped.add(dropped);
+        self.lose(dropped);
         Poll::Ready(())
     }
 

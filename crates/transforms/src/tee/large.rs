@@ -30,13 +30,15 @@ impl Large {
         self.bytes.len() >= self.head.frame_bytes as usize
     }
 
-    /// The whole of it.
-    pub(super) fn into_waiting(self, pool: &Pool) -> Waiting {
+    /// The whole of it, and what it is.
+    pub(super) fn into_waiting(self, pool: &Pool) -> (Waiting, Sort) {
         let Self { bytes, head, origin, need } = self;
-        let kind = match sort(&head, &bytes) {
+        let sorted = sort(&head, &bytes);
+        let kind = match sorted {
             Sort::ByIds => Kind::ByIds,
+            Sort::Paged => Kind::Paged,
             _ => Kind::Plain,
         };
-        Waiting { head, piece: Piece::whole(pool.own(bytes)), origin, need, kind }
+        (Waiting { head, piece: Piece::whole(pool.own(bytes)), origin, need, kind }, sorted)
     }
 }

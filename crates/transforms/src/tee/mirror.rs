@@ -59,6 +59,8 @@ pub(super) enum Kind {
     Plain,
     /// It names statements that may be being prepared.
     ByIds,
+    /// It goes on where a page of the first server ended, which was seen when all of it had come: it is not sent.
+    Paged,
     Step(Step),
     /// The end of what came in one batch.
     BatchEnd,
@@ -80,6 +82,16 @@ pub(super) struct Outcome {
     pub(super) absent: Vec<u32>,
     /// Requests that the server did not get.
     pub(super) dropped: u64,
+}
+
+impl Outcome {
+    /// The server did not get a request. If somebody waits for its reply, there will be none.
+    fn was_not_given(&mut self, key: u32) {
+        self.dropped += 1;
+        if key != 0 {
+            self.absent.push(key);
+        }
+    }
 }
 
 enum State {
@@ -298,13 +310,14 @@ impl Mirror {
                 Translated::Same { .. } => {}
                 Translated::Other { frame, .. } => (head, piece) = framed(frame, self.part.pool(), head),
                 Translated::Unknown => {
-                    out.dropped += 1;
-                    if origin.key != 0 {
-                        out.absent.push(origin.key);
-                    }
+                    out.was_not_given(origin.key);
                     return false;
                 }
             },
+            Kind::Paged => {
+                out.was_not_given(origin.key);
+                return false;
+            }
             Kind::Plain => {}
         }
         let kept = piece.pin();
@@ -379,7 +392,7 @@ impl Mirror {
             chain.close(cx);
         }
         while let Some(waiting) = self.pop() {
-            if matches!(waiting.kind, Kind::Plain | Kind::ByIds) {
+            if matches!(waiting.kind, Kind::Plain | Kind::ByIds | Kind::Paged) {
                 lost.push(waiting.origin.key);
             }
         }
@@ -458,12 +471,13 @@ impl SubExit for Collect<'_> {
             }
             self.ids.free(leaving.head.id);
             match origin.key {
-                0 => self.out.dropped += u64::from(is_unprepared(&leaving.head, leaving.outgoing.bytes())),
                 STEP => {
                     let said = said(&leaving.head, leaving.outgoing.bytes());
                     let is_there = matches!(said, Said::Keyspace(_));
                     self.steps = Some(StepReply { opcode: leaving.head.opcode, is_there });
                 }
+                key if is_unprepared(&leaving.head, leaving.outgoing.bytes()) => self.out.was_not_given(key),
+                0 => {}
                 key => self.out.replies.push((key, KeptReply::of(leaving, &pool))),
             }
         });

@@ -6,10 +6,8 @@ use wire::Head;
 /// Why both are awaited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Aim {
-    /// The replies are compared.
+    /// The replies are compared, or the client gets the second chain's: the first one's if there is none.
     Compare,
-    /// The client gets the second chain's reply.
-    Result,
     /// The ids are learned. The client gets the first chain's reply at once.
     Prepare { is_use: bool },
     /// The first chain's reply says in which keyspace the client is. The second chain's is not awaited here. A USE has a

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use wire::cql::request::{self, BatchStatement};
 use wire::cql::session::{self, Demand, Work};
-use wire::cql::{body, opcode};
+use wire::cql::{Flags, body, opcode};
 use wire::{ConnectionState, Head, Protocol, Side};
 use zeroize::Zeroizing;
 
@@ -35,6 +35,8 @@ pub(super) enum Sort {
     ByIds,
     /// It goes on where a page ended, which one server names in words of its own.
     Paged,
+    /// Only its start has come, which does not say whether it is a USE.
+    Hidden,
     /// Anything else.
     Plain,
 }
@@ -46,6 +48,7 @@ pub(super) fn sort(head: &Head, frame: &[u8]) -> Sort {
         ConnectionState::Handshake => return Sort::State(Step::Auth),
         ConnectionState::Subscription => return Sort::State(Step::Register),
         ConnectionState::Keyspace => return Sort::State(Step::Use),
+        ConnectionState::Unknown if is_cut_query(head, frame) => return Sort::Hidden,
         ConnectionState::None | ConnectionState::Unknown => {}
     }
     let has_page = |parameters: request::Parameters<'_>| parameters.paging_state.is_some();
@@ -64,6 +67,12 @@ pub(super) fn sort(head: &Head, frame: &[u8]) -> Sort {
         opcode::BATCH => Sort::ByIds,
         _ => Sort::Plain,
     }
+}
+
+/// A QUERY of which only the start has come, and can be read.
+fn is_cut_query(head: &Head, frame: &[u8]) -> bool {
+    let is_cut = frame.len() < head.frame_bytes as usize;
+    head.opcode == opcode::QUERY && is_cut && head.flags & Flags::COMPRESSED == 0
 }
 
 /// A request in the words of the second server.

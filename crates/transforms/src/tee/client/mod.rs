@@ -1,34 +1,28 @@
-//! The transform of one client.
+//! The transform of one client. `replies` is what becomes of what comes back.
+
+mod replies;
 
 use std::ops::Range;
 use std::rc::Rc;
-use std::time::Duration;
 
 use chain::{
-    Batch, Chunk, Cx, Fault, Item, KeptReply, Message, Need, Origin, Piece, Progress, Run, Tick, Ticket,
-    Transform, WHOLE_BYTES_MAX, Why,
+    Batch, Chunk, Cx, Fault, Item, Message, Need, Origin, Progress, Run, Tick, Ticket, Transform,
+    WHOLE_BYTES_MAX, Why,
 };
 use observe::target;
 use tracing::warn;
+use wire::Protocol;
 use wire::cql::opcode;
-use wire::cql::session::{self, Said, said};
-use wire::{ErrorKind, Head, Protocol, Side};
 
 use super::emptying::Emptying;
 use super::large::Large;
 use super::mirror::{Kind, Mirror, Outcome, Waiting, framed};
 use super::pairs::{Aim, Pair, Pairs};
-use super::prepared::Statement;
 use super::session::{Recorder, Sort, Step, Translated, sort, translate};
 use super::{OnMismatch, Surroundings};
 
-/// How long a second chain may take for what waits when its client has left.
-const EMPTYING_MAX: Duration = Duration::from_secs(5);
-
 /// PREPAREs of one client that wait for a second chain that cannot take them; with more, they are dropped.
 const UNPREPARED_MAX: usize = 1024;
-
-const MISMATCH: &str = "The responses from the Tee subchain and down-chain did not match and behavior is set to fail on mismatch";
 
 /// How the requests of one batch are treated.
 #[derive(Clone, Copy)]
@@ -58,6 +52,8 @@ pub(super) struct TeeClient {
     /// Hundredths of requests that are due to be mirrored.
     sampled: u32,
     large: Option<Large>,
+    /// Bytes of the last request that are still to come, whether it is mirrored or not.
+    rest: usize,
     /// PREPAREs that the second chain could not take.
     unprepared: Vec<u32>,
     /// The queue is full: until then the client is not read.
@@ -77,6 +73,7 @@ impl TeeClient {
             to_tee: false,
             sampled: 0,
             large: None,
+            rest: 0,
             unprepared: Vec::new(),
             wait_until: None,
             is_restless: false,
@@ -98,6 +95,7 @@ impl TeeClient {
     /// Copies a request to the second chain, if it goes there.
     fn mirror_item(&mut self, item: &mut Item<'_>, mode: &mut Mode, (run, late): (&mut Run, &mut Vec<u32>)) {
         let head = *item.head();
+        self.rest = (head.frame_bytes as usize).saturating_sub(item.bytes().len());
         let sorted = sort(&head, item.bytes());
         if let Sort::State(step) = sorted {
             self.mirror_step(item, step, mode);
@@ -108,7 +106,8 @@ impl TeeClient {
             _ => Translated::Same { is_use: false },
         };
         let is_foreign = translated == Translated::Unknown && self.mirror.preparing == 0;
-        if translated.is_use() || is_foreign && head.opcode == opcode::EXECUTE {
+        let may_be_use = sorted == Sort::Hidden || is_foreign && head.opcode == opcode::EXECUTE;
+        if translated.is_use() || may_be_use {
             // The second chain is told of a keyspace in plain words, once the first server is there.
             self.await_first(item, true);
         }
@@ -125,8 +124,9 @@ impl TeeClient {
             late.push(key);
             return;
         }
-        let is_possible =
-            mode.admits && sorted != Sort::Paged && head.frame_bytes as usize <= WHOLE_BYTES_MAX;
+        let is_possible = mode.admits
+            && !matches!(sorted, Sort::Paged | Sort::Hidden)
+            && head.frame_bytes as usize <= WHOLE_BYTES_MAX;
         if !is_possible {
             self.shared.dropped.add(1);
             return;
@@ -195,13 +195,12 @@ impl TeeClient {
         let aim = match sorted {
             Sort::Prepare { is_use } => Aim::Prepare { is_use },
             _ if !mode.is_paired || item.head().opcode == opcode::OPTIONS => return (0, Need::None),
-            _ if self.is_ignoring() => Aim::Result,
             _ => Aim::Compare,
         };
         match aim {
             Aim::Compare => item.need_reply(Need::Whole),
             Aim::Prepare { .. } => item.need_reply(Need::Head),
-            Aim::Result | Aim::State { .. } | Aim::Passed => {}
+            Aim::State { .. } | Aim::Passed => {}
         }
         if let Aim::Prepare { .. } = aim {
             self.mirror.preparing += 1;
@@ -212,149 +211,6 @@ impl TeeClient {
         let key = self.pairs.open(Pair { to_tee: mode.to_tee, request, ..Pair::of(item, aim) });
         item.set_tag(key);
         (key, Need::Whole)
-    }
-
-    /// What the first chain has said to a request of which both replies matter.
-    fn main_reply(&mut self, item: &mut Item<'_>, key: u32) {
-        let Some(pair) = self.pairs.get(key) else { return };
-        match pair.aim {
-            Aim::State { number } => {
-                self.pairs.close(key);
-                if number != 0 {
-                    self.use_reply(item, number);
-                }
-            }
-            Aim::Prepare { is_use } => {
-                if let (true, Said::Prepared(id)) = (is_use, said(item.head(), item.bytes())) {
-                    self.shared.prepared.learn(id, Statement::new(id, id, true));
-                }
-                let kept = KeptReply::copy_of(item);
-                pair.main = Some(kept);
-                self.learn(key);
-                self.is_restless = true;
-            }
-            Aim::Passed => {}
-            // It was not mirrored after all.
-            Aim::Compare | Aim::Result if matches!(pair.tee, Some(None)) => {
-                self.pairs.close(key);
-            }
-            Aim::Result => {
-                item.discard_reply();
-                pair.main = Some(None);
-                if let Some((reply, _)) = self.judge(key) {
-                    item.answer_instead(reply);
-                }
-            }
-            Aim::Compare => {
-                pair.main = Some(item.hold_reply());
-                if matches!(pair.main, Some(None)) {
-                    pair.aim = Aim::Passed;
-                    self.pairs.close_if_complete(key);
-                } else if let Some((reply, _)) = self.judge(key) {
-                    item.answer_instead(reply);
-                }
-            }
-        }
-    }
-
-    /// What the first chain has said to a USE.
-    fn use_reply(&mut self, item: &Item<'_>, number: u32) {
-        let keyspace = match said(item.head(), item.bytes()) {
-            Said::Keyspace(name) => Some(session::use_keyspace(item.head().version, 0, name)),
-            _ => None,
-        };
-        self.recorder.use_ends(number, keyspace.as_deref());
-        if let (Some(mismatch), Some(keyspace)) = (&mut self.mismatch, &keyspace) {
-            mismatch.first_said(number, Some(keyspace.clone()));
-        }
-        self.mirror.first_said(number, keyspace);
-        self.is_restless = true;
-    }
-
-    /// Learns ids once both servers have prepared.
-    fn learn(&mut self, key: u32) {
-        let Some(pair) = self.pairs.close_if_complete(key) else { return };
-        let Aim::Prepare { is_use } = pair.aim else { return };
-        self.mirror.preparing = self.mirror.preparing.saturating_sub(1);
-        let (Some(Some(main)), Some(Some(tee))) = (&pair.main, &pair.tee) else { return };
-        if let (Said::Prepared(id), Said::Prepared(other)) =
-            (said(main.head(), main.bytes()), said(tee.head(), tee.bytes()))
-        {
-            self.shared.prepared.learn(id, Statement::new(id, other, is_use));
-        }
-    }
-
-    /// What the client gets, once both chains have replied, and for which request.
-    fn judge(&mut self, key: u32) -> Option<(KeptReply, Ticket)> {
-        let Pair { ticket, id, to_tee, main, tee, request, .. } = self.pairs.close_if_complete(key)?;
-        let (protocol, pool) = (Protocol::Cql, &self.shared.pool);
-        let tee = tee.flatten().map(|tee| tee.with_id(protocol, pool, id));
-        let (main, tee) = match (main.flatten(), tee) {
-            (Some(main), Some(tee)) => (main, tee),
-            (main, tee) => return main.or(tee).map(|reply| (reply, ticket)),
-        };
-        if !protocol.is_same_reply((main.head(), main.bytes()), (tee.head(), tee.bytes())) {
-            let (result, other) = if to_tee { (&tee, &main) } else { (&main, &tee) };
-            match self.shared.on_mismatch {
-                OnMismatch::Ignore => {}
-                OnMismatch::Log => {
-                    let describe =
-                        |reply: &KeptReply| protocol.describe(Side::Response, reply.head(), reply.bytes());
-                    warn!(
-                        target: target::TEE,
-                        "Tee mismatch:\nresult-source response: {}\nother response: {}",
-                        describe(result),
-                        describe(other)
-                    );
-                }
-                OnMismatch::Fail => {
-                    let frame = protocol.error_reply(main.head(), ErrorKind::Invalid, MISMATCH);
-                    return Some((KeptReply::made(protocol, pool, frame)?, ticket));
-                }
-                OnMismatch::Resend => self.resend(request),
-            }
-        }
-        Some((if to_tee { tee } else { main }, ticket))
-    }
-
-    /// Sends a request down the chain that is there for mismatches.
-    fn resend(&mut self, request: Option<(Head, Piece)>) {
-        let (Some(part), Some((head, piece))) = (&self.shared.mismatch, request) else { return };
-        let recorder = &self.recorder;
-        let mirror = self.mismatch.get_or_insert_with(|| {
-            let mut mirror = Mirror::new(part);
-            mirror.begin(recorder, recorder.use_frame());
-            mirror
-        });
-        let origin = Origin { ticket: Ticket::NONE, key: 0 };
-        mirror.push(Waiting { head, piece, origin, need: Need::None, kind: Kind::Plain });
-    }
-
-    /// Takes what came of a poll of the second chain.
-    fn settle(&mut self, batch: &mut Batch<'_>, out: Outcome) {
-        self.shared.dropped.add(out.dropped);
-        if self.to_tee {
-            out.events.into_iter().for_each(|event| batch.answer(Ticket::NONE, event));
-        }
-        let absent = out.absent.into_iter().map(|key| (key, None));
-        for (key, reply) in out.replies.into_iter().chain(absent) {
-            self.tee_reply(batch, key, reply);
-        }
-    }
-
-    /// What the second chain has said to a request, or that it was not asked.
-    fn tee_reply(&mut self, batch: &mut Batch<'_>, key: u32, reply: Option<KeptReply>) {
-        let Some(pair) = self.pairs.get(key) else { return };
-        pair.tee = Some(reply);
-        match pair.aim {
-            Aim::Prepare { .. } => self.learn(key),
-            Aim::Passed => drop(self.pairs.close_if_complete(key)),
-            Aim::Compare | Aim::Result | Aim::State { .. } => {
-                if let Some((reply, ticket)) = self.judge(key) {
-                    batch.answer(ticket, reply);
-                }
-            }
-        }
     }
 
     /// Lets a PREPARE wait until the second chain can take it: without it, no EXECUTE of its statement is mirrored.
@@ -369,9 +225,12 @@ impl TeeClient {
 
     /// Sends the PREPAREs that have waited.
     fn prepare_now(&mut self) {
-        if self.unprepared.is_empty() || !self.mirror.is_open() || !self.has_room() {
-            return;
+        if !self.unprepared.is_empty() && self.mirror.is_open() && self.has_room() {
+            self.push_unprepared();
         }
+    }
+
+    fn push_unprepared(&mut self) {
         for key in std::mem::take(&mut self.unprepared) {
             let Some(Pair { ticket, request: Some((head, piece)), .. }) = self.pairs.get(key) else {
                 continue;
@@ -382,6 +241,23 @@ impl TeeClient {
             self.mirror.push(Waiting { head, piece, origin, need: Need::Whole, kind: Kind::Plain });
         }
         self.mirror.end_batch();
+    }
+
+    /// The client has left: what waits for a chain of its own is still sent.
+    fn leave(&mut self, cx: &mut Cx<'_, '_>) {
+        if self.mirror.is_open() {
+            self.push_unprepared();
+        } else {
+            self.shared.dropped.add(self.unprepared.len() as u64);
+        }
+        let second = std::mem::replace(&mut self.mirror, Mirror::new(&self.shared.chain));
+        let mirrors = self.mismatch.take().into_iter().map(|mirror| (mirror, false));
+        for (mirror, is_second) in std::iter::once((second, true)).chain(mirrors) {
+            if mirror.is_open() && !mirror.is_empty() {
+                let emptying = Emptying::new(cx, &self.shared, mirror, is_second);
+                self.shared.spawner.spawn(Box::new(emptying));
+            }
+        }
     }
 
     /// Opens again what is due.
@@ -420,9 +296,8 @@ impl TeeClient {
         let prepares = keys.iter().filter(|key| is_prepare(&mut self.pairs, **key)).count();
         let dropped = lost.saturating_sub(prepares as u64);
         self.shared.dropped.add(dropped);
-        let is_awaited = keys.iter().any(|key| {
-            self.pairs.get(*key).is_some_and(|pair| matches!(pair.aim, Aim::Compare | Aim::Result))
-        });
+        let is_awaited = |key: &u32| self.pairs.get(*key).is_some_and(|pair| pair.aim == Aim::Compare);
+        let is_awaited = keys.iter().any(is_awaited);
         if is_awaited || !self.is_ignoring() {
             return Err(fault);
         }
@@ -439,10 +314,19 @@ impl TeeClient {
 
     /// Puts a large request that has wholly come into the queue.
     fn finish_large(&mut self) {
-        if let Some(large) = self.large.take_if(|large| large.is_complete()) {
-            self.mirror.push(large.into_waiting(&self.shared.pool));
-            self.mirror.end_batch();
+        let Some(large) = self.large.take_if(|large| large.is_complete()) else { return };
+        let (waiting, sorted) = large.into_waiting(&self.shared.pool);
+        if let Some(pair) = self.pairs.get(waiting.origin.key) {
+            match (&mut pair.aim, sorted) {
+                (Aim::Compare, _) if self.shared.on_mismatch == OnMismatch::Resend => {
+                    pair.request = Some((waiting.head, waiting.piece.pin()));
+                }
+                (Aim::Prepare { is_use }, Sort::Prepare { is_use: is_one }) => *is_use = is_one,
+                _ => {}
+            }
         }
+        self.mirror.push(waiting);
+        self.mirror.end_batch();
     }
 
     /// If the queue is full now, the client waits a little; if it has waited, no longer. True if it goes on.
@@ -508,19 +392,16 @@ impl Transform for TeeClient {
     }
 
     fn woken(&mut self, cx: &mut Cx<'_, '_>, why: Why, batch: &mut Batch<'_>) -> Result<(), Fault> {
-        if why == Why::ClientDone
-            && let Err(fault) = self.mirror.client_done(cx)
-        {
-            self.mirror_failed(cx, batch, fault)?;
+        if why == Why::ClientDone {
+            if let Some(mismatch) = &mut self.mismatch {
+                mismatch.client_done(cx)?;
+            }
+            if let Err(fault) = self.mirror.client_done(cx) {
+                self.mirror_failed(cx, batch, fault)?;
+            }
         }
         if why == Why::Closing {
-            let part = &self.shared.chain;
-            let mirror = std::mem::replace(&mut self.mirror, Mirror::new(part));
-            let emptying =
-                Emptying { shared: Rc::clone(&self.shared), mirror, deadline: cx.now.after(EMPTYING_MAX) };
-            if emptying.mirror.is_open() && !emptying.mirror.is_empty() {
-                self.shared.spawner.spawn(Box::new(emptying));
-            }
+            self.leave(cx);
         }
         Ok(())
     }
@@ -568,8 +449,8 @@ impl Transform for TeeClient {
     }
 
     fn is_over_mark(&self) -> bool {
-        // The rest of a large request must come, whatever waits.
-        if self.large.is_some() {
+        // The rest of a large request must come, whatever waits: until then no timer of a transform runs.
+        if self.rest > 0 {
             return false;
         }
         let is_paired = !self.is_ignoring() || self.to_tee;
@@ -580,6 +461,7 @@ impl Transform for TeeClient {
     }
 
     fn request_tail(&mut self, _: &mut Cx<'_, '_>, chunk: &Chunk, range: Range<usize>) -> Result<(), Fault> {
+        self.rest = self.rest.saturating_sub(range.len());
         if let Some(large) = &mut self.large {
             large.take(chunk.bytes().get(range).unwrap_or_default());
             self.finish_large();

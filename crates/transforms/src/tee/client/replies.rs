@@ -1,0 +1,154 @@
+//! What becomes of the replies of both chains.
+
+use chain::{Batch, Item, KeptReply, Need, Origin, Piece, Ticket};
+use observe::target;
+use tracing::warn;
+use wire::cql::session::{self, Said, said};
+use wire::{ErrorKind, Head, Protocol, Side};
+
+use super::super::OnMismatch;
+use super::super::mirror::{Kind, Mirror, Outcome, Waiting};
+use super::super::pairs::{Aim, Pair};
+use super::super::prepared::Statement;
+use super::TeeClient;
+
+const MISMATCH: &str = "The responses from the Tee subchain and down-chain did not match and behavior is set to fail on mismatch";
+
+impl TeeClient {
+    /// What the first chain has said to a request of which both replies matter.
+    pub(super) fn main_reply(&mut self, item: &mut Item<'_>, key: u32) {
+        let Some(pair) = self.pairs.get(key) else { return };
+        match pair.aim {
+            Aim::State { number } => {
+                self.pairs.close(key);
+                if number != 0 {
+                    self.use_reply(item, number);
+                }
+            }
+            Aim::Prepare { is_use } => {
+                if let (true, Said::Prepared(id)) = (is_use, said(item.head(), item.bytes())) {
+                    self.shared.prepared.learn(id, Statement::new(id, id, true));
+                }
+                let kept = KeptReply::copy_of(item);
+                pair.main = Some(kept);
+                self.learn(key);
+                self.is_restless = true;
+            }
+            Aim::Passed => {}
+            // It was not mirrored after all.
+            Aim::Compare if matches!(pair.tee, Some(None)) => {
+                self.pairs.close(key);
+            }
+            Aim::Compare => {
+                pair.main = Some(item.hold_reply());
+                if matches!(pair.main, Some(None)) {
+                    pair.aim = Aim::Passed;
+                    self.pairs.close_if_complete(key);
+                } else if let Some((reply, _)) = self.judge(key) {
+                    item.answer_instead(reply);
+                }
+            }
+        }
+    }
+
+    /// What the first chain has said to a USE.
+    fn use_reply(&mut self, item: &Item<'_>, number: u32) {
+        let keyspace = match said(item.head(), item.bytes()) {
+            Said::Keyspace(name) => Some(session::use_keyspace(item.head().version, 0, name)),
+            _ => None,
+        };
+        self.recorder.use_ends(number, keyspace.as_deref());
+        if let (Some(mismatch), Some(keyspace)) = (&mut self.mismatch, &keyspace) {
+            mismatch.first_said(number, Some(keyspace.clone()));
+        }
+        self.mirror.first_said(number, keyspace);
+        self.is_restless = true;
+    }
+
+    /// Learns ids once both servers have prepared.
+    fn learn(&mut self, key: u32) {
+        let Some(pair) = self.pairs.close_if_complete(key) else { return };
+        let Aim::Prepare { is_use } = pair.aim else { return };
+        self.mirror.preparing = self.mirror.preparing.saturating_sub(1);
+        let (Some(Some(main)), Some(Some(tee))) = (&pair.main, &pair.tee) else { return };
+        if let (Said::Prepared(id), Said::Prepared(other)) =
+            (said(main.head(), main.bytes()), said(tee.head(), tee.bytes()))
+        {
+            self.shared.prepared.learn(id, Statement::new(id, other, is_use));
+        }
+    }
+
+    /// What the client gets, once both chains have replied, and for which request.
+    fn judge(&mut self, key: u32) -> Option<(KeptReply, Ticket)> {
+        let Pair { ticket, id, to_tee, main, tee, request, .. } = self.pairs.close_if_complete(key)?;
+        let (protocol, pool) = (Protocol::Cql, &self.shared.pool);
+        let tee = tee.flatten().map(|tee| tee.with_id(protocol, pool, id));
+        let (main, tee) = match (main.flatten(), tee) {
+            (Some(main), Some(tee)) => (main, tee),
+            (main, tee) => return main.or(tee).map(|reply| (reply, ticket)),
+        };
+        let is_compared = self.shared.on_mismatch != OnMismatch::Ignore;
+        if is_compared && !protocol.is_same_reply((main.head(), main.bytes()), (tee.head(), tee.bytes())) {
+            let (result, other) = if to_tee { (&tee, &main) } else { (&main, &tee) };
+            match self.shared.on_mismatch {
+                OnMismatch::Ignore => {}
+                OnMismatch::Log => {
+                    let describe =
+                        |reply: &KeptReply| protocol.describe(Side::Response, reply.head(), reply.bytes());
+                    warn!(
+                        target: target::TEE,
+                        "Tee mismatch:\nresult-source response: {}\nother response: {}",
+                        describe(result),
+                        describe(other)
+                    );
+                }
+                OnMismatch::Fail => {
+                    let frame = protocol.error_reply(main.head(), ErrorKind::Invalid, MISMATCH);
+                    return Some((KeptReply::made(protocol, pool, frame)?, ticket));
+                }
+                OnMismatch::Resend => self.resend(request),
+            }
+        }
+        Some((if to_tee { tee } else { main }, ticket))
+    }
+
+    /// Sends a request down the chain that is there for mismatches.
+    fn resend(&mut self, request: Option<(Head, Piece)>) {
+        let (Some(part), Some((head, piece))) = (&self.shared.mismatch, request) else { return };
+        let recorder = &self.recorder;
+        let mirror = self.mismatch.get_or_insert_with(|| {
+            let mut mirror = Mirror::new(part);
+            mirror.begin(recorder, recorder.use_frame());
+            mirror
+        });
+        let origin = Origin { ticket: Ticket::NONE, key: 0 };
+        mirror.push(Waiting { head, piece, origin, need: Need::None, kind: Kind::Plain });
+    }
+
+    /// Takes what came of a poll of the second chain.
+    pub(super) fn settle(&mut self, batch: &mut Batch<'_>, out: Outcome) {
+        self.shared.dropped.add(out.dropped);
+        if self.to_tee {
+            out.events.into_iter().for_each(|event| batch.answer(Ticket::NONE, event));
+        }
+        let absent = out.absent.into_iter().map(|key| (key, None));
+        for (key, reply) in out.replies.into_iter().chain(absent) {
+            self.tee_reply(batch, key, reply);
+        }
+    }
+
+    /// What the second chain has said to a request, or that it was not asked.
+    pub(super) fn tee_reply(&mut self, batch: &mut Batch<'_>, key: u32, reply: Option<KeptReply>) {
+        let Some(pair) = self.pairs.get(key) else { return };
+        pair.tee = Some(reply);
+        match pair.aim {
+            Aim::Prepare { .. } => self.learn(key),
+            Aim::Passed => drop(self.pairs.close_if_complete(key)),
+            Aim::Compare | Aim::State { .. } => {
+                if let Some((reply, ticket)) = self.judge(key) {
+                    batch.answer(ticket, reply);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Tee where its second chain is not given a request, or gives no reply of its own.
+
+use std::time::Duration;
+
+use testkit::scripted::{Frame, Peer, Server, encode, error, opcode, query};
+use testkit::{Proxy, free_port};
+
+use super::tee::{ROOMY, VOID, WAIT, dropped, http, keyspaces, prepared, result, server, sink, tee};
+
+/// Longer than what comes in one chunk.
+const LARGE_BYTES: usize = 40_000;
+
+/// A statement that comes in more than one piece.
+fn large() -> Vec<u8> {
+    [b"INSERT ", &*vec![b'x'; LARGE_BYTES]].concat()
+}
+
+/// An error that says that a statement is not known.
+fn unprepared(frame: &Frame, id: &[u8]) -> Option<Vec<u8>> {
+    let body = [&[0, 0, 0x25, 0, 0, 2][..], b"no", &[0, id.len() as u8], id].concat();
+    Some(encode(0x84, frame.id, opcode::ERROR, &body))
+}
+
+fn execute(id: &[u8], more: &[u8]) -> Vec<u8> {
+    [&[0, id.len() as u8][..], id, more].concat()
+}
+
+fn prepare(text: &[u8]) -> Vec<u8> {
+    [&(text.len() as u32).to_be_bytes()[..], text].concat()
+}
+
+/// Ends a client whose connection still stands, so that what the test did not read does not matter.
+fn end(proxy: Proxy, client: Peer) {
+    drop(client);
+    proxy.stop().unwrap();
+}
+
+/// What is counted becomes `expected`, since the end of a client is noticed later.
+fn assert_dropped(proxy: &Proxy, expected: u64) {
+    for _ in 0..100 {
+        if dropped(proxy) == expected {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(dropped(proxy), expected);
+}
+
+#[test]
+fn tee_switched_over_answers_by_the_first_chain_what_the_second_was_not_given() {
+    let (main, _frames) = server(|frame| match frame.opcode {
+        opcode::PREPARE => result(frame, &prepared(b"main")),
+        _ => result(frame, &VOID),
+    });
+    // The first one's answer to the EXECUTE is there before this one has prepared.
+    let (other, _others) = server(|frame| {
+        std::thread::sleep(Duration::from_millis(300));
+        result(frame, &prepared(b"other"))
+    });
+    let port = free_port();
+    let proxy = tee(main.port, other.port, &format!("switch_port: {port},"));
+    http(port, "PUT /transform/tee/result-source", "tee-chain");
+    let mut client = Peer::session(proxy.port);
+    let at_once = [
+        encode(4, 1, opcode::PREPARE, &prepare(b"INSERT INTO t")),
+        encode(4, 2, opcode::EXECUTE, &execute(b"who", &[0, 1, 0])),
+    ];
+    client.send(&at_once.concat());
+    let mut answered = [client.receive().unwrap().id, client.receive().unwrap().id];
+    answered.sort_unstable();
+    assert_eq!(answered, [1, 2]);
+    assert_eq!(dropped(&proxy), 1);
+    end(proxy, client);
+}
+
+#[test]
+fn tee_answers_by_the_first_chain_when_the_second_server_has_forgotten_a_statement() {
+    for options in ["behavior: FailOnMismatch,", "behavior: Ignore,"] {
+        let (main, _frames) = server(|frame| match frame.opcode {
+            opcode::PREPARE => result(frame, &prepared(b"main")),
+            _ => result(frame, &VOID),
+        });
+        let (other, mirrored) = server(|frame| match frame.opcode {
+            opcode::PREPARE => result(frame, &prepared(b"other")),
+            _ => unprepared(frame, b"other"),
+        });
+        let port = free_port();
+        let proxy = tee(main.port, other.port, &format!("{options} switch_port: {port},"));
+        let mut client = Peer::session(proxy.port);
+        client.send(&encode(4, 1, opcode::PREPARE, &prepare(b"INSERT INTO t")));
+        assert_eq!(client.receive().unwrap().body, prepared(b"main"));
+        assert_eq!(mirrored.recv_timeout(WAIT).unwrap().opcode, opcode::PREPARE);
+        for (nth, source) in (1..).zip(["regular-chain", "tee-chain"]) {
+            http(port, "PUT /transform/tee/result-source", source);
+            client.send(&encode(4, 1, opcode::EXECUTE, &execute(b"main", &[0, 1, 0])));
+            assert_eq!(client.receive().unwrap().body, VOID, "{options} {source}");
+            assert_eq!(mirrored.recv_timeout(WAIT).unwrap().body, execute(b"other", &[0, 1, 0]));
+            assert_dropped(&proxy, nth);
+        }
+        end(proxy, client);
+    }
+}
+
+#[test]
+fn tee_whose_queue_is_full_still_takes_the_rest_of_a_large_request() {
+    let (main, _frames) = server(|frame| result(frame, &VOID));
+    // It never accepts a session: nothing leaves the queue.
+    let other = Server::start(|_peer| std::thread::sleep(Duration::from_secs(60)));
+    let proxy = tee(main.port, other.port, "buffer_size: 2, timeout_micros: 100000,");
+    let mut client = Peer::session(proxy.port);
+    client.0.set_read_timeout(Some(WAIT)).unwrap();
+    for body in [query(b"q"), query(b"q"), query(&large()), query(&large())] {
+        client.send(&encode(4, 1, opcode::QUERY, &body));
+        assert_eq!(client.receive().expect("a reply").body, VOID);
+    }
+    proxy.child.signal("TERM");
+}
+
+#[test]
+fn tee_counts_a_prepare_that_waited_in_vain() {
+    let (main, _frames) = server(|frame| result(frame, &VOID));
+    // Nobody listens there any more.
+    let proxy = tee(main.port, free_port(), "");
+    let mut client = Peer::session(proxy.port);
+    for (code, body) in [(opcode::PREPARE, prepare(b"INSERT INTO t")), (opcode::QUERY, query(b"q"))] {
+        client.send(&encode(4, 1, code, &body));
+        assert_eq!(client.receive().unwrap().opcode, opcode::RESULT);
+    }
+    drop(client);
+    assert_dropped(&proxy, 2);
+    proxy.stop().unwrap();
+}
+
+#[test]
+fn tee_sends_a_prepare_that_found_the_queue_full_when_its_client_leaves() {
+    let (main, _frames) = server(|frame| keyspaces(frame, ""));
+    let (other, mirrored) = server(|frame| {
+        let is_slow = frame.body.windows(4).any(|word| word == b"slow");
+        std::thread::sleep(Duration::from_millis(if is_slow { 500 } else { 0 }));
+        keyspaces(frame, "")
+    });
+    let proxy = tee(main.port, other.port, "buffer_size: 1,");
+    let mut client = Peer::session(proxy.port);
+    // Behind a USE that is not answered all waits.
+    let requests = [
+        (opcode::QUERY, query(b"slow")),
+        (opcode::QUERY, query(b"USE k")),
+        (opcode::QUERY, query(b"q")),
+        (opcode::PREPARE, prepare(b"INSERT INTO t")),
+    ];
+    for (code, body) in requests {
+        client.send(&encode(4, 1, code, &body));
+        assert_eq!(client.receive().unwrap().opcode, opcode::RESULT);
+    }
+    drop(client);
+    let seen = std::iter::from_fn(|| mirrored.recv_timeout(Duration::from_secs(2)).ok());
+    assert!(seen.map(|frame| frame.opcode).any(|code| code == opcode::PREPARE));
+    proxy.stop().unwrap();
+}
+
+#[test]
+fn tee_resends_what_differs_though_its_client_has_left_and_though_it_is_large() {
+    let (main, _frames) = server(|frame| result(frame, &VOID));
+    let (other, _others) = server(|frame| result(frame, &[0, 0, 0, 9]));
+    let (third, resent) = server(|frame| result(frame, &VOID));
+    let coalesce = "Coalesce: {name: k, flush_when_buffered_message_count: 100}";
+    let chain = sink("third", third.port);
+    for chain in [chain.clone(), format!("{coalesce}, {chain}")] {
+        let behavior = format!("behavior: {{SubchainOnMismatch: {{chain: [{chain}]}}}},");
+        let proxy = tee(main.port, other.port, &behavior);
+        for body in [query(b"differs"), query(&large())] {
+            let mut client = Peer::session(proxy.port);
+            client.send(&encode(4, 1, opcode::QUERY, &body));
+            assert_eq!(client.receive().unwrap().body, VOID);
+            drop(client);
+            let frame = resent.recv_timeout(WAIT).expect("it is sent once more");
+            assert!(frame.body == body);
+        }
+        proxy.stop().unwrap();
+    }
+}
+
+#[test]
+fn tee_mirrors_no_large_request_that_names_a_page() {
+    let (main, _frames) = server(|frame| match frame.opcode {
+        opcode::PREPARE => result(frame, &prepared(b"main")),
+        _ => result(frame, &VOID),
+    });
+    let (other, mirrored) = server(|frame| match frame.opcode {
+        opcode::PREPARE => result(frame, &prepared(b"other")),
+        _ => result(frame, &VOID),
+    });
+    for options in [ROOMY, "behavior: FailOnMismatch,"] {
+        let proxy = tee(main.port, other.port, options);
+        let mut client = Peer::session(proxy.port);
+        let mut ask = |code: u8, body: &[u8]| {
+            client.send(&encode(4, 1, code, body));
+            assert_eq!(client.receive().unwrap().opcode, opcode::RESULT);
+        };
+        ask(opcode::PREPARE, &prepare(b"SELECT"));
+        let page = [0, 0, 0, 1, 9];
+        let text = large();
+        let paged = [&(text.len() as u32).to_be_bytes()[..], &text, &[0, 1, 8], &page].concat();
+        ask(opcode::QUERY, &paged);
+        let value = [&[0, 1, 9, 0, 1][..], &(text.len() as u32).to_be_bytes(), &text, &page].concat();
+        ask(opcode::EXECUTE, &execute(b"main", &value));
+        ask(opcode::QUERY, &query(b"last"));
+        assert_eq!(mirrored.recv_timeout(WAIT).unwrap().opcode, opcode::PREPARE);
+        assert!(mirrored.recv_timeout(WAIT).unwrap().body == query(b"last"), "{options}");
+        assert_eq!(dropped(&proxy), 2, "{options}");
+        drop(client);
+        proxy.stop().unwrap();
+    }
+}
+
+#[test]
+fn tee_is_told_of_a_use_that_stands_behind_a_long_comment() {
+    let ((main, _frames), (other, mirrored)) = (server(hidden), server(hidden));
+    let proxy = tee(main.port, other.port, "behavior: FailOnMismatch,");
+    let mut client = Peer::session(proxy.port);
+    let long = [b"/*", &*vec![b'x'; LARGE_BYTES], b"*/ USE k"].concat();
+    for body in [query(&long), query(b"in k")] {
+        client.send(&encode(4, 1, opcode::QUERY, &body));
+        let reply = client.receive().unwrap();
+        assert_eq!(reply.opcode, opcode::RESULT, "{:?}", error(&reply.body));
+    }
+    assert_eq!(mirrored.recv_timeout(WAIT).unwrap().body, query(b"USE \"k\""));
+    assert_eq!(mirrored.recv_timeout(WAIT).unwrap().body, query(b"in k"));
+    assert_eq!(dropped(&proxy), 1);
+    end(proxy, client);
+}
+
+/// As [`keyspaces`], whatever stands in front of a USE.
+fn hidden(frame: &Frame) -> Option<Vec<u8>> {
+    let is_use = frame.body.windows(4).any(|word| word == b"USE ");
+    result(frame, if is_use { &[0, 0, 0, 3, 0, 1, b'k'] } else { &VOID })
+}
