@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use chain::{ChainPart, PlanEntry, WorkerCx};
+use chain::{ChainPart, PlanEntry, Switch, WorkerCx};
 use config::read_topology;
 
 use crate::assemble::{Build, each_entries};
@@ -18,6 +18,14 @@ pub enum Files {
     None,
 }
 
+/// A chain on one worker.
+pub struct OneChain {
+    /// Makes its runs.
+    pub part: Rc<ChainPart>,
+    /// The switches of its entries.
+    pub switches: Vec<Switch>,
+}
+
 /// Makes the chain of a topology's first source on one worker, with these transforms besides those of this version.
 ///
 /// # Errors
@@ -27,7 +35,7 @@ pub fn chain_of(
     worker: &WorkerCx,
     custom: &[CustomTransform],
     files: Files,
-) -> Result<Rc<ChainPart>, String> {
+) -> Result<OneChain, String> {
     let registry = Registry::with(custom)?;
     let (read, mut errors) = read_topology("topology.yaml", topology, &registry);
     let source = read.and_then(|topology| topology.sources.into_iter().next());
@@ -42,8 +50,9 @@ pub fn chain_of(
             start(&entries);
             each_entries(&entries, &mut start);
         }
+        let switches = entries.iter().filter_map(|entry| entry.builder.switch().cloned()).collect();
         let entries = entries.iter().map(|entry| (&*entry.kind, &*entry.name, entry.builder.as_ref()));
-        ChainPart::new(&source.name, worker, entries, None)
+        OneChain { part: ChainPart::new(&source.name, worker, entries, None), switches }
     });
     started?;
     match chain {

@@ -43,7 +43,8 @@ const fn own(
 /// Makes the chain, which is written as in a topology.
 fn chain(entries: &str, worker: &WorkerCx) -> Rc<ChainPart> {
     let text = format!("sources: [Cassandra: {{name: c, listen_addr: '127.0.0.1:0', chain: {entries}}}]\n");
-    shotover::chain_of(&text, worker, &OWN, Files::None).unwrap_or_else(|problem| panic!("{text}: {problem}"))
+    let chain = shotover::chain_of(&text, worker, &OWN, Files::None);
+    chain.unwrap_or_else(|problem| panic!("{text}: {problem}")).part
 }
 
 /// A queue without the thread that writes: what was handed over is taken and dropped at once.

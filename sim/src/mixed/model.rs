@@ -17,7 +17,7 @@ pub enum Part {
     ToFile,
     Filter(Filter),
     Throttle { per_second: u32, per: Option<&'static str> },
-    Tee { behavior: Behavior, buffer: u32, second: Vec<Self> },
+    Tee { behavior: Behavior, queue: Queue, has_switch: bool, second: Vec<Self> },
     // What ends a chain.
     Null,
     Fail,
@@ -44,6 +44,13 @@ enum Judged {
     Refused,
     /// The keyspace in use decides, which a USE in flight leaves open.
     Either,
+}
+
+/// How a Tee's queue is bounded, and how long a client waits for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queue {
+    batches: u32,
+    wait_micros: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +116,8 @@ fn transforms() -> Vec<Part> {
 }
 
 fn tee(behavior: Behavior) -> Part {
-    Part::Tee { behavior, buffer: 1000, second: vec![second()] }
+    let queue = Queue { batches: 1000, wait_micros: 0 };
+    Part::Tee { behavior, queue, has_switch: false, second: vec![second()] }
 }
 
 /// And those that end a chain.
@@ -187,8 +195,10 @@ fn vary(part: &mut Part, random: &mut Random) {
             let all = [None, Some("ClientAddress"), Some("User"), Some("Keyspace"), Some("Table")];
             *per = all[random.below(all.len())];
         }
-        Part::Tee { behavior, buffer, .. } => {
-            *buffer = [1, 3, 1000][random.below(3)];
+        Part::Tee { behavior, queue, has_switch, .. } => {
+            queue.batches = [1, 3, 1000][random.below(3)];
+            queue.wait_micros = [0, 0, 500, 100_000][random.below(4)];
+            *has_switch = random.once_in(3);
             let all = [
                 Behavior::Ignore,
                 Behavior::LogWarningOnMismatch,
@@ -252,7 +262,7 @@ impl Part {
                 let per = per.map(|per| format!(", per: {per}")).unwrap_or_default();
                 format!(", max_requests_per_second: {per_second}{per}")
             }
-            Self::Tee { behavior, buffer, second } => {
+            Self::Tee { behavior, queue: Queue { batches, wait_micros }, has_switch, second } => {
                 let second = yaml(second, names);
                 let behavior = match behavior {
                     Behavior::SubchainOnMismatch => {
@@ -261,7 +271,10 @@ impl Part {
                     }
                     plain => format!("{plain:?}"),
                 };
-                format!(", behavior: {behavior}, buffer_size: {buffer}, chain: {second}")
+                let queue = format!("buffer_size: {batches}, timeout_micros: {wait_micros}");
+                // Nobody listens there: the world flips it.
+                let switch = if *has_switch { format!(", switch_port: {names}") } else { String::new() };
+                format!(", behavior: {behavior}, {queue}{switch}, chain: {second}")
             }
             Self::Fail => ", Fail: null".to_owned(),
             Self::Single { address, is_shared } => {
@@ -317,13 +330,16 @@ pub fn outcomes(chain: &[Part], kind: Kind) -> BTreeSet<Outcome> {
         Part::Throttle { .. } if kind.is_throttled() => {
             outcomes(rest, kind).into_iter().chain([Outcome::Throttled]).collect()
         }
-        Part::Tee { behavior: Behavior::FailOnMismatch, .. } if kind.is_compared() => {
+        Part::Tee { behavior, has_switch, .. } if kind.is_compared() => {
             let seen = |outcome| match outcome {
                 Outcome::Own | Outcome::Refused | Outcome::Closed => outcome,
                 // The second server has answered.
-                _ => Outcome::Mismatch,
+                _ if *behavior == Behavior::FailOnMismatch => Outcome::Mismatch,
+                _ => outcome,
             };
-            outcomes(rest, kind).into_iter().map(seen).collect()
+            // The second server's, if it is switched over.
+            let other = has_switch.then_some(Outcome::Own);
+            outcomes(rest, kind).into_iter().map(seen).chain(other).collect()
         }
         Part::Null => BTreeSet::from([Outcome::Null]),
         Part::Fail => BTreeSet::from([Outcome::Closed]),

@@ -14,6 +14,9 @@ use crate::random::Random;
 /// Of the first USEs of a keyspace, where some are refused.
 const MISSING_ONE_IN: usize = 2;
 
+/// Of the statements to execute, where some are forgotten.
+const FORGOTTEN_ONE_IN: usize = 4;
+
 /// How a server behaves.
 #[derive(Clone, Copy)]
 pub struct Traits {
@@ -22,6 +25,8 @@ pub struct Traits {
     pub resets: bool,
     /// It refuses some USEs.
     pub refuses: bool,
+    /// A second server has forgotten some of the statements that it is to execute.
+    pub forgets: bool,
 }
 
 /// A server's end of one connection.
@@ -118,10 +123,12 @@ impl Link {
             _ => false,
         };
         let nonce = nonce.filter(|_| has_token(kind));
-        if let Some(nonce) = nonce {
+        let is_known = !matches!(kind, Kind::Execute(_)) || !is_second || !self.forgets();
+        if let Some(nonce) = nonce.filter(|_| is_known) {
             self.run(kind, nonce, book)?;
         }
         let reply = match (is_refused, is_second) {
+            _ if !is_known => traffic::forgotten(frame.id),
             (true, _) => traffic::refusal(frame.id),
             (false, true) => traffic::second_reply(kind, nonce, frame.id, self.traits.padding_max),
             (false, false) => traffic::reply(kind, nonce, frame.id, self.traits.padding_max),
@@ -129,6 +136,11 @@ impl Link {
         let late = if self.random.once_in(5) { self.random.below(5000) } else { 0 };
         self.pending.push((Tick(now.0 + late as u64), reply));
         Ok(())
+    }
+
+    /// True if it has forgotten a statement.
+    fn forgets(&mut self) -> bool {
+        self.traits.forgets && self.random.once_in(FORGOTTEN_ONE_IN)
     }
 
     /// True if its server does not have this keyspace yet. It may have it the next time, and from then on.

@@ -226,6 +226,12 @@ pub fn refusal(id: i16) -> Frame {
     Frame { flags: 0, id, opcode: opcode::ERROR, body }
 }
 
+/// What a second server answers to an EXECUTE of a statement that it has forgotten.
+pub fn forgotten(id: i16) -> Frame {
+    let body = [&u32::to_be_bytes(0x2500)[..], &string("forgotten"), &id_of(0, true)].concat();
+    Frame { flags: 0, id, opcode: opcode::ERROR, body }
+}
+
 /// As [`reply`], of a second server.
 pub fn second_reply(kind: Kind, nonce: Option<u64>, id: i16, padding_max: usize) -> Frame {
     match kind {

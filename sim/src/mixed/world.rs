@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use chain::{ChainPart, Connecting, Connector, Cx, Pool, Tick, WorkerCx};
+use chain::{ChainPart, Connecting, Connector, Cx, Pool, Switch, Tick, WorkerCx};
 use observe::NestedMetrics;
-use shotover::Files;
+use shotover::{Files, OneChain};
 use sources::{Client, Rules};
 use wire::Protocol;
 
@@ -25,6 +25,9 @@ const PADDING: [usize; 2] = [3000, 1 << 18];
 
 /// Where no server accepts a session, only requests are taken that are small.
 const PADDING_UNACCEPTED: usize = 300;
+
+/// Of the rounds, those before which a switch is flipped.
+const FLIPPED_ONE_IN: usize = 30;
 
 /// The servers, as the connector and the world see them.
 struct Servers {
@@ -72,6 +75,7 @@ pub struct World {
     now: Tick,
     random: Random,
     part: Rc<ChainPart>,
+    switches: Vec<Switch>,
     chain: Rc<Vec<Part>>,
     clients: u64,
     asked: usize,
@@ -103,7 +107,12 @@ impl World {
             links: Vec::new(),
             moved_before: 0,
             random: Random::new(random.below(usize::MAX) as u64),
-            traits: Traits { padding_max, resets: has_faults, refuses: random.once_in(2) },
+            traits: Traits {
+                padding_max,
+                resets: has_faults,
+                refuses: random.once_in(2),
+                forgets: random.once_in(2),
+            },
             book: Book::default(),
         }));
         let (pool, tasks) = (Pool::new(), Tasks::default());
@@ -117,7 +126,7 @@ impl World {
             nested: Rc::clone(&nested),
             prepared: Rc::default(),
         };
-        let part = build(&chain, &worker, files);
+        let OneChain { part, switches } = build(&chain, &worker, files);
         let seats = 2 + random.below(3);
         let mut world = Self {
             servers,
@@ -127,6 +136,7 @@ impl World {
             now: Tick(0),
             random,
             part,
+            switches,
             chain: Rc::new(chain),
             clients: 0,
             asked: 0,
@@ -222,6 +232,11 @@ impl World {
 
     /// Everybody has a turn. True when a client ended.
     fn round(&mut self) -> Result<bool, String> {
+        for switch in &self.switches {
+            if self.random.once_in(FLIPPED_ONE_IN) {
+                switch.set(!switch.is_on());
+            }
+        }
         let mut has_ended = false;
         let of_chain = |problem: String, chain: &[Part]| format!("{problem}, in {chain:?}");
         for seat in &mut self.seats {
@@ -329,7 +344,7 @@ impl World {
 }
 
 /// What the topology makes of the chain.
-fn build(chain: &[Part], worker: &WorkerCx, files: Files) -> Rc<ChainPart> {
+fn build(chain: &[Part], worker: &WorkerCx, files: Files) -> OneChain {
     let chain = model::yaml(chain, &mut 0);
     let text = format!("sources: [Cassandra: {{name: c, listen_addr: '127.0.0.1:0', chain: {chain}}}]\n");
     shotover::chain_of(&text, worker, &[], files).unwrap_or_else(|problem| panic!("{text}: {problem}"))
