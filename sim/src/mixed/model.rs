@@ -337,9 +337,12 @@ pub fn outcomes(chain: &[Part], kind: Kind) -> BTreeSet<Outcome> {
                 _ if *behavior == Behavior::FailOnMismatch => Outcome::Mismatch,
                 _ => outcome,
             };
+            let first = outcomes(rest, kind);
             // The second server's, if it is switched over.
             let other = has_switch.then_some(Outcome::Own);
-            outcomes(rest, kind).into_iter().map(seen).chain(other).collect()
+            // The second server may have forgotten the statement.
+            let forgotten = matches!(kind, Kind::Execute(_)).then(|| first.clone()).unwrap_or_default();
+            first.into_iter().map(seen).chain(other).chain(forgotten).collect()
         }
         Part::Null => BTreeSet::from([Outcome::Null]),
         Part::Fail => BTreeSet::from([Outcome::Closed]),
