@@ -181,16 +181,21 @@ impl LineOutput {
         self.file.flush()?;
         let set_aside = |number: u32| if number == 0 { path.clone() } else { numbered(&path, number) };
         for number in (0..self.target.files_kept).rev() {
-            match std::fs::rename(set_aside(number), set_aside(number + 1)) {
-                Err(problem) if problem.kind() != io::ErrorKind::NotFound => return Err(problem),
-                _ => {}
-            }
+            unless_gone(std::fs::rename(set_aside(number), set_aside(number + 1)))?;
         }
         if self.target.files_kept == 0 {
-            std::fs::remove_file(&path)?;
+            unless_gone(std::fs::remove_file(&path))?;
         }
         (self.file, self.file_bytes) = open_target(&self.target)?;
         Ok(())
+    }
+}
+
+/// What is not there need not be set aside: others may remove files of a log too.
+fn unless_gone(done: io::Result<()>) -> io::Result<()> {
+    match done {
+        Err(problem) if problem.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }
 
@@ -330,7 +335,9 @@ impl Output<MessageFile> for FileOutput {
 mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
-    use super::{LineTarget, MessageFile, json_string, open_lines, open_message_files, utc};
+    use super::{
+        LineOutput, LineTarget, MessageFile, Output, json_string, open_lines, open_message_files, utc,
+    };
 
     fn folder(name: &str) -> std::path::PathBuf {
         let folder = std::env::temp_dir().join(format!("shotover-{name}-{}", std::process::id()));
@@ -372,6 +379,23 @@ mod tests {
         assert!(kept.iter().all(|text| text.len() <= 200 && text.ends_with("}\n")), "{kept:?}");
         assert!(!folder.join("log.3").exists());
         std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_log_that_somebody_removed_is_begun_anew() {
+        for files_kept in [0, 1] {
+            let folder = folder(&format!("removed-{files_kept}"));
+            let path = folder.join("log");
+            let target = LineTarget { path: Some(path.clone()), file_bytes_max: 60, files_kept };
+            let mut lines = LineOutput::open(&target).unwrap();
+            lines.write((UNIX_EPOCH, "\"number\":1".to_owned())).unwrap();
+            std::fs::remove_file(&path).unwrap();
+            lines.write((UNIX_EPOCH, "\"number\":2".to_owned())).unwrap();
+            lines.flush().unwrap();
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert!(text.ends_with("\"number\":2}\n"), "{files_kept}: {text}");
+            std::fs::remove_dir_all(&folder).unwrap();
+        }
     }
 
     #[test]
