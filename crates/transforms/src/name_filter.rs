@@ -10,7 +10,7 @@ use config::Fields;
 use wire::cql::query::{About, Stated, StatementKind, read_table};
 use wire::{ErrorKind, Protocol};
 
-use crate::query_type_filter::{FILTERED, QueryTypeFilter};
+use crate::query_type_filter::{FILTERED, QueryTypeFilter, answer_unprepared, unknown_execute};
 
 /// Keyspaces that drivers read to find out what there is: they may be read unless they are denied by name.
 const DRIVERS_READ: [&str; 3] = ["system", "system_schema", "system_virtual_schema"];
@@ -167,7 +167,7 @@ impl NameFilter {
         if let Some(kinds) = &self.rules.kinds
             && !request.query_type().is_some_and(|kind| kinds.lets_pass(kind))
         {
-            return Judged::Refused;
+            return unknown_execute(protocol, request).map_or(Judged::Refused, Judged::Unknown);
         }
         let prepares = protocol.prepares(request.head().opcode);
         let statements = request.statements();
@@ -215,11 +215,7 @@ impl Transform for NameFilter {
                     request.set_tag(USES);
                 }
                 Judged::Refused => request.answer_error(ErrorKind::Invalid, FILTERED),
-                Judged::Unknown(id) => {
-                    let text =
-                        "Message was filtered out by shotover: the statement that it runs is not known";
-                    request.answer(protocol.unprepared_reply(request.head(), &id, text));
-                }
+                Judged::Unknown(id) => answer_unprepared(protocol, request, &id),
             }
         });
         Ok(())

@@ -10,14 +10,29 @@
 
 use std::sync::Arc;
 
-use chain::{Batch, Builder, Cx, Fault, Link, Need, Transform, WorkerCx, WorkerPart};
+use chain::{Batch, Builder, Cx, Fault, Item, Link, Need, Transform, WorkerCx, WorkerPart};
 use config::{Fields, Node};
-use wire::{ErrorKind, QueryType};
+use wire::{ErrorKind, Protocol, QueryType};
 
 use crate::name_filter::{NameFilter, NameRules};
 
 /// What is said of a request that does not pass.
 pub(crate) const FILTERED: &str = "Message was filtered out by shotover";
+
+/// What is said of a request that runs what nobody prepared through this process.
+const NOT_KNOWN: &str = "Message was filtered out by shotover: the statement that it runs is not known";
+
+/// The id of the statement that an EXECUTE runs, if nobody can tell what it does. That is no read to be refused: after a
+/// restart of this process its driver has to be told to prepare it again, or it would be refused for ever.
+pub(crate) fn unknown_execute(protocol: Protocol, request: &Item<'_>) -> Option<Box<[u8]>> {
+    let is_unknown = protocol.runs_prepared(request.head()) && request.prepared().is_none();
+    protocol.prepared_id(request.head(), request.bytes()).filter(|_| is_unknown).map(Into::into)
+}
+
+/// Has the driver prepare the statement of this id again, and send its request once more.
+pub(crate) fn answer_unprepared(protocol: Protocol, request: &mut Item<'_>, id: &[u8]) {
+    request.answer(protocol.unprepared_reply(request.head(), id, NOT_KNOWN));
+}
 
 const KINDS: [(&str, QueryType); 5] = [
     ("Read", QueryType::Read),
@@ -110,10 +125,14 @@ impl Transform for QueryTypeFilter {
     fn requests(&mut self, _cx: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault> {
         let protocol = batch.protocol();
         batch.each(|request| {
-            if protocol.runs_statements(request.head())
-                && !request.query_type().is_some_and(|kind| self.lets_pass(kind))
+            if !protocol.runs_statements(request.head())
+                || request.query_type().is_some_and(|kind| self.lets_pass(kind))
             {
-                request.answer_error(ErrorKind::Invalid, FILTERED);
+                return;
+            }
+            match unknown_execute(protocol, request) {
+                Some(id) => answer_unprepared(protocol, request, &id),
+                None => request.answer_error(ErrorKind::Invalid, FILTERED),
             }
         });
         Ok(())

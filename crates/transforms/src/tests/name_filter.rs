@@ -190,6 +190,25 @@ fn an_execute_is_its_statement_and_one_that_is_not_known_is_to_be_prepared_again
 }
 
 #[test]
+fn an_execute_that_is_not_known_is_to_be_prepared_again_whatever_kinds_pass() {
+    for kinds in ["AllowList: [Write]", "DenyList: [Read]", "DenyList: [Write]", "AllowList: [SchemaChange]"]
+    {
+        let options = format!("{{{kinds}, deny_tables: [ks.t]}}");
+        let mut scene = scene(&[&filter(&options)]);
+        scene.send(&[execute(1)]);
+        assert_eq!(scene.replies(), [(1, UNPREPARED)], "{kinds}");
+    }
+    // What is known is judged, and what cannot be read does not pass.
+    let mut scene = client("{DenyList: [Read], allow_keyspaces: [ks]}");
+    scene.send(&[prepare(5, "INSERT INTO t (a) VALUES (1)")]);
+    assert_eq!(scene.replies(), [(5, None)]);
+    let mut compressed = execute(1);
+    compressed[1] = 1;
+    scene.send(&[execute_of(2, 5), compressed]);
+    assert_eq!(sorted(&mut scene), [(1, FILTERED), (2, None)]);
+}
+
+#[test]
 fn what_another_filter_let_be_prepared_is_judged_anew() {
     let (any, none) = (filter("deny_tables: [x.y]"), filter("deny_keyspaces: [ks]"));
     let (server, prepared) = (Server::default(), Rc::<Prepared>::default());
