@@ -18,6 +18,7 @@ use crate::{
 const PREPARE: u8 = 9;
 const EXECUTE: u8 = 10;
 const QUERY: u8 = 7;
+const BATCH: u8 = 13;
 
 fn frame(version: u8, opcode: u8, body: &[u8]) -> Vec<u8> {
     [&[version, 0, 0, 1, opcode][..], &(body.len() as u32).to_be_bytes(), body].concat()
@@ -328,4 +329,30 @@ fn what_an_execute_is_about_was_told_by_its_prepare() {
     assert_eq!(seen[0], "EXECUTE Unknown");
     assert_eq!(seen[1], "PREPARE Table { keyspace: Some(\"k\"), table: \"u\" }");
     assert_eq!(seen[2], "EXECUTE Table { keyspace: Some(\"k\"), table: \"u\" }");
+}
+
+#[test]
+fn an_id_in_a_batch_is_one_statement_or_nobody_knows_what() {
+    let seen = Arc::<Mutex<Vec<String>>>::default();
+    let asker = Asker { times: 1, replaces: None, seen: Arc::clone(&seen) };
+    let mut client = client_behind(&[&asker], INT, &AllPrepared::default());
+    let insert = "INSERT INTO k.u (a) VALUES (1)";
+    let inserts = format!("BEGIN BATCH {insert} {insert} APPLY BATCH");
+    for text in [insert, &inserts, "BEGIN BATCH APPLY BATCH"] {
+        let length = u32::try_from(text.len()).unwrap().to_be_bytes();
+        exchange(&mut client, PREPARE, &[&length, text.as_bytes()].concat());
+        seen.lock().unwrap().clear();
+        exchange(&mut client, BATCH, b"\0\0\x02\x01\0\x02id\0\0\x01\0\x02id\0\0\0\x01\0");
+        exchange(&mut client, EXECUTE, EXECUTE_7);
+        let table = "Table { keyspace: Some(\"k\"), table: \"u\" }";
+        let (batch, execute) = match text {
+            // Cassandra runs no batch within a batch.
+            "BEGIN BATCH APPLY BATCH" => ("BATCH Unknown, Unknown".to_owned(), "EXECUTE ".to_owned()),
+            _ if text == inserts => {
+                ("BATCH Unknown, Unknown".to_owned(), format!("EXECUTE {table}, {table}"))
+            }
+            _ => (format!("BATCH {table}, {table}"), format!("EXECUTE {table}")),
+        };
+        assert_eq!(*seen.lock().unwrap(), [batch, execute], "{text}");
+    }
 }

@@ -175,9 +175,11 @@ impl Item<'_> {
         let first = views.outline.len();
         let head = self.current_head().unwrap_or_else(|| *self.head());
         let enrichment = self.enrichment();
+        let is_alone = self.protocol.runs_prepared(&head);
         let outlined = self.protocol.outline(&head, self.bytes(), &mut views.outline, |id, into| {
             match enrichment.and_then(|enrichment| enrichment.statement(id)) {
-                Some(known) => into.push_prepared(&known.outline, known.keyspace.as_deref()),
+                Some(known) if is_alone => into.push_prepared(&known.outline, known.keyspace.as_deref()),
+                Some(known) => into.push_batched(&known.outline, known.keyspace.as_deref()),
                 None => into.push_unknown(),
             }
         });

@@ -209,6 +209,16 @@ fn an_execute_that_is_not_known_is_to_be_prepared_again_whatever_kinds_pass() {
 }
 
 #[test]
+fn a_prepared_batch_within_a_batch_does_not_pass() {
+    // Not to be prepared again: that would change nothing, and its driver would go on for ever.
+    let mut scene = client("deny_tables: [b.t]");
+    scene.send(&[prepare(5, "BEGIN BATCH UPDATE t SET a = 1 UPDATE t SET a = 2 APPLY BATCH")]);
+    assert_eq!(scene.replies(), [(5, None)]);
+    scene.send(&[batch(1, &["5"]), batch(2, &["5", ""]), execute_of(3, 5)]);
+    assert_eq!(sorted(&mut scene), [(1, FILTERED), (2, UNPREPARED), (3, None)]);
+}
+
+#[test]
 fn what_another_filter_let_be_prepared_is_judged_anew() {
     let (any, none) = (filter("deny_tables: [x.y]"), filter("deny_keyspaces: [ks]"));
     let (server, prepared) = (Server::default(), Rc::<Prepared>::default());

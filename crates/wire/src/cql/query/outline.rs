@@ -71,7 +71,14 @@ pub struct Outline {
     entries: Vec<Entry>,
     /// All names, one after another.
     names: String,
+    /// What of all that prepared statements have added, at most.
+    prepared_bytes: usize,
 }
+
+/// Bytes that prepared statements add to an outline: requests name them by some 20 bytes, whatever they stand for. What is
+/// beyond is not known. 65,535 ids of a BATCH whose names are Cassandra's longest (48 bytes of a keyspace, 222 of a table)
+/// stay below 24 million.
+const PREPARED_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 impl Outline {
     /// How many there are; a statement that is about two things counts twice.
@@ -90,6 +97,7 @@ impl Outline {
     pub fn clear(&mut self) {
         self.entries.clear();
         self.names.clear();
+        self.prepared_bytes = 0;
     }
 
     /// Bytes that it has on the heap.
@@ -168,6 +176,13 @@ impl Outline {
 
     /// Adds a prepared statement. `keyspace`: the one that was in use when it was prepared.
     pub fn push_prepared(&mut self, prepared: &Self, keyspace: Option<&str>) {
+        let of_each = size_of::<Entry>().saturating_add(keyspace.map_or(0, str::len));
+        let added = prepared.len().saturating_mul(of_each).saturating_add(prepared.names.len());
+        let prepared_bytes = self.prepared_bytes.saturating_add(added);
+        if prepared_bytes > PREPARED_BYTES_MAX {
+            return self.push_unknown();
+        }
+        self.prepared_bytes = prepared_bytes;
         for place in 0..prepared.len() {
             let Some(stated) = prepared.get(place, keyspace) else { break };
             let found = match stated.about {
@@ -186,6 +201,15 @@ impl Outline {
             let named = found.unwrap_or(Named::Unknown);
             let is_again = stated.is_again;
             self.entries.push(Entry { kind: stated.kind, named, is_prepared: true, is_again });
+        }
+    }
+
+    /// As [`Outline::push_prepared`], of an id in a BATCH: one statement, or nothing is known of it. Cassandra runs single
+    /// INSERTs, UPDATEs and DELETEs there; a batch is refused, and would have a short id stand for any number of statements.
+    pub fn push_batched(&mut self, prepared: &Self, keyspace: Option<&str>) {
+        match prepared.len() {
+            1 => self.push_prepared(prepared, keyspace),
+            _ => self.push_unknown(),
         }
     }
 
@@ -328,7 +352,7 @@ pub fn read_table(text: &str) -> Option<(Option<Box<str>>, Box<str>)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{About, Outline, read_table};
+    use super::{About, Outline, PREPARED_BYTES_MAX, read_table};
 
     /// What a text is about, where `in_use` is in use.
     fn about(text: &str) -> Vec<String> {
@@ -400,6 +424,21 @@ mod tests {
         assert!(are_prepared.eq([false, true, true, true, true, true]));
         outline.clear();
         assert!(outline.is_empty() && outline.get(0, None).is_none());
+    }
+
+    #[test]
+    fn prepared_statements_that_are_repeated_take_no_more_than_they_may() {
+        let text = format!("SELECT * FROM {}", "x".repeat(1 << 20));
+        let (mut prepared, mut outline) = (Outline::default(), Outline::default());
+        prepared.push(&text);
+        for round in 0..2 {
+            (0..1000).for_each(|_| outline.push_prepared(&prepared, Some("ks")));
+            assert!(outline.heap_bytes() <= 2 * PREPARED_BYTES_MAX, "{}", outline.heap_bytes());
+            let about = |place| outline.get(place, None).unwrap().about;
+            assert!(matches!(about(0), About::Table { keyspace: Some("ks"), .. }), "{round}");
+            assert_eq!((outline.len(), about(999)), (1000, About::Unknown), "{round}");
+            outline.clear();
+        }
     }
 
     #[test]
