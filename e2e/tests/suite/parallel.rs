@@ -1,12 +1,13 @@
 //! ParallelMap and ConnectionBalanceAndPool between scripted peers.
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use testkit::Proxy;
-use testkit::scripted::{Frame, Peer, Server, encode, error, opcode, query};
+use testkit::scripted::{Frame, Peer, Server, accept_session, encode, error, opcode, query};
 
 /// A proxy with a ParallelMap of so many instances.
 fn parallel(to: u16, parallelism: usize, is_ordered: bool) -> Proxy {
@@ -175,6 +176,81 @@ fn an_execute_that_changes_the_keyspace_of_one_instance_changes_it_for_all() {
         std::iter::from_fn(|| frames.recv_timeout(Duration::from_millis(300)).ok()).collect();
     let uses = seen.iter().filter(|(_, frame)| frame.body.windows(7).any(|word| word == b"USE \"k\""));
     assert_eq!(uses.count(), 2, "the other two");
+    proxy.stop().unwrap();
+}
+
+fn says(frame: &Frame, words: &str) -> bool {
+    frame.body.windows(words.len()).any(|found| found == words.as_bytes())
+}
+
+/// A statement behind a comment that is longer than what is looked at.
+fn behind_comment(statement: &str) -> Vec<u8> {
+    query(format!("/*{}*/ {statement}", " ".repeat(40_000)).as_bytes())
+}
+
+#[test]
+fn a_client_of_one_instance_ends_with_it_and_not_in_the_keyspace_of_another() {
+    let (server, frames) = counting(|_, frame| match frame {
+        _ if says(frame, "DEATH") => None,
+        _ if says(frame, "USE a") => Some((opcode::RESULT, keyspace("a"))),
+        _ if says(frame, "USE b") => Some((opcode::RESULT, keyspace("b"))),
+        _ => Some((opcode::RESULT, VOID.to_vec())),
+    });
+    for is_ordered in [false, true] {
+        let proxy = parallel(server.port, 2, is_ordered);
+        let mut client = Peer::session(proxy.port);
+        client.send(&encode(4, 1, opcode::QUERY, &query(b"USE a")));
+        assert_eq!(client.receive().unwrap().body, keyspace("a"));
+        // What it does cannot be seen, so that all requests go where it went.
+        client.send(&encode(4, 2, opcode::QUERY, &behind_comment("INSERT")));
+        assert_eq!(client.receive().unwrap().body, VOID);
+        client.send(&encode(4, 3, opcode::QUERY, &query(b"USE b")));
+        assert_eq!(client.receive().unwrap().body, keyspace("b"));
+        client.send(&encode(4, 4, opcode::QUERY, &query(b"INSERT DEATH")));
+        assert_eq!(error(&client.receive().unwrap().body).0, 0x1100);
+        // The client may know already that it is over.
+        client.0.write_all(&encode(4, 5, opcode::QUERY, &query(b"INSERT b.t"))).unwrap_or_default();
+        assert!(client.receive().is_err(), "nobody is left who is in b");
+        let seen: Vec<(usize, Frame)> =
+            std::iter::from_fn(|| frames.recv_timeout(Duration::from_millis(300)).ok()).collect();
+        assert!(!seen.iter().any(|(_, frame)| says(frame, "INSERT b.t")), "it ran in a");
+        proxy.child.signal("TERM");
+    }
+}
+
+#[test]
+fn instances_that_are_left_for_one_answer_what_they_owe_and_are_closed() {
+    let open = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&open);
+    let server = Server::start(move |mut peer| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        accept_session(&mut peer);
+        while let Ok(frame) = peer.receive() {
+            if says(&frame, "LATE") {
+                std::thread::sleep(Duration::from_millis(200));
+            }
+            let body = if says(&frame, "USE a") { keyspace("a") } else { VOID.to_vec() };
+            peer.send(&encode(0x84, frame.id, opcode::RESULT, &body));
+        }
+        counted.fetch_sub(1, Ordering::Relaxed);
+    });
+    let proxy = parallel(server.port, 3, false);
+    let mut client = Peer::session(proxy.port);
+    let requests = [query(b"INSERT LATE"), query(b"INSERT LATE"), query(b"INSERT LATE"), query(b"USE a")];
+    let requests = requests.into_iter().chain([behind_comment("INSERT")]).zip(1..);
+    let requests: Vec<u8> = requests.flat_map(|(body, id)| encode(4, id, opcode::QUERY, &body)).collect();
+    client.send(&requests);
+    let mut replies: Vec<Frame> = (0..5).map(|_| client.receive().unwrap()).collect();
+    replies.sort_unstable_by_key(|reply| reply.id);
+    let bodies: Vec<&[u8]> = replies.iter().map(|reply| &*reply.body).collect();
+    assert_eq!(bodies, [&VOID[..], &VOID, &VOID, &keyspace("a"), &VOID]);
+    let is_alone = (0..100).any(|_| {
+        std::thread::sleep(Duration::from_millis(20));
+        open.load(Ordering::Relaxed) == 1
+    });
+    assert!(is_alone, "{open:?} connections");
+    client.send(&encode(4, 6, opcode::QUERY, &query(b"INSERT")));
+    assert_eq!(client.receive().unwrap().body, VOID);
     proxy.stop().unwrap();
 }
 

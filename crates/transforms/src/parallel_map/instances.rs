@@ -30,7 +30,8 @@ const OUR_ID: i16 = i16::MAX;
 
 enum Instance {
     Live(SubChain),
-    /// It is in another keyspace than the others: it is given nothing new, and closed when it owes nothing more.
+    /// Its state is not that of the others any more, or soon will not be: it is given nothing new, and closed when it owes
+    /// nothing more.
     Leaving(SubChain),
     /// It said why when it was given something; what it owes is not answered yet.
     Failing(SubChain, Fault),
@@ -46,8 +47,12 @@ impl Instance {
         }
     }
 
+    fn is_live(&self) -> bool {
+        matches!(self, Self::Live(_))
+    }
+
     fn leave(&mut self) {
-        if let Self::Live(_) = self
+        if self.is_live()
             && let Self::Live(chain) = std::mem::replace(self, Self::Dead)
         {
             *self = Self::Leaving(chain);
@@ -74,8 +79,6 @@ pub(super) struct Instances {
     pool: Option<Pool>,
     /// Counts the requests that are spread.
     next: usize,
-    /// What a request does cannot be seen: all of them go to one instance from here on.
-    is_alone: bool,
     prepared_uses: HashSet<Box<[u8]>>,
     request_tail: Option<Place>,
     replies: ReplyState,
@@ -103,7 +106,6 @@ impl Instances {
             instances: parts.iter().map(instance).collect(),
             pool: parts.first().map(|part| part.pool().clone()),
             next: 0,
-            is_alone: false,
             prepared_uses: HashSet::new(),
             request_tail: None,
             replies: ReplyState {
@@ -128,7 +130,7 @@ impl Instances {
     fn place(&mut self, item: &Item<'_>) -> Option<Place> {
         let count = self.live().count();
         let (first, _) = self.live().next()?;
-        if count == 1 || self.is_alone {
+        if count == 1 {
             return Some(Place::One(first));
         }
         let is_for_all = match item.connection_state() {
@@ -138,7 +140,7 @@ impl Instances {
                 // Whose statement is not known may run anything, but only once. If it is a USE, its reply says so.
                 Demand::Execute(id) => self.prepared_uses.contains(id),
                 _ => {
-                    self.is_alone = true;
+                    self.leave_but_first();
                     return Some(Place::One(first));
                 }
             },
@@ -149,6 +151,16 @@ impl Instances {
         let turn = self.next % count;
         self.next = self.next.wrapping_add(1);
         self.live().nth(turn).map(|(index, _)| Place::One(index))
+    }
+
+    /// What a request does cannot be seen: one instance gets all of them from here on. It alone has the state of the client
+    /// then, so that no other may take its place when it is lost.
+    fn leave_but_first(&mut self) {
+        let others = self.instances.iter_mut().enumerate().filter(|(_, instance)| instance.is_live()).skip(1);
+        for (index, instance) in others {
+            instance.leave();
+            self.replies.gathers.leaves(index);
+        }
     }
 
     /// Puts a request into the runs of the instances it goes to.
@@ -229,13 +241,14 @@ impl Instances {
     }
 
     fn answer(&mut self, cx: &mut Cx<'_, '_>, up: &mut Up<'_>) -> Result<bool, Fault> {
-        let Self { instances, replies, prepared_uses, is_alone, .. } = self;
+        let Self { instances, replies, prepared_uses, .. } = self;
+        let mut is_full = false;
         let learn = |reply: &KeptReply| {
             let Said::Prepared(id) = session::said(reply.head(), reply.bytes()) else { return };
             if prepared_uses.len() < PREPARED_USES_MAX {
                 prepared_uses.insert(id.into());
             } else {
-                *is_alone = true;
+                is_full = true;
             }
         };
         let answered = replies.gathers.answer(cx, up, learn)?;
@@ -243,6 +256,9 @@ impl Instances {
             if let Some(instance) = instances.get_mut(*index) {
                 instance.leave();
             }
+        }
+        if is_full {
+            self.leave_but_first();
         }
         Ok(answered)
     }
@@ -258,7 +274,7 @@ impl Instances {
             let mut run = Run::default();
             let message = Message::made(head, Piece::whole(pool.own(frame)));
             run.push(message, Origin { ticket: Ticket::NONE, key: OURS }, Need::Whole);
-            if matches!(self.instances.get(index), Some(Instance::Live(_))) {
+            if self.instances.get(index).is_some_and(Instance::is_live) {
                 self.replies.following += 1;
                 self.give(index, |chain| chain.submit(cx, &nothing, run));
             }
