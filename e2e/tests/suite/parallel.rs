@@ -1,7 +1,7 @@
 //! ParallelMap and ConnectionBalanceAndPool between scripted peers.
 
 use std::collections::HashMap;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
@@ -251,6 +251,78 @@ fn instances_that_are_left_for_one_answer_what_they_owe_and_are_closed() {
     assert!(is_alone, "{open:?} connections");
     client.send(&encode(4, 6, opcode::QUERY, &query(b"INSERT")));
     assert_eq!(client.receive().unwrap().body, VOID);
+    proxy.stop().unwrap();
+}
+
+/// The head and the tail of a PREPARE that is longer than what is read at once.
+fn large_prepare(id: i16) -> (Vec<u8>, Vec<u8>) {
+    let text = format!("INSERT {}", "x".repeat(100_000));
+    let body = [&u32::try_from(text.len()).unwrap().to_be_bytes(), text.as_bytes()].concat();
+    let mut head = encode(4, id, opcode::PREPARE, &body);
+    let tail = head.split_off(40_000);
+    (head, tail)
+}
+
+#[test]
+fn an_instance_that_leaves_gets_no_bytes_of_a_request_that_it_did_not_get() {
+    let (tell, told) = mpsc::channel();
+    let tell = Mutex::new(tell);
+    let server = Server::start(move |mut peer| {
+        let tell = tell.lock().unwrap().clone();
+        accept_session(&mut peer);
+        let mut held = None;
+        while let Ok(frame) = peer.receive() {
+            match held {
+                _ if says(&frame, "HELD") => held = Some(frame.id),
+                None if says(&frame, "USE k") => {
+                    peer.send(&encode(0x84, frame.id, opcode::RESULT, &keyspace("k")));
+                }
+                None => peer.send(&encode(0x84, frame.id, opcode::RESULT, &VOID)),
+                Some(held) => {
+                    let refusal = [&0x2200_i32.to_be_bytes()[..], &[0, 1, b'x']].concat();
+                    peer.send(&encode(0x84, frame.id, opcode::ERROR, &refusal));
+                    peer.0.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+                    tell.send(peer.0.read(&mut [0; 64]).ok()).unwrap();
+                    peer.send(&encode(0x84, held, opcode::RESULT, &VOID));
+                }
+            }
+        }
+    });
+    let proxy = parallel(server.port, 3, false);
+    let mut client = Peer::session(proxy.port);
+    client.send(&encode(4, 1, opcode::QUERY, &query(b"INSERT HELD")));
+    client.send(&encode(4, 2, opcode::QUERY, &query(b"USE k")));
+    assert_eq!(client.receive().unwrap().body, keyspace("k"));
+    let (head, tail) = large_prepare(3);
+    client.send(&[head, tail].concat());
+    assert_eq!(told.recv().unwrap(), None, "nothing while it owed a reply");
+    let mut replies = [client.receive().unwrap(), client.receive().unwrap()];
+    replies.sort_unstable_by_key(|reply| reply.id);
+    assert_eq!(replies.map(|reply| (reply.id, reply.body)), [(1, VOID.to_vec()), (3, VOID.to_vec())]);
+    proxy.stop().unwrap();
+}
+
+#[test]
+fn an_instance_that_begins_to_leave_within_a_large_request_gets_the_rest_of_it() {
+    let first = AtomicUsize::new(0);
+    let (server, frames) = counting(move |_, frame| match frame {
+        _ if !says(frame, "USE k") => Some((opcode::RESULT, VOID.to_vec())),
+        _ if first.fetch_add(1, Ordering::Relaxed) == 0 => {
+            Some((opcode::ERROR, [&0x2200_i32.to_be_bytes()[..], &[0, 1, b'x']].concat()))
+        }
+        _ => Some((opcode::RESULT, keyspace("k"))),
+    });
+    let proxy = parallel(server.port, 3, false);
+    let mut client = Peer::session(proxy.port);
+    let (head, tail) = large_prepare(2);
+    client.send(&[encode(4, 1, opcode::QUERY, &query(b"USE k")), head].concat());
+    assert_eq!(client.receive().unwrap().body, keyspace("k"));
+    client.send(&tail);
+    let reply = client.receive().unwrap();
+    assert_eq!((reply.id, &*reply.body), (2, &VOID[..]));
+    let seen = std::iter::from_fn(|| frames.recv_timeout(Duration::from_millis(300)).ok());
+    let whole = seen.filter(|(_, frame)| frame.opcode == opcode::PREPARE && frame.body.len() == 100_011);
+    assert_eq!(whole.count(), 3);
     proxy.stop().unwrap();
 }
 

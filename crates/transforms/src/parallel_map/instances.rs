@@ -66,7 +66,7 @@ impl Instance {
     }
 }
 
-/// Where the rest of a large request goes.
+/// Where a request goes.
 #[derive(Clone, Copy)]
 enum Place {
     One(usize),
@@ -80,7 +80,8 @@ pub(super) struct Instances {
     /// Counts the requests that are spread.
     next: usize,
     prepared_uses: HashSet<Box<[u8]>>,
-    request_tail: Option<Place>,
+    /// Who has the head of a large request, and gets the rest of it.
+    tail_to: Vec<usize>,
     replies: ReplyState,
 }
 
@@ -107,7 +108,7 @@ impl Instances {
             pool: parts.first().map(|part| part.pool().clone()),
             next: 0,
             prepared_uses: HashSet::new(),
-            request_tail: None,
+            tail_to: Vec::new(),
             replies: ReplyState {
                 gathers: Gathers::new(is_ordered),
                 tail: None,
@@ -166,7 +167,12 @@ impl Instances {
     /// Puts a request into the runs of the instances it goes to.
     fn spread(&mut self, item: &mut Item<'_>, runs: &mut [Run]) -> bool {
         let Some(place) = self.place(item) else { return false };
-        self.request_tail = (!item.is_whole()).then_some(place);
+        if !item.is_whole() {
+            self.tail_to = match place {
+                Place::One(index) => vec![index],
+                Place::All => self.live().map(|(index, _)| index).collect(),
+            };
+        }
         let demand = session::demand(item.head(), item.bytes());
         let is_read = demand == Demand::Plain(Work::Read);
         let is_ordered = self.replies.gathers.is_ordered();
@@ -304,15 +310,11 @@ impl Sink for Instances {
     }
 
     fn submit_tail(&mut self, cx: &mut Cx<'_, '_>, chunk: &Chunk, range: Range<usize>) -> Result<(), Fault> {
-        match self.request_tail {
-            None => {}
-            Some(Place::One(index)) => self.give(index, |instance| instance.submit_tail(cx, chunk, range)),
-            Some(Place::All) => {
-                for index in 0..self.instances.len() {
-                    self.give(index, |instance| instance.submit_tail(cx, chunk, range.clone()));
-                }
-            }
+        let to = std::mem::take(&mut self.tail_to);
+        for index in &to {
+            self.give(*index, |instance| instance.submit_tail(cx, chunk, range.clone()));
         }
+        self.tail_to = to;
         Ok(())
     }
 
