@@ -327,6 +327,36 @@ fn an_instance_that_begins_to_leave_within_a_large_request_gets_the_rest_of_it()
 }
 
 #[test]
+fn a_keyspace_is_not_followed_within_a_large_request() {
+    let (server, frames) = counting(|_, frame| {
+        let is_use = frame.opcode == opcode::EXECUTE || says(frame, "USE ");
+        Some((opcode::RESULT, if is_use { keyspace("k") } else { VOID.to_vec() }))
+    });
+    let proxy = parallel(server.port, 2, false);
+    let mut client = Peer::session(proxy.port);
+    let large = query(format!("INSERT {}", "x".repeat(100_000)).as_bytes());
+    let mut head = encode(4, 2, opcode::QUERY, &large);
+    let tail = head.split_off(40_000);
+    client.send(&[encode(4, 1, opcode::EXECUTE, &[0, 1, b'x', 0, 1, 0]), head].concat());
+    assert_eq!(client.receive().unwrap().body, keyspace("k"));
+    client.send(&[tail, encode(4, 3, opcode::QUERY, &query(b"INSERT next"))].concat());
+    let mut replies = [client.receive().unwrap(), client.receive().unwrap()];
+    replies.sort_unstable_by_key(|reply| reply.id);
+    assert_eq!(replies.map(|reply| (reply.id, reply.body)), [(2, VOID.to_vec()), (3, VOID.to_vec())]);
+    client.send(&encode(4, 4, opcode::QUERY, &query(b"INSERT last")));
+    assert_eq!(client.receive().unwrap().body, VOID);
+    let seen: Vec<(usize, Frame)> =
+        std::iter::from_fn(|| frames.recv_timeout(Duration::from_millis(300)).ok()).collect();
+    let (follower, _) = seen.iter().find(|(_, frame)| frame.body == large).expect("it is whole");
+    let of_follower: Vec<&Frame> =
+        seen.iter().filter(|(number, _)| number == follower).map(|(_, frame)| frame).collect();
+    let expected = ["", "INSERT xxx", "USE \"k\"", "INSERT last"];
+    assert_eq!(of_follower.len(), expected.len());
+    assert!(of_follower.iter().zip(expected).all(|(frame, words)| words.is_empty() || says(frame, words)));
+    proxy.stop().unwrap();
+}
+
+#[test]
 fn connection_balance_and_pool_gives_late_replies_to_nobody_else() {
     // The first request is answered when its client is gone, and the second has used its connection.
     let late = Arc::new(AtomicUsize::new(0));

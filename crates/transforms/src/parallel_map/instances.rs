@@ -66,6 +66,15 @@ impl Instance {
     }
 }
 
+/// A large request whose rest is to come.
+#[derive(Default)]
+struct RequestTail {
+    /// Who has its head, and gets the rest of it.
+    to: Vec<usize>,
+    /// Bytes that are to come. Until then nothing of our own may be sent, or it would be torn.
+    rest: u64,
+}
+
 /// Where a request goes.
 #[derive(Clone, Copy)]
 enum Place {
@@ -80,8 +89,7 @@ pub(super) struct Instances {
     /// Counts the requests that are spread.
     next: usize,
     prepared_uses: HashSet<Box<[u8]>>,
-    /// Who has the head of a large request, and gets the rest of it.
-    tail_to: Vec<usize>,
+    request_tail: RequestTail,
     replies: ReplyState,
 }
 
@@ -108,7 +116,7 @@ impl Instances {
             pool: parts.first().map(|part| part.pool().clone()),
             next: 0,
             prepared_uses: HashSet::new(),
-            tail_to: Vec::new(),
+            request_tail: RequestTail::default(),
             replies: ReplyState {
                 gathers: Gathers::new(is_ordered),
                 tail: None,
@@ -168,10 +176,12 @@ impl Instances {
     fn spread(&mut self, item: &mut Item<'_>, runs: &mut [Run]) -> bool {
         let Some(place) = self.place(item) else { return false };
         if !item.is_whole() {
-            self.tail_to = match place {
+            let to = match place {
                 Place::One(index) => vec![index],
                 Place::All => self.live().map(|(index, _)| index).collect(),
             };
+            let rest = u64::from(item.head().frame_bytes).saturating_sub(item.bytes().len() as u64);
+            self.request_tail = RequestTail { to, rest };
         }
         let demand = session::demand(item.head(), item.bytes());
         let is_read = demand == Demand::Plain(Work::Read);
@@ -269,13 +279,19 @@ impl Instances {
         Ok(answered)
     }
 
-    /// Tells all instances but one to change to the keyspace that this one is in.
-    fn follow(&mut self, cx: &mut Cx<'_, '_>) {
-        let Some((from, version, keyspace)) = self.replies.moved.take() else { return };
-        let Some(pool) = self.pool.clone() else { return };
+    /// Tells all instances but one to change to the keyspace that this one is in, unless the rest of a large request is
+    /// still to come. True if anybody was to be told.
+    fn follow(&mut self, cx: &mut Cx<'_, '_>) -> bool {
+        if self.request_tail.rest > 0 {
+            return false;
+        }
+        let Some((from, version, keyspace)) = self.replies.moved.take() else { return false };
+        let Some(pool) = self.pool.clone() else { return true };
         for index in (0..self.instances.len()).filter(|index| *index != from) {
             let frame = session::use_keyspace(version, OUR_ID, &keyspace);
-            let Framed::Frame(head) = Protocol::Cql.frame(&frame, Side::Request, u32::MAX) else { return };
+            let Framed::Frame(head) = Protocol::Cql.frame(&frame, Side::Request, u32::MAX) else {
+                return true;
+            };
             let nothing = pool.own(Vec::new());
             let mut run = Run::default();
             let message = Message::made(head, Piece::whole(pool.own(frame)));
@@ -285,6 +301,7 @@ impl Instances {
                 self.give(index, |chain| chain.submit(cx, &nothing, run));
             }
         }
+        true
     }
 }
 
@@ -310,11 +327,13 @@ impl Sink for Instances {
     }
 
     fn submit_tail(&mut self, cx: &mut Cx<'_, '_>, chunk: &Chunk, range: Range<usize>) -> Result<(), Fault> {
-        let to = std::mem::take(&mut self.tail_to);
+        let RequestTail { to, rest } = std::mem::take(&mut self.request_tail);
         for index in &to {
             self.give(*index, |instance| instance.submit_tail(cx, chunk, range.clone()));
         }
-        self.tail_to = to;
+        self.request_tail = RequestTail { to, rest: rest.saturating_sub(range.len() as u64) };
+        // Before the next request, which may be in the same chunk.
+        self.follow(cx);
         Ok(())
     }
 
@@ -354,8 +373,7 @@ impl Sink for Instances {
                 self.bury(cx, up, index)?;
             }
         }
-        if self.replies.moved.is_some() {
-            self.follow(cx);
+        if self.follow(cx) {
             progress = Progress::Moved;
         }
         if self.answer(cx, up)? {
