@@ -15,6 +15,7 @@ use crate::ledger::{IN_FLIGHT_MAX, Ledger, Stage, Ticket};
 use crate::message::{Answer, Batch, Message, Verdict, reply_message};
 use crate::prepared::Prepared;
 use crate::stream::{Cx, Tick};
+use crate::tail::Tail;
 use crate::transform::{Builder, Fault, Link, Need, Progress, Sink, Transform, Why, WorkerCx, WorkerPart};
 use crate::up::Up;
 
@@ -182,26 +183,6 @@ pub(crate) fn is_passing(message: &Message) -> bool {
     message.verdict == Verdict::Pass
 }
 
-/// The rest of a large message. Until it is through nothing else goes in its direction, or it would be torn.
-#[derive(Default)]
-pub(crate) struct Tail {
-    pub(crate) rest: u64,
-    pub(crate) is_dropped: bool,
-}
-
-impl Tail {
-    /// The tail that follows a batch.
-    pub(crate) fn of(last: &Message) -> Self {
-        Self { rest: last.rest(), is_dropped: last.verdict != Verdict::Pass }
-    }
-
-    /// Notes that so many bytes came; true if they are to be sent on.
-    pub(crate) fn passes(&mut self, bytes: usize) -> bool {
-        self.rest = self.rest.saturating_sub(bytes as u64);
-        !self.is_dropped
-    }
-}
-
 /// Where replies leave a chain: the client's socket, or the transform that owns this chain.
 pub trait Exit {
     /// False while no more should be given.
@@ -275,6 +256,12 @@ impl Chain {
             || self.sink.is_over_mark()
             || self.in_flight() >= IN_FLIGHT_MAX
             || self.owners().any(Transform::is_over_mark)
+    }
+
+    /// True while a request is in flight whose rest has not come.
+    #[must_use]
+    pub fn is_torn(&self) -> bool {
+        self.request_tail.rest > 0 && self.ledger.get(self.request_tail.ticket).is_some()
     }
 
     fn owners(&self) -> impl Iterator<Item = &dyn Transform> {
@@ -512,7 +499,7 @@ impl Chain {
     pub fn wake_due(&mut self, cx: &mut Cx<'_, '_>) -> Result<(), Fault> {
         for layer in 0..self.transforms.len() {
             let deadline = self.transforms.get(layer).and_then(|transform| transform.deadline());
-            if deadline.is_some_and(|deadline| deadline <= cx.now) && self.request_tail.rest == 0 {
+            if deadline.is_some_and(|deadline| deadline <= cx.now) && !self.request_tail.is_due() {
                 self.wake(cx, layer, Why::Deadline)?;
             }
         }
@@ -525,7 +512,7 @@ impl Chain {
     /// # Errors
     /// What a transform or the sink said.
     pub fn client_done(&mut self, cx: &mut Cx<'_, '_>) -> Result<(), Fault> {
-        if self.request_tail.rest > 0 && !self.request_tail.is_dropped {
+        if self.request_tail.is_due() {
             return Ok(());
         }
         (0..self.transforms.len()).try_for_each(|layer| self.wake(cx, layer, Why::ClientDone))?;
@@ -565,7 +552,7 @@ impl Chain {
     #[must_use]
     pub fn deadline(&self) -> Option<Tick> {
         // While the rest of a large request is due no transform can be woken: its deadline must not wake the task.
-        let is_free = self.request_tail.rest == 0;
+        let is_free = !self.request_tail.is_due();
         let transforms =
             self.transforms.iter().filter(|_| is_free).filter_map(|transform| transform.deadline());
         transforms.chain(self.sink.deadline()).min()

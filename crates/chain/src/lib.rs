@@ -22,6 +22,7 @@ mod nested;
 mod outlet;
 mod prepared;
 mod stream;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod transform;

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use wire::Side;
 
-use crate::chain::{ChainPart, Exit, Tail, is_passing};
+use crate::chain::{ChainPart, Exit, is_passing};
 use crate::chunk::Chunk;
 use crate::framing::Framing;
 use crate::inlet::Inlet;
@@ -12,6 +12,7 @@ use crate::kept::KeptReply;
 use crate::ledger::{IdTable, Ledger, Ticket};
 use crate::message::{Answer, Message, reply_message};
 use crate::stream::Cx;
+use crate::tail::Tail;
 use crate::transform::{Fault, Need, Transform};
 
 /// Values of which neighbours are often the same.
@@ -211,7 +212,7 @@ impl Up<'_> {
             WHOLE = crate::WHOLE_BYTES_MAX
         );
         self.answer_error(cx, ticket, wire::ErrorKind::Invalid, &text)?;
-        *self.tail = Tail { rest: 0, is_dropped: true };
+        *self.tail = Tail { is_dropped: true, ..Tail::default() };
         Ok(())
     }
 

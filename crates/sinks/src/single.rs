@@ -154,7 +154,7 @@ struct Single {
     awaited: IdTable,
     /// Bytes of a large reply that are still to come.
     reply_rest: u64,
-    /// When the server last said something, or the first of the awaited requests was sent.
+    /// When the server last said something, or the first of the awaited requests, or more of a large one, was sent.
     heard_at: Tick,
 }
 
@@ -186,6 +186,8 @@ impl Sink for Single {
     }
 
     fn submit_tail(&mut self, cx: &mut Cx<'_, '_>, chunk: &Chunk, range: Range<usize>) -> Result<(), Fault> {
+        // Until it has all of a request a server cannot answer it. One that takes no bytes is not sent more of them.
+        self.heard_at = cx.now;
         match &mut self.state {
             State::Connected(stream) => self.outlet.send(cx, stream, chunk, range).or(Ok(())),
             _ => {

@@ -220,7 +220,7 @@ impl<S: Stream> Client<S> {
 
     /// 1 if a request is in flight whose rest has not come.
     fn torn(&self) -> usize {
-        usize::from(self.request_rest > 0 && !self.drops_rest)
+        usize::from(self.chain.is_torn())
     }
 
     fn turn(&mut self, cx: &mut Cx<'_, '_>) -> Turn {

@@ -140,6 +140,23 @@ fn a_server_that_stalls_inside_a_large_reply_times_out() {
 }
 
 #[test]
+fn a_server_that_waits_for_a_slow_client_is_not_silent() {
+    let server = Server::echo();
+    let options =
+        format!("remote_address: '127.0.0.1:{}', connect_timeout_ms: 3000, read_timeout: 1", server.port);
+    let proxy = Proxy::with_chain(&format!("[CassandraSinkSingle: {{name: s, {options}}}]"), "");
+    let mut client = Peer::session(proxy.port);
+    let body = vec![7; 400_000];
+    let request = encode(4, 1, opcode::QUERY, &body);
+    for piece in request.chunks(100_000) {
+        client.send(piece);
+        std::thread::sleep(std::time::Duration::from_millis(600));
+    }
+    assert!(client.receive().expect("its reply").body == body);
+    proxy.stop().unwrap();
+}
+
+#[test]
 fn a_refused_server_answers_every_request_by_its_own_error() {
     let port = free_port();
     let chain = format!(

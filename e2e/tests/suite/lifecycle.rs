@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use testkit::scripted::{Peer, Server, accept_session, encode, opcode};
+use testkit::scripted::{Peer, Server, accept_session, encode, opcode, query};
 use testkit::{Child, Proxy, Scratch};
 
 /// Starts the proxy with these files, which it must refuse, and says what it printed.
@@ -204,6 +204,39 @@ fn a_drain_waits_for_replies_and_a_second_signal_does_not() {
             assert!(proxy.child.wait(Duration::from_secs(5)).unwrap().success());
         }
     }
+}
+
+#[test]
+fn a_drain_awaits_a_reply_though_a_large_request_behind_it_was_refused_and_is_still_coming() {
+    let (arrived, arrivals) = mpsc::channel();
+    let (release, released) = mpsc::channel();
+    let released = std::sync::Mutex::new(released);
+    let server = Server::start(move |mut peer| {
+        accept_session(&mut peer);
+        let Ok(request) = peer.receive() else { return };
+        arrived.send(()).unwrap();
+        released.lock().unwrap().recv().unwrap();
+        peer.send(&encode(0x84, request.id, opcode::RESULT, b"late"));
+        drop(peer.receive());
+    });
+    let sink = format!(
+        "CassandraSinkSingle: {{name: s, remote_address: '127.0.0.1:{}', connect_timeout_ms: 3000}}",
+        server.port
+    );
+    let mut proxy =
+        Proxy::with_chain(&format!("[QueryTypeFilter: {{name: f, DenyList: [Write]}}, {sink}]"), "");
+    let mut client = Peer::session(proxy.port);
+    client.send(&encode(4, 1, opcode::QUERY, &query(b"SELECT")));
+    arrivals.recv().unwrap();
+    let large = [b"INSERT ", &*vec![b'x'; 1_000_000]].concat();
+    client.send(&encode(4, 2, opcode::QUERY, &query(&large))[..100_000]);
+    assert_eq!(client.receive().unwrap().opcode, opcode::ERROR);
+    proxy.child.signal("TERM");
+    proxy.child.wait_for_line("received SIGTERM", Duration::from_secs(5)).unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    release.send(()).unwrap();
+    assert_eq!(client.receive().expect("the reply that is due").body, b"late");
+    assert!(proxy.child.wait(Duration::from_secs(15)).unwrap().success());
 }
 
 #[test]

@@ -117,6 +117,32 @@ fn tee_whose_queue_is_full_still_takes_the_rest_of_a_large_request() {
 }
 
 #[test]
+fn timers_go_on_while_the_rest_of_an_answered_request_is_due() {
+    let (main, frames) = server(|frame| result(frame, &VOID));
+    let silent = Server::start(|_peer| std::thread::sleep(Duration::from_secs(60)));
+    let filter = "QueryTypeFilter: {name: f, DenyList: [Write]}";
+    let (silent, end) = (sink("silent", silent.port), sink("main", main.port));
+    let full = format!("Tee: {{name: t, buffer_size: 1, timeout_micros: 100000, chain: [{silent}]}}");
+    let held = "Coalesce: {name: k, flush_when_millis_since_last_flush: 100}".to_owned();
+    for waits in [full, held] {
+        let proxy = Proxy::with_chain(&format!("[{filter}, {waits}, {end}]"), "");
+        let mut client = Peer::session(proxy.port);
+        client.0.set_read_timeout(Some(WAIT)).unwrap();
+        let denied = encode(4, 2, opcode::QUERY, &query(&[large(), vec![b'x'; 200_000]].concat()));
+        let (start, rest) = denied.split_at(60_000);
+        client.send(&[&encode(4, 1, opcode::QUERY, &query(b"SELECT")), start].concat());
+        // What was asked before is answered though the rest has not come.
+        let mut answered = [client.receive().unwrap().id, client.receive().unwrap().id];
+        answered.sort_unstable();
+        assert_eq!(answered, [1, 2], "{waits}");
+        client.send(&[rest, &encode(4, 3, opcode::QUERY, &query(b"SELECT"))].concat());
+        assert_eq!(client.receive().expect("a reply").id, 3, "{waits}");
+        assert_eq!(frames.try_iter().count(), 2, "{waits}");
+        proxy.child.signal("TERM");
+    }
+}
+
+#[test]
 fn tee_counts_a_prepare_that_waited_in_vain() {
     let (main, _frames) = server(|frame| result(frame, &VOID));
     // Nobody listens there any more.
