@@ -139,10 +139,8 @@ fn read_names(fields: &mut Fields<'_>, key: &str) -> Option<Vec<Table>> {
 
 /// What becomes of a request.
 enum Judged {
-    Passes {
-        /// It may change the keyspace in use.
-        uses: bool,
-    },
+    /// With this tag.
+    Passes(u32),
     Refused,
     /// It runs what nobody prepared through this process.
     Unknown(Box<[u8]>),
@@ -153,14 +151,19 @@ pub(crate) struct NameFilter {
     rules: Arc<NameRules>,
     /// Requests in flight that change the keyspace in use. Until they have had their end, nobody can tell which it is.
     uses: u32,
+    /// Requests in flight that were judged by the keyspace in use: a server may run what comes behind them first.
+    in_use: u32,
 }
 
 /// What a USE is tagged with.
 const USES: u32 = 1;
 
+/// What a request is tagged with that names something without its keyspace.
+const IN_USE: u32 = 2;
+
 impl NameFilter {
     pub(crate) fn new(rules: &Arc<NameRules>) -> Self {
-        Self { rules: Arc::clone(rules), uses: 0 }
+        Self { rules: Arc::clone(rules), uses: 0, in_use: 0 }
     }
 
     fn judge(&self, protocol: Protocol, request: &mut Item<'_>) -> Judged {
@@ -175,7 +178,7 @@ impl NameFilter {
             return Judged::Refused;
         }
         let statements = if self.uses > 0 { statements.without_keyspace() } else { statements };
-        let (mut uses, mut is_unknown) = (false, false);
+        let (mut uses, mut is_unknown, mut is_in_use) = (false, false, false);
         for stated in statements.each() {
             if stated.is_prepared && stated.about == About::Unknown {
                 is_unknown = true;
@@ -183,11 +186,17 @@ impl NameFilter {
                 return Judged::Refused;
             }
             uses |= !prepares && stated.kind == StatementKind::Use;
+            is_in_use |= stated.is_in_use;
         }
         if is_unknown {
             return request.unknown_id().map_or(Judged::Refused, Judged::Unknown);
         }
-        Judged::Passes { uses }
+        match (uses, is_in_use) {
+            (true, _) if self.uses > 0 || self.in_use > 0 => Judged::Refused,
+            (true, _) => Judged::Passes(USES),
+            (false, true) => Judged::Passes(IN_USE),
+            (false, false) => Judged::Passes(0),
+        }
     }
 
     /// A BATCH is a write; what it names by an id must be of a kind that passes too.
@@ -209,10 +218,12 @@ impl Transform for NameFilter {
                 return;
             }
             match self.judge(protocol, request) {
-                Judged::Passes { uses: false } => {}
-                Judged::Passes { uses: true } => {
-                    self.uses += 1;
-                    request.set_tag(USES);
+                Judged::Passes(tag) => {
+                    self.uses += u32::from(tag == USES);
+                    self.in_use += u32::from(tag == IN_USE);
+                    if tag != 0 {
+                        request.set_tag(tag);
+                    }
                 }
                 Judged::Refused => request.answer_error(ErrorKind::Invalid, FILTERED),
                 Judged::Unknown(id) => answer_unprepared(protocol, request, &id),
@@ -222,8 +233,12 @@ impl Transform for NameFilter {
     }
 
     fn responses(&mut self, _cx: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault> {
-        if self.uses > 0 {
-            batch.each(|reply| self.uses = self.uses.saturating_sub(reply.tag()));
+        if self.uses > 0 || self.in_use > 0 {
+            batch.each(|reply| {
+                let tag = reply.tag();
+                self.uses = self.uses.saturating_sub(u32::from(tag == USES));
+                self.in_use = self.in_use.saturating_sub(u32::from(tag == IN_USE));
+            });
         }
         Ok(())
     }

@@ -177,10 +177,50 @@ fn a_name_without_keyspace_is_of_the_one_that_the_server_confirmed() {
 }
 
 #[test]
+fn a_use_does_not_overtake_what_was_judged_by_the_keyspace_in_use() {
+    let mut scene = client("deny_tables: [b.t]");
+    // A server runs the requests of one connection in any order: the long one might be read in b.
+    for open in ["SELECT * FROM t", "DESCRIBE TABLE t"] {
+        scene.server_answers(false);
+        scene.send(&[query(1, open), query(2, "USE b"), query(3, "SELECT * FROM a.t")]);
+        assert_eq!(scene.replies(), [(2, FILTERED)], "{open}");
+        scene.server_answers(true);
+        assert_eq!(sorted(&mut scene), [(1, None), (3, None)], "{open}");
+    }
+    scene.server_answers(false);
+    scene.send(&[prepare(1, "SELECT * FROM t"), query(2, "USE b")]);
+    assert_eq!(scene.replies(), [(2, FILTERED)]);
+    scene.server_answers(true);
+    assert_eq!(scene.replies(), [(1, None)]);
+    // Of two that are in flight at once nobody can tell which was the last.
+    scene.server_answers(false);
+    scene.send(&[query(1, "SELECT * FROM a.t"), query(2, "USE a"), query(3, "USE b")]);
+    assert_eq!(scene.replies(), [(3, FILTERED)]);
+    scene.server_answers(true);
+    assert_eq!(sorted(&mut scene), [(1, None), (2, None)]);
+    scene.send(&[query(1, "USE b")]);
+    assert_eq!(scene.replies(), [(1, None)], "nothing is in flight any more");
+}
+
+#[test]
+fn a_prepared_describe_is_of_the_keyspace_in_use_when_it_is_executed() {
+    let mut scene = client("deny_tables: [b.t]");
+    scene.send(&[prepare(5, "DESCRIBE TABLE t"), prepare(6, "DESCRIBE TABLE ks.t")]);
+    assert_eq!(sorted(&mut scene), [(5, None), (6, None)]);
+    scene.send(&[query(1, "USE b")]);
+    assert_eq!(scene.replies(), [(1, None)]);
+    scene.send(&[execute_of(1, 5), execute_of(2, 6)]);
+    // It is not to be prepared again: that would tell no more.
+    assert_eq!(sorted(&mut scene), [(1, FILTERED), (2, None)]);
+}
+
+#[test]
 fn an_execute_is_its_statement_and_one_that_is_not_known_is_to_be_prepared_again() {
     let mut scene = client("deny_tables: [b.t]");
-    scene.send(&[prepare(5, "SELECT * FROM t"), query(6, "USE b")]);
-    assert_eq!(scene.replies(), [(5, None), (6, None)]);
+    for (request, id) in [(prepare(5, "SELECT * FROM t"), 5), (query(6, "USE b"), 6)] {
+        scene.send(&[request]);
+        assert_eq!(scene.replies(), [(id, None)]);
+    }
     // Prepared in ks, whatever keyspace is in use now.
     scene.send(&[execute_of(7, 5), query(8, "SELECT * FROM t"), execute(9)]);
     assert_eq!(sorted(&mut scene), [(7, None), (8, FILTERED), (9, UNPREPARED)]);

@@ -20,10 +20,17 @@ pub struct Classified<'t> {
 /// recognized. Whether the rest of it is good CQL is not looked at. Linear, allocates nothing.
 #[must_use]
 pub fn classify(text: &str) -> Classified<'_> {
+    classify_part(text, true)
+}
+
+/// As [`classify`], of a text of which the end may not be here: a batch is one though its end has not come.
+#[must_use]
+pub fn classify_part(text: &str, is_whole: bool) -> Classified<'_> {
     let lexer = Lexer::new(text);
     let mut words = Words { lexer };
     let kind = first_verb(text.as_bytes(), true).and_then(|verb| words.kind(verb));
-    let kind = kind.filter(|kind| is_one(*kind, words.lexer)).unwrap_or(StatementKind::Unrecognized);
+    let kind =
+        kind.filter(|kind| is_one(*kind, is_whole, words.lexer)).unwrap_or(StatementKind::Unrecognized);
     Classified { kind, lexer }
 }
 
@@ -352,7 +359,7 @@ fn find(word: &str, kinds: &[(&str, StatementKind)]) -> Option<StatementKind> {
 }
 
 /// True when nothing but `;` follows the statement. A batch ends with APPLY BATCH, any other with its first `;`.
-fn is_one(kind: StatementKind, mut lexer: Lexer<'_>) -> bool {
+fn is_one(kind: StatementKind, is_whole: bool, mut lexer: Lexer<'_>) -> bool {
     let is_batch = kind == StatementKind::Batch;
     // Nearly always: no `;` but at the end. Finding that out costs a tenth of reading all tokens.
     let inner = lexer.rest().trim_end_matches(|sign: char| sign == ';' || sign.is_ascii_whitespace());
@@ -363,7 +370,8 @@ fn is_one(kind: StatementKind, mut lexer: Lexer<'_>) -> bool {
     loop {
         let token = lexer.next();
         match token.kind {
-            Kind::End => return is_over || !is_batch,
+            Kind::End => return is_over || !is_batch || !is_whole,
+            Kind::Unterminated if !is_whole => return !is_over,
             Kind::Unknown | Kind::Unterminated => return !is_over && !is_batch,
             Kind::Symbol(b';') => is_over |= !is_batch,
             _ if is_over => return false,

@@ -25,7 +25,7 @@ mod tests;
 mod types;
 mod view;
 
-pub use classify::{Classified, Kinds, Tables, classify};
+pub use classify::{Classified, Kinds, Tables, classify, classify_part};
 pub use identifier::{Identifier, TableName};
 pub(crate) use kind::NAMES;
 pub use kind::StatementKind;

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use crate::cql::query::classify::{Classified, classify, name_behind};
+use crate::cql::query::classify::{Classified, classify_part, name_behind};
 use crate::cql::query::identifier::{Identifier, TableName};
 use crate::cql::query::kind::StatementKind;
 use crate::cql::query::lexer::{Kind, Lexer};
@@ -39,6 +39,8 @@ pub struct Stated<'o> {
     pub is_prepared: bool,
     /// It is the statement before this one again, which is about something else too.
     pub is_again: bool,
+    /// It names no keyspace: the one in use is meant.
+    pub is_in_use: bool,
 }
 
 /// Where a name stands in [`Outline::names`].
@@ -119,13 +121,20 @@ impl Outline {
             Named::Unknown => About::Unknown,
         };
         let (is_prepared, is_again) = (entry.is_prepared, entry.is_again);
-        Some(Stated { kind: entry.kind, about, is_prepared, is_again })
+        let is_in_use =
+            matches!(entry.named, Named::Table(None, _) | Named::Keyspace(None) | Named::Part(None));
+        Some(Stated { kind: entry.kind, about, is_prepared, is_again, is_in_use })
     }
 
     /// Adds the statements of a text: itself, or those between `BEGIN BATCH` and `APPLY BATCH`. Says what kind the text
     /// is of. Linear.
     pub fn push(&mut self, text: &str) -> StatementKind {
-        let classified = classify(text);
+        self.push_part(text, true)
+    }
+
+    /// As [`Outline::push`], of a text of which the end may not be here.
+    pub fn push_part(&mut self, text: &str, is_whole: bool) -> StatementKind {
+        let classified = classify_part(text, is_whole);
         let kind = classified.kind;
         match kind {
             StatementKind::Batch => self.push_batch(&classified),
@@ -184,7 +193,8 @@ impl Outline {
         }
         self.prepared_bytes = prepared_bytes;
         for place in 0..prepared.len() {
-            let Some(stated) = prepared.get(place, keyspace) else { break };
+            let is_late = prepared.entries.get(place).is_some_and(|entry| is_told_at_its_end(entry.kind));
+            let Some(stated) = prepared.get(place, keyspace.filter(|_| !is_late)) else { break };
             let found = match stated.about {
                 About::Table { keyspace: Some(keyspace), table } => {
                     let named = self.push_name(keyspace).zip(self.push_name(table));
@@ -278,6 +288,11 @@ fn part(kind: StatementKind, name: TableName<'_>) -> Found<'_> {
     let keyspace = name.keyspace.map(Identifier::name);
     // An index is one of a table that its name does not tell.
     if kind == StatementKind::DropIndex { Found::Keyspace(keyspace) } else { Found::Part(keyspace) }
+}
+
+/// A prepared DESCRIBE is of the keyspace in use when it is executed. All others are of the one when they were prepared.
+fn is_told_at_its_end(kind: StatementKind) -> bool {
+    kind == StatementKind::Describe
 }
 
 fn is_about_nothing(kind: StatementKind) -> bool {
