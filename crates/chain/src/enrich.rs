@@ -18,7 +18,7 @@ use crate::message::{Item, Message};
 use crate::prepared::{Known, Prepared, Statement};
 use crate::transform::Need;
 
-/// Bytes of statements that one client may be preparing at once. What is beyond is not learned.
+/// Bytes of statements that one client may be preparing at once, unless it is one. What is beyond is not learned.
 const PREPARING_BYTES_MAX: usize = 1024 * 1024;
 
 /// How much of a request with this opcode enrichment looks at.
@@ -67,7 +67,7 @@ impl Enrichment {
                 }
             } else if self.protocol.prepares(head.opcode)
                 && let Some(text) = self.protocol.prepared_text(head, bytes)
-                && self.preparing_bytes + text.len() <= PREPARING_BYTES_MAX
+                && (self.preparing_bytes == 0 || self.preparing_bytes + text.len() <= PREPARING_BYTES_MAX)
             {
                 self.preparing_bytes += text.len();
                 if let Some(entry) = ledger.get_mut(message.ticket()) {

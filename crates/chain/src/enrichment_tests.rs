@@ -233,6 +233,15 @@ fn the_keyspace_is_the_one_that_the_server_confirmed() {
 }
 
 #[test]
+fn one_statement_is_learned_however_long_it_is() {
+    let (seer, all) = (Seer { enriches: true, ..Seer::default() }, AllPrepared::default());
+    let mut client = client(&seer, INT, &all);
+    let text = format!("SELECT {}", "x".repeat(1_100_000));
+    exchange(&mut client, PREPARE, &[&(text.len() as u32).to_be_bytes(), text.as_bytes()].concat());
+    assert_eq!(Prepared::new(&all).get(b"id").unwrap().text.len(), text.len());
+}
+
+#[test]
 fn nothing_is_learned_where_nobody_asks() {
     let (seer, all) = (Seer::default(), AllPrepared::default());
     let mut client = client(&seer, INT, &all);

@@ -39,6 +39,7 @@ fn check_response(head: &Head, body: Reader<'_>) -> Result<(), Malformed> {
         opcode::AUTH_CHALLENGE | opcode::AUTH_SUCCESS => response::auth_token(body).map(drop),
         opcode::RESULT => match response::result(body)? {
             response::Outcome::Rows(rows) => rows.page(None).map(drop),
+            response::Outcome::Prepared(prepared) => prepared.metadata(head.version).map(drop),
             _ => Ok(()),
         },
         _ => Ok(()),
@@ -80,6 +81,7 @@ mod tests {
         assert_eq!(said(0x84, 8, &rows(3, b"\0\0\0\x01a\xff\xff\xff\xff")), Err(Reason::Truncated));
         assert_eq!(said(0x84, 8, &rows(-1, b"")), Err(Reason::UnknownValue { value: -1 }));
         assert_eq!(said(0x84, 8, &rows(i32::MAX, b"\0\0")), Err(Reason::Truncated));
+        assert_eq!(said(0x84, 8, b"\0\0\0\x04\0\x01i\0\0\0\0\0\0\0\x01"), Err(Reason::Truncated));
         assert_eq!(said(0x84, 0, b"\0\0\0\0\0\x05ab"), Err(Reason::Truncated));
     }
 }

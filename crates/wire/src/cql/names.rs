@@ -2,8 +2,8 @@
 //!
 //! There are few names, so that they can be labels of metrics. They are those that users of upstream know.
 
-use crate::cql::query::{self, Outline, classify};
-use crate::cql::{body, opcode, request, response, statement};
+use crate::cql::query::{self, Outline, classify_part};
+use crate::cql::{Flags, body, opcode, request, response, statement};
 use crate::protocol::{Head, Outlined, Side};
 
 /// A text as far as it is one: what is here of a statement may be cut off inside a character.
@@ -18,16 +18,16 @@ fn readable(text: &[u8]) -> &str {
 }
 
 /// Each statement of a text: itself, or those between `BEGIN BATCH` and `APPLY BATCH`.
-fn each_of_text(text: &[u8], mut each: impl FnMut(&'static str)) {
-    classify(readable(text)).kinds().for_each(|kind| each(kind.name()));
+fn each_of_text(text: &[u8], is_whole: bool, mut each: impl FnMut(&'static str)) {
+    classify_part(readable(text), is_whole).kinds().for_each(|kind| each(kind.name()));
 }
 
 /// See [`crate::Protocol::each_statement`]. A batch that is not all here is read as far as it is.
 pub fn each_statement(head: &Head, frame: &[u8], mut each: impl FnMut(&'static str)) -> bool {
     match head.opcode {
         opcode::QUERY => match statement::text(head, frame) {
-            Some((text, _)) => {
-                each_of_text(text, each);
+            Some((text, is_whole)) => {
+                each_of_text(text, is_whole, each);
                 true
             }
             None => false,
@@ -37,7 +37,7 @@ pub fn each_statement(head: &Head, frame: &[u8], mut each: impl FnMut(&'static s
             let is_whole = frame.len() >= head.frame_bytes as usize;
             let read = request::batch(body, |statement, _| {
                 if let request::BatchStatement::Text(text) = statement {
-                    each_of_text(text.as_bytes(), &mut each);
+                    each_of_text(text.as_bytes(), true, &mut each);
                 }
             });
             read.is_ok() || !is_whole
@@ -60,7 +60,7 @@ pub fn outline(
         opcode::QUERY | opcode::PREPARE => {
             let Some((text, is_whole)) = statement::text(head, frame) else { return unreadable };
             let here = readable(text);
-            let kind = into.push(here);
+            let kind = into.push_part(here, is_whole);
             let is_told = is_whole && here.len() == text.len();
             let name = if head.opcode == opcode::QUERY { kind.name() } else { nothing.name };
             Outlined { name, is_told, ..nothing }
@@ -97,7 +97,11 @@ fn batch_statements(head: &Head, frame: &[u8]) -> u32 {
         body.u8()?;
         body.u16()
     });
-    counted.map_or(1, |count| u32::from(count).max(1))
+    // Behind a custom payload the number may not have come: then it is as many as there can be.
+    let is_cut = frame.len() < usize::try_from(head.frame_bytes).unwrap_or(usize::MAX);
+    let is_hidden = is_cut && head.flags & Flags::COMPRESSED == 0;
+    let unknown = if is_hidden { u32::from(u16::MAX) } else { 1 };
+    counted.map_or(unknown, |count| u32::from(count).max(1))
 }
 
 /// See [`crate::Protocol::runs_statements`].
@@ -153,8 +157,10 @@ pub fn login_user(head: &Head, frame: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::redacted;
+    use super::{each_statement, outline, redacted, statements};
+    use crate::cql::opcode;
     use crate::cql::query::{About, Outline};
+    use crate::protocol::Head;
 
     fn names(text: &str) -> Vec<&'static str> {
         let mut outline = Outline::default();
@@ -192,6 +198,37 @@ mod tests {
         let text = "BEGIN UNLOGGED BATCH USING TIMESTAMP 1 INSERT INTO t (a) VALUES ('DELETE; it''s'); \
                     update t set a = $$ INSERT $$ /* DELETE */ DELETE \"UPDATE\" FROM t APPLY BATCH;";
         assert_eq!(names(text), ["INSERT", "UPDATE", "DELETE"]);
+    }
+
+    fn head(flags: u8, opcode: u8, frame_bytes: u32) -> Head {
+        Head { version: 4, flags, id: 1, opcode, frame_bytes }
+    }
+
+    #[test]
+    fn a_text_batch_that_is_cut_is_its_statements_as_far_as_they_are_here() {
+        let text = "BEGIN BATCH INSERT INTO t (a) VALUES ('x'); DELETE FROM u WHERE a = 'and so on";
+        let mut frame = vec![4, 0, 0, 1, opcode::QUERY, 0, 1, 0, 0, 0, 0, 0xFF, 0xF0];
+        frame.extend(text.as_bytes());
+        let (head, mut kinds) = (head(0, opcode::QUERY, 65_545), Vec::new());
+        assert!(each_statement(&head, &frame, |kind| kinds.push(kind)));
+        assert_eq!(kinds, ["INSERT", "DELETE"]);
+        let mut outlined = Outline::default();
+        let about = outline(&head, &frame, &mut outlined, |_, _| ());
+        assert_eq!((about.name, about.is_told, outlined.len()), ("BATCH", false, 2));
+        // One that is whole is none.
+        assert_eq!(names(text), ["UNRECOGNIZED CQL"]);
+    }
+
+    #[test]
+    fn a_batch_whose_number_of_statements_has_not_come_has_as_many_as_there_can_be() {
+        let payload = [&[0, 1, 0, 1, b'k'][..], &40_000_u32.to_be_bytes(), &[7; 100]].concat();
+        let frame = [&[4, 4, 0, 1, opcode::BATCH, 0, 1, 0, 0][..], &payload].concat();
+        assert_eq!(statements(&head(4, opcode::BATCH, 65_545), &frame), 65_535);
+        // All of it is here: its server refuses it.
+        let all = u32::try_from(frame.len()).unwrap();
+        assert_eq!(statements(&head(4, opcode::BATCH, all), &frame), 1);
+        // A compressed one is not looked into.
+        assert_eq!(statements(&head(1, opcode::BATCH, 65_545), &frame), 1);
     }
 
     #[test]

@@ -89,7 +89,9 @@ pub fn startup_options<'f>(head: &Head, frame: &'f [u8]) -> Option<Vec<(&'f str,
     })
     .ok()?;
     options.sort_unstable();
-    (!options.iter().any(|(key, _)| *key == "COMPRESSION")).then_some(options)
+    // Cassandra reads the names of options in any case.
+    let compresses = options.iter().any(|(key, _)| key.eq_ignore_ascii_case("COMPRESSION"));
+    (!compresses).then_some(options)
 }
 
 /// Puts another stream id into a frame.
