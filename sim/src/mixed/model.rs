@@ -42,7 +42,7 @@ pub enum Filter {
 enum Judged {
     Passes,
     Refused,
-    /// The keyspace in use decides, which a USE in flight leaves open.
+    /// The keyspace in use decides, or what else is in flight: a USE leaves open which keyspace that is.
     Either,
 }
 
@@ -366,6 +366,9 @@ impl Filter {
         let is_open = matches!(kind, Kind::Select | Kind::Insert);
         let is_refused = match self {
             Self::DenyTables | Self::AllowKeyspaces if is_open => return Judged::Either,
+            // So does a USE behind one of these, or another USE.
+            Self::DenyTables if matches!(kind, Kind::Use(_)) => return Judged::Either,
+            Self::AllowKeyspaces if matches!(kind, Kind::Use(..2)) => return Judged::Either,
             Self::DenyTables => matches!(
                 kind,
                 Kind::Batch(_) | Kind::Wrong | Kind::Prepare(1) | Kind::Execute(1) | Kind::ExecuteUnknown
