@@ -27,7 +27,8 @@ enum Session {
     Beginning(Recorder),
     /// The server has accepted it, and would accept the same bytes again.
     Accepted { identity: Identity, keyspace: Option<String> },
-    /// It can only be served on the connection it began on.
+    /// It can only be served on the connection it began on: the server would not make another the same by accepting the
+    /// same handshake.
     Alone,
 }
 
@@ -132,7 +133,7 @@ impl SharedSink {
     fn send<'l>(&mut self, now: Tick, leaving: Leaving<'l>, need: Need) -> Result<(), Leaving<'l>> {
         let place = match &mut self.session {
             Session::Beginning(recorder) => {
-                recorder.record(&leaving.head, leaving.outgoing.bytes());
+                recorder.record(&leaving.head, leaving.outgoing.bytes(), leaving.rest);
                 Place::Own { work: Work::Write, may_move: false, binds: false, why: OwnReason::Handshake }
             }
             Session::Alone => {
@@ -223,12 +224,14 @@ impl SharedSink {
         }
     }
 
-    /// The server has accepted the client: from here on it may share.
+    /// The server has accepted the client: from here on it may share, unless more is on its connection than a handshake:
+    /// a request that was sent too early, which may be half there, or have changed what the connection is.
     fn accepted(&mut self, version: u8) {
         let Session::Beginning(recorder) = std::mem::replace(&mut self.session, Session::Alone) else {
             return;
         };
-        let Some(identity) = recorder.accepted(version) else {
+        let has_more = self.own.as_ref().is_none_or(|own| own.connection.load() > 0);
+        let Some(identity) = recorder.accepted(version).filter(|_| !has_more) else {
             self.part.surroundings.metrics.count_own(OwnReason::Session);
             return;
         };

@@ -25,26 +25,30 @@ const REPLAY_ID: i16 = i16::MAX;
 pub(super) struct Recorder {
     startup: Option<Vec<u8>>,
     auth_response: Option<Zeroizing<Vec<u8>>>,
-    rounds: usize,
+    /// Something was sent that the handshake of another connection would not repeat.
+    has_more: bool,
 }
 
 impl Recorder {
-    /// Keeps what begins a session.
-    pub(super) fn record(&mut self, head: &Head, frame: &[u8]) {
+    /// Keeps what begins a session. `rest`: bytes of the frame that are still to come, and will not be seen here.
+    pub(super) fn record(&mut self, head: &Head, frame: &[u8], rest: u64) {
         match head.opcode {
-            opcode::STARTUP => self.startup = Some(frame.to_vec()), // copy: once a client
-            opcode::AUTH_RESPONSE => {
-                self.rounds += 1;
+            _ if rest > 0 => self.has_more = true,
+            opcode::OPTIONS => {}
+            opcode::STARTUP if self.startup.is_none() => {
+                self.startup = Some(frame.to_vec()); // copy: once a client
+            }
+            opcode::AUTH_RESPONSE if self.auth_response.is_none() => {
                 self.auth_response = Some(Zeroizing::new(frame.to_vec())); // copy: once a client
             }
-            _ => {}
+            _ => self.has_more = true,
         }
     }
 
     /// What the server has accepted; `None` if such a session cannot be begun again by sending the same bytes, or its
     /// requests cannot be read.
     pub(super) fn accepted(self, version: u8) -> Option<Identity> {
-        let startup = self.startup.filter(|_| self.rounds <= 1)?;
+        let startup = self.startup.filter(|_| !self.has_more)?;
         let wire::Framed::Frame(head) = wire::Protocol::Cql.frame(
             &startup,
             wire::Side::Request,

@@ -13,6 +13,10 @@ mod gather;
 mod identity;
 mod inbox;
 mod prepared;
+#[cfg(test)]
+mod scene;
+#[cfg(test)]
+mod session_tests;
 mod slots;
 #[cfg(test)]
 mod tests;

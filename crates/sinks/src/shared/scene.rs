@@ -1,0 +1,313 @@
+//! A worker in small, for tests: clients over the shared sink, servers that do only as they are told, and a clock.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::ops::Range;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use chain::{
+    Batch, Chain, ChainPart, Chunk, Connecting, Connector, Cx, Exit, Fault, Message, Pool, Progress, Spawner,
+    Stream, Task, Tick, WorkerCx,
+};
+use wire::{Framed, Protocol, Side};
+
+use crate::{CassandraSinkSingle, Connections};
+
+/// Polls of everybody, after which nothing moves any more in any of the tests.
+const TURNS: usize = 8;
+
+/// Both directions of one server connection.
+#[derive(Default)]
+pub(super) struct Wires {
+    to_proxy: VecDeque<u8>,
+    from_proxy: Vec<u8>,
+    /// The server has ended its side.
+    is_ended: bool,
+    /// The server reads nothing.
+    pub(super) is_deaf: bool,
+    /// The proxy has closed it.
+    pub(super) is_closed: bool,
+    /// Whatever the proxy reads, there is as much more of this byte.
+    pub(super) flood: Option<u8>,
+    /// Bytes that the proxy has read.
+    pub(super) read_bytes: usize,
+}
+
+/// The proxy's end of a server connection.
+struct End(Rc<RefCell<Wires>>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.borrow_mut().is_closed = true;
+    }
+}
+
+impl Stream for End {
+    fn poll_read(&mut self, _: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        let wires = &mut *self.0.borrow_mut();
+        let count = match wires.flood.filter(|_| wires.to_proxy.is_empty()) {
+            Some(byte) => {
+                into.fill(byte);
+                into.len()
+            }
+            None => {
+                let count = wires.to_proxy.len().min(into.len());
+                into.iter_mut().zip(wires.to_proxy.drain(..count)).for_each(|(to, from)| *to = from);
+                count
+            }
+        };
+        wires.read_bytes += count;
+        if count == 0 && !wires.is_ended { Poll::Pending } else { Poll::Ready(Ok(count)) }
+    }
+    fn poll_write(&mut self, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let wires = &mut *self.0.borrow_mut();
+        if wires.is_deaf {
+            return Poll::Pending;
+        }
+        wires.from_proxy.extend(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+    fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[derive(Clone, Default)]
+struct Servers(Rc<RefCell<Vec<Rc<RefCell<Wires>>>>>);
+
+impl Connector for Servers {
+    fn connect(&self, _: &str) -> Connecting {
+        let wires = Rc::<RefCell<Wires>>::default();
+        self.0.borrow_mut().push(Rc::clone(&wires));
+        let end: Box<dyn Stream> = Box::new(End(wires));
+        Box::pin(std::future::ready(Ok(end)))
+    }
+}
+
+#[derive(Clone, Default)]
+struct Spawned(Rc<RefCell<Vec<Box<dyn Task>>>>);
+
+impl Spawner for Spawned {
+    fn spawn(&self, task: Box<dyn Task>) {
+        self.0.borrow_mut().push(task);
+    }
+}
+
+/// What a client was sent.
+#[derive(Default)]
+struct Replies {
+    bytes: Vec<u8>,
+    /// It reads nothing.
+    is_deaf: bool,
+}
+
+impl Exit for Replies {
+    fn is_ready(&self) -> bool {
+        !self.is_deaf
+    }
+    fn deliver(&mut self, _: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault> {
+        batch.outgoing(
+            |_, _| {},
+            |outgoing| {
+                self.bytes.extend(outgoing.bytes());
+                Ok(())
+            },
+        )
+    }
+    fn looks(&self) -> bool {
+        true
+    }
+    fn deliver_bytes(&mut self, _: &mut Cx<'_, '_>, chunk: &Chunk, range: Range<usize>) -> Result<(), Fault> {
+        self.bytes.extend(&chunk.bytes()[range]);
+        Ok(())
+    }
+}
+
+/// One client, until its connection ends.
+struct Seat {
+    chain: Option<Chain>,
+    replies: Replies,
+    fault: Option<Fault>,
+}
+
+impl Seat {
+    fn act(&mut self, act: impl FnOnce(&mut Chain, &mut Replies) -> Result<(), Fault>) {
+        let Some(chain) = &mut self.chain else { return };
+        if let Err(fault) = act(chain, &mut self.replies) {
+            self.fault = Some(fault);
+            self.chain = None;
+        }
+    }
+}
+
+/// A worker, its clients in the order they came, and its server connections in the order they were opened.
+pub(super) struct Scene {
+    part: Rc<ChainPart>,
+    pub(super) pool: Pool,
+    servers: Servers,
+    spawned: Spawned,
+    tasks: Vec<Box<dyn Task>>,
+    seats: Vec<Seat>,
+    now: Tick,
+}
+
+fn cx<R>(now: Tick, act: impl FnOnce(&mut Cx<'_, '_>) -> R) -> R {
+    act(&mut Cx { task: &mut Context::from_waker(Waker::noop()), now })
+}
+
+impl Scene {
+    /// A worker whose requests wait for their replies for `read_timeout`.
+    pub(super) fn new(read_timeout: Option<Duration>) -> Self {
+        let (servers, spawned, pool) = (Servers::default(), Spawned::default(), Pool::new());
+        let worker = WorkerCx {
+            prepared: Rc::default(),
+            pool: pool.clone(),
+            connector: Rc::new(servers.clone()),
+            spawner: Rc::new(spawned.clone()),
+            protocol: Protocol::Cql,
+            sharing: Rc::default(),
+            nested: Rc::default(),
+        };
+        let mut sink = CassandraSinkSingle::new("server:9042".to_owned(), Duration::from_secs(3));
+        sink.connections = Connections::Shared;
+        sink.read_timeout = read_timeout;
+        let part = ChainPart::new("chain", &worker, [("CassandraSinkSingle", "sink", &sink as _)], None);
+        let (tasks, seats) = (Vec::new(), Vec::new());
+        Self { part, pool, servers, spawned, tasks, seats, now: Tick(0) }
+    }
+
+    /// A new client; the answer is its number.
+    pub(super) fn client(&mut self) -> usize {
+        let chain = Some(self.part.client().expect("a chain"));
+        self.seats.push(Seat { chain, replies: Replies::default(), fault: None });
+        self.seats.len() - 1
+    }
+
+    /// A new client whose session is `startup`, accepted by the server on a connection that it had for itself.
+    pub(super) fn accepted(&mut self) -> usize {
+        let (client, server) = (self.client(), self.servers());
+        self.client_sends(client, &STARTUP);
+        self.server_says(server, &READY);
+        assert_eq!(self.take_replies(client), [(0, 0x02)]);
+        client
+    }
+
+    /// The client sends these bytes at once. The last frame in them may be cut short: the rest is sent after it.
+    pub(super) fn client_sends(&mut self, client: usize, bytes: &[u8]) {
+        let (mut messages, mut place) = (Vec::new(), 0);
+        while place < bytes.len() {
+            let framed = Protocol::Cql.frame(&bytes[place..], Side::Request, u32::MAX);
+            let Framed::Frame(head) = framed else { panic!("no frame") };
+            let here = (head.frame_bytes as usize).min(bytes.len() - place);
+            messages.push(Message::new(head, place, here));
+            place += here;
+        }
+        let (chunk, now) = (self.pool.own(Vec::from(bytes)), self.now);
+        self.seats[client].act(|chain, _| cx(now, |cx| chain.submit(cx, &chunk, messages)));
+        self.turn();
+    }
+
+    /// The client sends more of the frame that it has begun.
+    pub(super) fn client_goes_on(&mut self, client: usize, bytes: &[u8]) {
+        let (chunk, now) = (self.pool.own(Vec::from(bytes)), self.now);
+        self.seats[client].act(|chain, _| cx(now, |cx| chain.submit_tail(cx, &chunk, 0..bytes.len())));
+        self.turn();
+    }
+
+    /// The stream ids and opcodes of what the client was sent since it was asked last.
+    pub(super) fn take_replies(&mut self, client: usize) -> Vec<(i16, u8)> {
+        frames(&std::mem::take(&mut self.seats[client].replies.bytes))
+    }
+
+    /// What ended the client.
+    pub(super) fn fault(&self, client: usize) -> Option<&Fault> {
+        self.seats[client].fault.as_ref()
+    }
+
+    /// Server connections that there have been.
+    pub(super) fn servers(&self) -> usize {
+        self.servers.0.borrow().len()
+    }
+
+    /// A server connection.
+    pub(super) fn server(&self, server: usize) -> Rc<RefCell<Wires>> {
+        Rc::clone(&self.servers.0.borrow()[server])
+    }
+
+    pub(super) fn server_says(&mut self, server: usize, bytes: &[u8]) {
+        self.server(server).borrow_mut().to_proxy.extend(bytes);
+        self.turn();
+    }
+
+    pub(super) fn server_ends(&mut self, server: usize) {
+        self.server(server).borrow_mut().is_ended = true;
+        self.turn();
+    }
+
+    /// The bytes that the server was sent since it was asked last.
+    pub(super) fn take_bytes(&self, server: usize) -> Vec<u8> {
+        std::mem::take(&mut self.server(server).borrow_mut().from_proxy)
+    }
+
+    /// The stream ids and opcodes of the requests among them.
+    pub(super) fn take_requests(&self, server: usize) -> Vec<(i16, u8)> {
+        frames(&self.take_bytes(server))
+    }
+
+    /// Everybody has turns until nothing moves. Nobody may ask to be woken at a time that he has already been given:
+    /// his worker would do nothing else any more.
+    fn turn(&mut self) {
+        let now = self.now;
+        for _ in 0..TURNS {
+            for seat in &mut self.seats {
+                seat.act(|chain, replies| {
+                    cx(now, |cx| {
+                        while chain.poll(cx, replies)? == Progress::Moved {}
+                        Ok(())
+                    })
+                });
+            }
+            self.tasks.append(&mut self.spawned.0.borrow_mut());
+            self.tasks.retain_mut(|task| cx(now, |cx| task.poll(cx)).is_pending());
+        }
+        let chains = self.seats.iter().filter_map(|seat| seat.chain.as_ref());
+        let deadlines =
+            chains.filter_map(Chain::deadline).chain(self.tasks.iter().filter_map(|task| task.deadline()));
+        assert_eq!(deadlines.filter(|deadline| *deadline <= now).count(), 0, "a deadline that has passed");
+    }
+}
+
+pub(super) const STARTUP: [u8; 31] = *b"\x04\0\0\0\x01\0\0\0\x16\0\x01\0\x0bCQL_VERSION\0\x053.0.0";
+
+pub(super) const READY: [u8; 9] = [0x84, 0, 0, 0, 0x02, 0, 0, 0, 0];
+
+/// A frame, of requests or replies as its version says.
+pub(super) fn frame(version: u8, id: i16, opcode: u8, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len()).unwrap().to_be_bytes();
+    [&[version, 0][..], &id.to_be_bytes(), &[opcode], &length, body].concat()
+}
+
+/// A QUERY.
+pub(super) fn query(id: i16, text: &str) -> Vec<u8> {
+    let length = u32::try_from(text.len()).unwrap().to_be_bytes();
+    frame(4, id, 0x07, &[&length[..], text.as_bytes(), &[0, 1, 0]].concat())
+}
+
+/// A RESULT without rows, as long as is wished.
+pub(super) fn result(id: i16, padding: usize) -> Vec<u8> {
+    frame(0x84, id, 0x08, &[&[0, 0, 0, 1][..], &vec![0; padding]].concat())
+}
+
+/// The stream ids and opcodes of whole frames.
+fn frames(bytes: &[u8]) -> Vec<(i16, u8)> {
+    let (mut frames, mut rest) = (Vec::new(), bytes);
+    while let [_, _, high, low, opcode, a, b, c, d, after @ ..] = rest {
+        frames.push((i16::from_be_bytes([*high, *low]), *opcode));
+        rest = after.get(u32::from_be_bytes([*a, *b, *c, *d]) as usize..).expect("a whole frame");
+    }
+    assert!(rest.is_empty(), "bytes that are no frame: {rest:?}");
+    frames
+}

@@ -1,0 +1,135 @@
+//! Whose connections may become shared, and what clients are told when theirs end.
+
+use super::scene::{READY, STARTUP, Scene, frame, query, result};
+
+/// The server wants to know who it is.
+fn authenticate(id: i16) -> Vec<u8> {
+    frame(0x84, id, 0x03, b"\0\x01x")
+}
+
+fn auth_success(id: i16) -> Vec<u8> {
+    frame(0x84, id, 0x10, &[0xff; 4])
+}
+
+/// A token of one byte.
+fn auth_response(user: u8) -> Vec<u8> {
+    frame(4, 0, 0x0F, &[0, 0, 0, 1, user])
+}
+
+/// A STARTUP with one more option.
+fn startup_with(key: &str, value: &str) -> Vec<u8> {
+    let text = |text: &str| [&[0, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+    frame(4, 0, 0x01, &[&[0, 2][..], &STARTUP[11..], &text(key), &text(value)].concat())
+}
+
+#[test]
+fn a_client_that_waits_for_its_session_shares_its_connection() {
+    let mut scene = Scene::new(None);
+    let first = scene.client();
+    scene.client_sends(first, &frame(4, 0, 0x05, &[]));
+    scene.server_says(0, &frame(0x84, 0, 0x06, &[0, 0]));
+    scene.client_sends(first, &STARTUP);
+    scene.server_says(0, &authenticate(1));
+    scene.client_sends(first, &auth_response(b'a'));
+    scene.server_says(0, &auth_success(2));
+    let second = scene.client();
+    scene.client_sends(second, &STARTUP);
+    scene.server_says(1, &authenticate(0));
+    scene.client_sends(second, &auth_response(b'a'));
+    scene.server_says(1, &auth_success(1));
+    assert!(scene.server(1).borrow().is_closed);
+    scene.take_bytes(0);
+    scene.client_sends(first, &query(5, "SELECT 1"));
+    scene.client_sends(second, &query(5, "SELECT 2"));
+    assert_eq!(scene.take_requests(0).len(), 2);
+}
+
+/// What a client may send behind its STARTUP without waiting for the answer.
+fn sent_too_early() -> [(&'static str, Vec<u8>); 6] {
+    [
+        ("a query", query(1, "SELECT 1")),
+        ("a change of keyspace", query(1, "USE k")),
+        ("a request for events", frame(4, 1, 0x0B, &[0, 1, 0, 1, b'x'])),
+        ("a second session", startup_with("A", "b")),
+        ("a login", auth_response(b'a')),
+        ("what the server can do", frame(4, 1, 0x05, &[])),
+    ]
+}
+
+#[test]
+fn a_connection_that_was_sent_more_than_a_handshake_is_never_shared() {
+    for (what, early) in sent_too_early() {
+        let mut scene = Scene::new(None);
+        let hasty = scene.client();
+        scene.client_sends(hasty, &[&STARTUP[..], &early].concat());
+        scene.server_says(0, &READY);
+        let other = scene.accepted();
+        assert!(!scene.server(1).borrow().is_closed, "{what}: the other client's connection goes on");
+        scene.take_bytes(0);
+        scene.take_bytes(1);
+        scene.client_sends(other, &query(5, "SELECT 1"));
+        assert_eq!(scene.take_requests(0), [], "{what}");
+        assert_eq!(scene.take_requests(1).len(), 1, "{what}");
+        scene.client_sends(hasty, &query(6, "SELECT 1"));
+        assert_eq!(scene.take_requests(0).len(), 1, "{what}");
+        assert_eq!(scene.take_requests(1), [], "{what}");
+    }
+}
+
+#[test]
+fn a_connection_with_half_a_request_on_it_is_never_shared() {
+    let mut scene = Scene::new(None);
+    let hasty = scene.client();
+    let large = query(1, &format!("SELECT {}", "x".repeat(40_000)));
+    scene.client_sends(hasty, &[&STARTUP, &large[..30_000]].concat());
+    scene.server_says(0, &READY);
+    let other = scene.accepted();
+    scene.client_sends(other, &query(5, "SELECT 1"));
+    scene.client_goes_on(hasty, &large[30_000..]);
+    assert_eq!(scene.take_requests(0), [(0, 0x01), (1, 0x07)]);
+    scene.server_says(0, &result(1, 0));
+    assert_eq!(scene.take_replies(hasty), [(0, 0x02), (1, 0x08)]);
+}
+
+#[test]
+fn a_login_that_came_in_pieces_is_never_shared() {
+    // Its second half is not at hand, so that two of them could not be told apart.
+    let mut scene = Scene::new(None);
+    let login = |last: u8| frame(4, 0, 0x0F, &[&[0, 0, 0x9C, 0x40][..], &[b'x'; 39_999], &[last]].concat());
+    for (client, last) in [b'a', b'b'].into_iter().enumerate() {
+        assert_eq!(scene.client(), client);
+        scene.client_sends(client, &STARTUP);
+        scene.server_says(client, &authenticate(0));
+        scene.client_sends(client, &login(last)[..30_000]);
+        scene.client_goes_on(client, &login(last)[30_000..]);
+        scene.server_says(client, &auth_success(1));
+        scene.take_bytes(client);
+    }
+    for client in 0..2 {
+        scene.client_sends(client, &query(5, "SELECT 1"));
+        assert_eq!(scene.take_requests(client).len(), 1);
+    }
+}
+
+#[test]
+fn events_reach_a_client_that_asked_for_them_before_its_session_was_accepted() {
+    let mut scene = Scene::new(None);
+    let hasty = scene.client();
+    scene.client_sends(hasty, &[&STARTUP[..], &frame(4, 1, 0x0B, &[0, 1, 0, 1, b'x'])].concat());
+    scene.server_says(0, &[READY, [0x84, 0, 0, 1, 0x02, 0, 0, 0, 0]].concat());
+    scene.server_says(0, &frame(0x84, -1, 0x0C, b"event"));
+    assert_eq!(scene.take_replies(hasty), [(0, 0x02), (1, 0x02), (-1, 0x0C)]);
+}
+
+#[test]
+fn a_request_that_was_sent_too_early_has_its_end_when_its_connection_has() {
+    let mut scene = Scene::new(None);
+    // There is a connection to share, so that no other is kept.
+    let _other = scene.accepted();
+    let hasty = scene.client();
+    scene.client_sends(hasty, &[&STARTUP[..], &query(1, "SELECT 1")].concat());
+    scene.server_says(1, &READY);
+    assert_eq!(scene.take_replies(hasty), [(0, 0x02)]);
+    scene.server_ends(1);
+    assert!(scene.fault(hasty).is_some());
+}
