@@ -35,12 +35,18 @@ impl Tasks {
         self.running.len()
     }
 
-    /// Gives each a turn.
+    /// Gives each a turn. None may ask for another at a time that it has just been given: a worker would do nothing else.
+    ///
+    /// # Panics
+    /// When one does.
     pub fn poll(&mut self, now: Tick) {
         self.running.append(&mut self.spawned.0.borrow_mut());
         self.running.retain_mut(|task| {
             let mut context = Context::from_waker(Waker::noop());
-            task.poll(&mut Cx { task: &mut context, now }).is_pending()
+            let is_pending = task.poll(&mut Cx { task: &mut context, now }).is_pending();
+            let due = task.deadline().filter(|due| is_pending && *due <= now);
+            assert!(due.is_none(), "a task asks at {now:?} to be woken at {due:?}");
+            is_pending
         });
     }
 

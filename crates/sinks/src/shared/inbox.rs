@@ -55,6 +55,7 @@ impl Delivery {
 /// Bytes that wait for clients beyond what each may have, and the clients they wait for.
 pub(super) struct Spill {
     bytes: Cell<usize>,
+    /// Each once, and only while it has more than it may: the others are late with nothing.
     over: RefCell<Vec<Rc<Inbox>>>,
     metrics: Rc<SharingMetrics>,
 }
@@ -70,20 +71,20 @@ impl Spill {
             return;
         }
         let mut over = std::mem::take(&mut *self.over.borrow_mut());
-        over.retain(|inbox| inbox.bytes.get() > BYTES_MAX);
         over.sort_unstable_by_key(|inbox| inbox.bytes.get());
         for inbox in over.iter().filter(|inbox| inbox.fetched_at.get().after(STALLED_MAX) <= now) {
             self.metrics.count_cut_off(CutOffReason::Stalled);
             inbox.cut_off("it fetched nothing for 10 s while more than 1 MiB of replies waited for it");
         }
+        // Who was cut off has nothing any more.
+        over.retain(|inbox| inbox.bytes.get() > BYTES_MAX);
         while self.bytes.get() > SPILL_BYTES_MAX
             && let Some(largest) = over.pop()
         {
             self.metrics.count_cut_off(CutOffReason::Memory);
             largest.cut_off("the replies that wait for clients that do not read have taken all their memory");
         }
-        over.retain(|inbox| inbox.bytes.get() > BYTES_MAX);
-        self.over.borrow_mut().append(&mut over);
+        *self.over.borrow_mut() = over;
     }
 
     /// When [`Spill::cut_off`] wants to be called again.
@@ -225,10 +226,21 @@ impl Inbox {
     }
 
     fn set_bytes(&self, bytes: usize) {
+        let before = self.bytes.replace(bytes);
+        if before > BYTES_MAX || bytes > BYTES_MAX {
+            self.settle_spill(before, bytes);
+        }
+    }
+
+    /// Counts what is beyond the limit, which is seldom anything. Who falls below it keeps nobody waiting any more.
+    #[cold]
+    fn settle_spill(&self, before: usize, bytes: usize) {
         let beyond = |bytes: usize| bytes.saturating_sub(BYTES_MAX);
-        let spilled = self.spill.bytes.get() + beyond(bytes) - beyond(self.bytes.get());
+        let spilled = self.spill.bytes.get() + beyond(bytes) - beyond(before);
         self.spill.bytes.set(spilled);
         self.spill.metrics.spill_bytes.set(spilled as u64);
-        self.bytes.set(bytes);
+        if bytes <= BYTES_MAX {
+            self.spill.over.borrow_mut().retain(|known| !std::ptr::eq(&raw const **known, self));
+        }
     }
 }

@@ -217,6 +217,12 @@ impl Scene {
         self.turn();
     }
 
+    /// From here on the client reads what it is sent, or does not.
+    pub(super) fn client_reads(&mut self, client: usize, reads: bool) {
+        self.seats[client].replies.is_deaf = !reads;
+        self.turn();
+    }
+
     /// The stream ids and opcodes of what the client was sent since it was asked last.
     pub(super) fn take_replies(&mut self, client: usize) -> Vec<(i16, u8)> {
         frames(&std::mem::take(&mut self.seats[client].replies.bytes))
@@ -255,6 +261,12 @@ impl Scene {
     /// The stream ids and opcodes of the requests among them.
     pub(super) fn take_requests(&self, server: usize) -> Vec<(i16, u8)> {
         frames(&self.take_bytes(server))
+    }
+
+    /// Time passes.
+    pub(super) fn pass(&mut self, time: Duration) {
+        self.now = self.now.after(time);
+        self.turn();
     }
 
     /// Everybody has turns until nothing moves. Nobody may ask to be woken at a time that he has already been given:

@@ -1,5 +1,8 @@
 //! Whose connections may become shared, and what clients are told when theirs end.
 
+use std::time::Duration;
+
+use super::inbox::STALLED_MAX;
 use super::scene::{READY, STARTUP, Scene, frame, query, result};
 
 /// The server wants to know who it is.
@@ -132,4 +135,42 @@ fn a_request_that_was_sent_too_early_has_its_end_when_its_connection_has() {
     assert_eq!(scene.take_replies(hasty), [(0, 0x02)]);
     scene.server_ends(1);
     assert!(scene.fault(hasty).is_some());
+}
+
+/// Replies that one client leaves unread, in bytes.
+fn unread(scene: &mut Scene, client: usize, bytes: usize) {
+    scene.client_reads(client, false);
+    for (id, _) in (1..).zip(0..bytes / 500_000) {
+        scene.client_sends(client, &query(id, "SELECT 1"));
+        let (asked, _) = scene.take_requests(0).pop().expect("a request");
+        scene.server_says(0, &result(asked, 500_000));
+    }
+}
+
+#[test]
+fn who_has_fetched_what_was_too_much_wakes_nobody_any_more() {
+    let mut scene = Scene::new(None);
+    let slow = scene.accepted();
+    scene.take_bytes(0);
+    for _ in 0..2 {
+        unread(&mut scene, slow, 3_000_000);
+        scene.pass(STALLED_MAX / 2);
+        scene.client_reads(slow, true);
+        assert_eq!(scene.take_replies(slow).len(), 6);
+    }
+    // Every turn of the scene looks for a deadline that has passed.
+    scene.pass(STALLED_MAX * 2);
+    assert!(scene.fault(slow).is_none());
+}
+
+#[test]
+fn who_fetches_nothing_for_too_long_is_cut_off() {
+    let mut scene = Scene::new(None);
+    let slow = scene.accepted();
+    scene.take_bytes(0);
+    unread(&mut scene, slow, 3_000_000);
+    scene.pass(STALLED_MAX.saturating_sub(Duration::from_millis(1)));
+    assert!(scene.fault(slow).is_none());
+    scene.pass(Duration::from_millis(1));
+    assert!(scene.fault(slow).is_some());
 }
