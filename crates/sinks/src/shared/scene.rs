@@ -17,7 +17,7 @@ use wire::{Framed, Protocol, Side};
 use crate::{CassandraSinkSingle, Connections};
 
 /// Polls of everybody, after which nothing moves any more in any of the tests.
-const TURNS: usize = 8;
+const TURNS: usize = 64;
 
 /// Both directions of one server connection.
 #[derive(Default)]

@@ -47,6 +47,9 @@ fn a_client_that_waits_for_its_session_shares_its_connection() {
     assert_eq!(scene.take_requests(0).len(), 2);
 }
 
+/// The answer to a session that is begun again.
+const READY_AGAIN: [u8; 9] = [0x84, 0, 0x7F, 0xFF, 0x02, 0, 0, 0, 0];
+
 /// What a client may send behind its STARTUP without waiting for the answer.
 fn sent_too_early() -> [(&'static str, Vec<u8>); 6] {
     [
@@ -173,4 +176,69 @@ fn who_fetches_nothing_for_too_long_is_cut_off() {
     assert!(scene.fault(slow).is_none());
     scene.pass(Duration::from_millis(1));
     assert!(scene.fault(slow).is_some());
+}
+
+/// How long requests wait for their replies in these tests.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The client gets a large reply on the first connection: none of its requests is shared any more.
+fn has_large_reply(scene: &mut Scene, client: usize) {
+    scene.client_sends(client, &query(1, "SELECT 1"));
+    scene.server_says(0, &result(1, 2_000_000));
+    assert_eq!(scene.take_replies(client), [(1, 0x08)]);
+}
+
+/// The client asks more on its own connection than may be left unanswered, and all of it is.
+fn leave_unanswered(scene: &mut Scene, client: usize) {
+    for id in 0..300 {
+        scene.client_sends(client, &query(id, "SELECT 1"));
+    }
+    scene.pass(READ_TIMEOUT);
+    let told = scene.take_replies(client);
+    assert!(told.len() == 300 && told.iter().all(|(_, opcode)| *opcode == 0), "errors");
+}
+
+#[test]
+fn a_client_hears_that_the_only_connection_it_can_have_is_given_up() {
+    for early in [query(1, "SELECT 1"), frame(4, 1, 0x0B, &[0, 1, 0, 1, b'x'])] {
+        let mut scene = Scene::new(Some(READ_TIMEOUT));
+        let client = scene.client();
+        scene.client_sends(client, &[&STARTUP[..], &early].concat());
+        scene.server_says(0, &[&READY[..], &result(1, 0)].concat());
+        assert_eq!(scene.take_replies(client).len(), 2);
+        leave_unanswered(&mut scene, client);
+        assert!(scene.server(0).borrow().is_closed);
+        assert!(scene.fault(client).is_some(), "nobody would answer its next request");
+    }
+}
+
+#[test]
+fn a_client_with_events_hears_that_its_connection_is_given_up() {
+    let mut scene = Scene::new(Some(READ_TIMEOUT));
+    let client = scene.accepted();
+    scene.client_sends(client, &frame(4, 1, 0x0B, &[0, 1, 0, 1, b'x']));
+    scene.server_says(1, &READY_AGAIN);
+    scene.server_says(1, &frame(0x84, 0, 0x02, &[]));
+    assert_eq!(scene.take_replies(client), [(1, 0x02)]);
+    // What asks for a connection of its own goes where the events are.
+    has_large_reply(&mut scene, client);
+    leave_unanswered(&mut scene, client);
+    assert!(scene.fault(client).is_some(), "it would never hear of an event again");
+}
+
+#[test]
+fn a_client_whose_connection_is_given_up_goes_on_upon_another() {
+    let mut scene = Scene::new(Some(READ_TIMEOUT));
+    let client = scene.accepted();
+    has_large_reply(&mut scene, client);
+    scene.client_sends(client, &query(2, "SELECT 1"));
+    scene.server_says(1, &READY_AGAIN);
+    scene.server_says(1, &result(0, 0));
+    assert_eq!(scene.take_replies(client), [(2, 0x08)]);
+    leave_unanswered(&mut scene, client);
+    assert!(scene.server(1).borrow().is_closed && scene.fault(client).is_none());
+    scene.client_sends(client, &query(3, "SELECT 1"));
+    scene.server_says(2, &READY_AGAIN);
+    scene.server_says(2, &result(0, 0));
+    assert_eq!(scene.take_replies(client), [(3, 0x08)]);
 }

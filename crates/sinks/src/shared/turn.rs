@@ -42,13 +42,13 @@ impl Task for ConnectionTask {
         let mut inner = connection.inner.borrow_mut();
         let surroundings = &connection.surroundings;
         let mut turn = Turn { id: connection.id, surroundings, inner: &mut inner };
-        if let Err(fault) = turn.run(cx) {
+        let ran = turn.run(cx);
+        surroundings.spill.cut_off(cx.now);
+        if let Err(fault) = ran.and_then(|()| turn.check_use()) {
             turn.die(&fault, cx.now);
         }
-        surroundings.spill.cut_off(cx.now);
-        let is_over = matches!(inner.state, State::Dead) || (inner.retires && !inner.is_awaited());
+        let is_over = matches!(inner.state, State::Dead);
         if is_over {
-            inner.state = State::Dead;
             inner.outlet = Outlet::default();
         }
         inner.settle(&surroundings.metrics);
@@ -93,6 +93,16 @@ impl Turn<'_> {
             return self.exchange(cx);
         }
         Ok(())
+    }
+
+    /// A connection that takes no new requests ends with the last that somebody awaits. An owner whose connection it
+    /// still is must hear of that: he may have no other.
+    fn check_use(&self) -> Result<(), Fault> {
+        let is_over = matches!(self.inner.state, State::Dead);
+        if is_over || !self.inner.retires || self.inner.is_awaited() {
+            return Ok(());
+        }
+        Err(Fault::new("the server leaves too many requests unanswered"))
     }
 
     fn connect(&mut self, cx: &mut Cx<'_, '_>) -> Result<(), Fault> {
