@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use chain::{
     Batch, Chunk, Cx, Fault, Leaving, Message, Need, Outgoing, Piece, Progress, Sink, Tick, Ticket, Up,
@@ -64,6 +64,8 @@ pub(super) struct SharedSink {
     session: Session,
     own: Option<Own>,
     pool: Option<Rc<ConnectionPool>>,
+    /// Connections that it has left, and that may still owe it replies: nobody else would end them when it is gone.
+    left: Vec<Weak<Connection>>,
     /// A request whose reply says in which keyspace the client is.
     moving: Option<Ticket>,
     waiting: VecDeque<Waiting>,
@@ -82,6 +84,7 @@ impl SharedSink {
             session: Session::Beginning(Recorder::default()),
             own: None,
             pool: None,
+            left: Vec::new(),
             moving: None,
             waiting: VecDeque::new(),
             request_rest: 0,
@@ -243,15 +246,28 @@ impl SharedSink {
     fn join(&mut self) {
         let Session::Accepted { identity, keyspace } = &self.session else { return };
         let pool = self.part.pool(&identity.key(keyspace.as_deref()));
-        if let Some(own) = self.own.take_if(|own| !own.is_bound) {
+        // A server that answers what is not wholly there gets the rest of it all the same.
+        let is_torn = self.request_rest > 0;
+        if let Some(own) = self.own.take_if(|own| !own.is_bound && !is_torn) {
             if pool.has_place() {
                 own.connection.share();
                 pool.add(own.connection);
             } else {
-                own.connection.retire(RetireReason::Unused);
+                self.leave(&own.connection, RetireReason::Unused);
             }
         }
-        self.pool = Some(pool);
+        if let Some(before) = self.pool.replace(pool)
+            && Rc::strong_count(&before) == 1
+        {
+            before.each(|connection| self.leave(connection, RetireReason::Unused));
+        }
+    }
+
+    /// Uses a connection no more; it ends when the last reply is here.
+    fn leave(&mut self, connection: &Rc<Connection>, why: RetireReason) {
+        connection.retire(why);
+        self.left.retain(|left| left.strong_count() > 0);
+        self.left.push(Rc::downgrade(connection));
     }
 
     /// Hears what a reply says of the client's session.
@@ -344,7 +360,7 @@ impl SharedSink {
                 Err(Fault::new(text))
             }
             Some(own) => {
-                own.connection.retire(RetireReason::KeyspaceChanged);
+                self.leave(&own.connection, RetireReason::KeyspaceChanged);
                 Ok(())
             }
             None => Ok(()),
@@ -433,5 +449,6 @@ impl Drop for SharedSink {
         if let Some(pool) = &self.pool {
             pool.each(|connection| connection.forget(&self.inbox));
         }
+        self.left.iter().filter_map(Weak::upgrade).for_each(|connection| connection.forget(&self.inbox));
     }
 }

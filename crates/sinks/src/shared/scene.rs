@@ -1,11 +1,14 @@
-//! A worker in small, for tests: clients over the shared sink, servers that do only as they are told, and a clock.
+//! A worker in small, for tests: clients over the shared sink, servers that do only as they are told, and a clock. As on a
+//! real one, nobody has a turn who was not woken.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use chain::{
@@ -34,6 +37,15 @@ pub(super) struct Wires {
     pub(super) flood: Option<u8>,
     /// Bytes that the proxy has read.
     pub(super) read_bytes: usize,
+    /// Who waits for something to read, or for room to write.
+    waiting: Vec<Waker>,
+}
+
+impl Wires {
+    /// Something has changed at the server.
+    fn wake(&mut self) {
+        self.waiting.drain(..).for_each(Waker::wake);
+    }
 }
 
 /// The proxy's end of a server connection.
@@ -46,7 +58,7 @@ impl Drop for End {
 }
 
 impl Stream for End {
-    fn poll_read(&mut self, _: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_read(&mut self, task: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
         let wires = &mut *self.0.borrow_mut();
         let count = match wires.flood.filter(|_| wires.to_proxy.is_empty()) {
             Some(byte) => {
@@ -60,11 +72,16 @@ impl Stream for End {
             }
         };
         wires.read_bytes += count;
-        if count == 0 && !wires.is_ended { Poll::Pending } else { Poll::Ready(Ok(count)) }
+        if count == 0 && !wires.is_ended {
+            wires.waiting.push(task.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(count))
     }
-    fn poll_write(&mut self, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(&mut self, task: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let wires = &mut *self.0.borrow_mut();
         if wires.is_deaf {
+            wires.waiting.push(task.waker().clone());
             return Poll::Pending;
         }
         wires.from_proxy.extend(bytes);
@@ -126,11 +143,51 @@ impl Exit for Replies {
     }
 }
 
+/// Whether somebody wants a turn.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Woken {
+    /// Of somebody who has not had a turn yet.
+    fn new() -> Arc<Self> {
+        Arc::new(Self(AtomicBool::new(true)))
+    }
+
+    /// Gives a turn, if it is wanted or due. Nobody may want another because of a time that has passed: his worker would
+    /// do nothing else any more.
+    fn turn<T>(
+        self: &Arc<Self>,
+        now: Tick,
+        on: &mut T,
+        deadline: impl Fn(&T) -> Option<Tick>,
+        act: impl FnOnce(&mut T, &mut Cx<'_, '_>),
+    ) {
+        let is_due = |on: &T| deadline(on).is_some_and(|deadline| deadline <= now);
+        if self.0.swap(false, Ordering::Relaxed) || is_due(on) {
+            act(on, &mut Cx { task: &mut Context::from_waker(&Waker::from(Arc::clone(self))), now });
+            assert!(!is_due(on), "a deadline that has passed");
+        }
+    }
+}
+
+/// A task, until it is over.
+struct Running {
+    task: Box<dyn Task>,
+    is_over: bool,
+}
+
 /// One client, until its connection ends.
 struct Seat {
     chain: Option<Chain>,
     replies: Replies,
     fault: Option<Fault>,
+    woken: Arc<Woken>,
 }
 
 impl Seat {
@@ -141,6 +198,13 @@ impl Seat {
             self.chain = None;
         }
     }
+
+    /// It gives the chain something, as a client loop does in its turn.
+    fn submit(&mut self, now: Tick, submit: impl FnOnce(&mut Chain, &mut Cx<'_, '_>) -> Result<(), Fault>) {
+        let waker = Waker::from(Arc::clone(&self.woken));
+        waker.wake_by_ref();
+        self.act(|chain, _| submit(chain, &mut Cx { task: &mut Context::from_waker(&waker), now }));
+    }
 }
 
 /// A worker, its clients in the order they came, and its server connections in the order they were opened.
@@ -149,13 +213,9 @@ pub(super) struct Scene {
     pub(super) pool: Pool,
     servers: Servers,
     spawned: Spawned,
-    tasks: Vec<Box<dyn Task>>,
+    tasks: Vec<(Running, Arc<Woken>)>,
     seats: Vec<Seat>,
     now: Tick,
-}
-
-fn cx<R>(now: Tick, act: impl FnOnce(&mut Cx<'_, '_>) -> R) -> R {
-    act(&mut Cx { task: &mut Context::from_waker(Waker::noop()), now })
 }
 
 impl Scene {
@@ -182,7 +242,7 @@ impl Scene {
     /// A new client; the answer is its number.
     pub(super) fn client(&mut self) -> usize {
         let chain = Some(self.part.client().expect("a chain"));
-        self.seats.push(Seat { chain, replies: Replies::default(), fault: None });
+        self.seats.push(Seat { chain, replies: Replies::default(), fault: None, woken: Woken::new() });
         self.seats.len() - 1
     }
 
@@ -206,20 +266,26 @@ impl Scene {
             place += here;
         }
         let (chunk, now) = (self.pool.own(Vec::from(bytes)), self.now);
-        self.seats[client].act(|chain, _| cx(now, |cx| chain.submit(cx, &chunk, messages)));
+        self.seats[client].submit(now, |chain, cx| chain.submit(cx, &chunk, messages));
         self.turn();
     }
 
     /// The client sends more of the frame that it has begun.
     pub(super) fn client_goes_on(&mut self, client: usize, bytes: &[u8]) {
         let (chunk, now) = (self.pool.own(Vec::from(bytes)), self.now);
-        self.seats[client].act(|chain, _| cx(now, |cx| chain.submit_tail(cx, &chunk, 0..bytes.len())));
+        self.seats[client].submit(now, |chain, cx| chain.submit_tail(cx, &chunk, 0..bytes.len()));
+        self.turn();
+    }
+
+    pub(super) fn client_leaves(&mut self, client: usize) {
+        self.seats[client].chain = None;
         self.turn();
     }
 
     /// From here on the client reads what it is sent, or does not.
     pub(super) fn client_reads(&mut self, client: usize, reads: bool) {
         self.seats[client].replies.is_deaf = !reads;
+        Arc::clone(&self.seats[client].woken).wake();
         self.turn();
     }
 
@@ -244,12 +310,16 @@ impl Scene {
     }
 
     pub(super) fn server_says(&mut self, server: usize, bytes: &[u8]) {
-        self.server(server).borrow_mut().to_proxy.extend(bytes);
+        let wires = self.server(server);
+        wires.borrow_mut().to_proxy.extend(bytes);
+        wires.borrow_mut().wake();
         self.turn();
     }
 
     pub(super) fn server_ends(&mut self, server: usize) {
-        self.server(server).borrow_mut().is_ended = true;
+        let wires = self.server(server);
+        wires.borrow_mut().is_ended = true;
+        wires.borrow_mut().wake();
         self.turn();
     }
 
@@ -269,26 +339,30 @@ impl Scene {
         self.turn();
     }
 
-    /// Everybody has turns until nothing moves. Nobody may ask to be woken at a time that he has already been given:
-    /// his worker would do nothing else any more.
+    /// Everybody has turns until nothing moves.
     fn turn(&mut self) {
         let now = self.now;
         for _ in 0..TURNS {
             for seat in &mut self.seats {
-                seat.act(|chain, replies| {
-                    cx(now, |cx| {
+                let woken = Arc::clone(&seat.woken);
+                let deadline = |seat: &Seat| seat.chain.as_ref()?.deadline();
+                woken.turn(now, seat, deadline, |seat, cx| {
+                    seat.act(|chain, replies| {
                         while chain.poll(cx, replies)? == Progress::Moved {}
                         Ok(())
-                    })
+                    });
                 });
             }
-            self.tasks.append(&mut self.spawned.0.borrow_mut());
-            self.tasks.retain_mut(|task| cx(now, |cx| task.poll(cx)).is_pending());
+            let spawned = std::mem::take(&mut *self.spawned.0.borrow_mut()).into_iter();
+            self.tasks.extend(spawned.map(|task| (Running { task, is_over: false }, Woken::new())));
+            for (running, woken) in &mut self.tasks {
+                let deadline = |running: &Running| running.task.deadline().filter(|_| !running.is_over);
+                woken.turn(now, running, deadline, |running, cx| {
+                    running.is_over = running.task.poll(cx).is_ready();
+                });
+            }
+            self.tasks.retain(|(running, _)| !running.is_over);
         }
-        let chains = self.seats.iter().filter_map(|seat| seat.chain.as_ref());
-        let deadlines =
-            chains.filter_map(Chain::deadline).chain(self.tasks.iter().filter_map(|task| task.deadline()));
-        assert_eq!(deadlines.filter(|deadline| *deadline <= now).count(), 0, "a deadline that has passed");
     }
 }
 

@@ -47,6 +47,11 @@ fn a_client_that_waits_for_its_session_shares_its_connection() {
     assert_eq!(scene.take_requests(0).len(), 2);
 }
 
+/// The keyspace in use is now `k`.
+fn set_keyspace(id: i16) -> Vec<u8> {
+    frame(0x84, id, 0x08, b"\0\0\0\x03\0\x01k")
+}
+
 /// The answer to a session that is begun again.
 const READY_AGAIN: [u8; 9] = [0x84, 0, 0x7F, 0xFF, 0x02, 0, 0, 0, 0];
 
@@ -129,15 +134,35 @@ fn events_reach_a_client_that_asked_for_them_before_its_session_was_accepted() {
 
 #[test]
 fn a_request_that_was_sent_too_early_has_its_end_when_its_connection_has() {
+    for (what, early) in sent_too_early() {
+        let mut scene = Scene::new(None);
+        // There is a connection to share, so that no other would be kept.
+        let _other = scene.accepted();
+        let hasty = scene.client();
+        scene.client_sends(hasty, &[&STARTUP[..], &early].concat());
+        scene.server_says(1, &READY);
+        assert_eq!(scene.take_replies(hasty), [(0, 0x02)]);
+        scene.server_ends(1);
+        assert!(scene.fault(hasty).is_some(), "{what}");
+    }
+}
+
+#[test]
+fn a_connection_that_its_client_has_left_ends_with_the_client() {
     let mut scene = Scene::new(None);
-    // There is a connection to share, so that no other is kept.
-    let _other = scene.accepted();
-    let hasty = scene.client();
-    scene.client_sends(hasty, &[&STARTUP[..], &query(1, "SELECT 1")].concat());
-    scene.server_says(1, &READY);
-    assert_eq!(scene.take_replies(hasty), [(0, 0x02)]);
-    scene.server_ends(1);
-    assert!(scene.fault(hasty).is_some());
+    let [client, other] = [scene.accepted(), scene.accepted()];
+    has_large_reply(&mut scene, client);
+    // There is a connection to share in the keyspace that it goes to.
+    scene.client_sends(other, &query(2, "USE k"));
+    scene.server_says(2, &READY_AGAIN);
+    scene.server_says(2, &set_keyspace(0));
+    scene.client_sends(client, &[query(2, "SELECT 1"), query(3, "USE k")].concat());
+    scene.server_says(3, &READY_AGAIN);
+    scene.server_says(3, &set_keyspace(1));
+    assert_eq!(scene.take_replies(client), [(3, 0x08)]);
+    assert!(!scene.server(3).borrow().is_closed, "a reply is due on it");
+    scene.client_leaves(client);
+    assert!(scene.server(3).borrow().is_closed);
 }
 
 /// Replies that one client leaves unread, in bytes.
