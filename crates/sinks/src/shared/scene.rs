@@ -42,6 +42,11 @@ pub(super) struct Wires {
 }
 
 impl Wires {
+    /// The server says this while nobody looks.
+    pub(super) fn say_later(&mut self, bytes: &[u8]) {
+        self.to_proxy.extend(bytes);
+    }
+
     /// Something has changed at the server.
     fn wake(&mut self) {
         self.waiting.drain(..).for_each(Waker::wake);

@@ -267,3 +267,47 @@ fn a_client_whose_connection_is_given_up_goes_on_upon_another() {
     scene.server_says(2, &result(0, 0));
     assert_eq!(scene.take_replies(client), [(3, 0x08)]);
 }
+
+/// A client whose next request waits for a session that is begun again, and the server connection it is begun on.
+fn waits_for_session(scene: &mut Scene) -> (usize, usize) {
+    let client = scene.accepted();
+    scene.client_sends(client, &query(1, "USE k"));
+    assert_eq!(scene.take_requests(1), [(i16::MAX, 0x01)]);
+    (client, 1)
+}
+
+#[test]
+fn a_server_cannot_fill_the_memory_while_a_session_is_begun_again() {
+    let mut scene = Scene::new(None);
+    let (client, server) = waits_for_session(&mut scene);
+    scene.server(server).borrow_mut().flood = Some(0);
+    scene.server_says(server, &[0x84, 0, 0x7F, 0xFF, 0x02, 0x0F, 0xFF, 0xFF, 0xFF]);
+    assert!(scene.server(server).borrow().is_closed);
+    assert!(scene.server(server).borrow().read_bytes < 200_000);
+    assert_eq!(scene.take_replies(client), [(1, 0x00)]);
+}
+
+#[test]
+fn a_session_that_drips_in_is_given_up_in_time() {
+    let mut scene = Scene::new(None);
+    let (client, server) = waits_for_session(&mut scene);
+    scene.server_says(server, &[0x84, 0, 0x7F, 0xFF, 0x02, 0, 0, 0, 9]);
+    for _ in 0..2 {
+        scene.pass(Duration::from_secs(1));
+        scene.server_says(server, &[0]);
+    }
+    assert!(!scene.server(server).borrow().is_closed);
+    scene.server(server).borrow_mut().say_later(&[0]);
+    scene.pass(Duration::from_secs(1));
+    assert!(scene.server(server).borrow().is_closed);
+    assert_eq!(scene.take_replies(client), [(1, 0x00)]);
+}
+
+#[test]
+fn a_long_answer_to_a_session_that_is_begun_again_is_read_in_more_than_one_turn() {
+    let mut scene = Scene::new(None);
+    let (client, server) = waits_for_session(&mut scene);
+    scene.server_says(server, &frame(0x84, i16::MAX, 0x02, &[0; 65_536]));
+    scene.server_says(server, &set_keyspace(0));
+    assert_eq!(scene.take_replies(client), [(1, 0x08)]);
+}

@@ -20,6 +20,10 @@ use super::slots::{ORPHANS_MAX, Orphaned, Pending};
 /// Bytes read in one turn, before the other connections of the worker have theirs.
 const TURN_BYTES: usize = 64 * 1024;
 
+/// The longest body of a reply while a session is begun again, bytes, as for what clients send before theirs has begun.
+/// The longest that a server has reason to send is a token of some hundred.
+const HANDSHAKE_REPLY_BYTES_MAX: u32 = 64 * 1024;
+
 /// How long replies are awaited on a connection that the server has called broken.
 const BROKEN_GRACE: Duration = Duration::from_secs(1);
 
@@ -143,52 +147,68 @@ impl Turn<'_> {
 
     /// Goes on with the handshake as its replies come. The requests that wait leave when it is over.
     fn begin(&mut self, cx: &mut Cx<'_, '_>) -> Result<(), Fault> {
-        loop {
+        let mut turn_bytes = 0;
+        while turn_bytes < TURN_BYTES {
             let Inner { state, inlet, .. } = &mut *self.inner;
-            let State::Beginning { stream, replay, frames, deadline } = state else { return Ok(()) };
+            let State::Beginning { stream, frames, deadline, .. } = state else { return Ok(()) };
+            let is_late = cx.now >= *deadline;
             if let Poll::Ready(Err(error)) = frames.poll_flush(cx, stream) {
                 return Err(io_fault(error).nothing_sent());
             }
-            match inlet.poll_fill(cx, stream) {
-                Poll::Pending if cx.now >= *deadline => {
-                    return Err(Fault::new("the server did not answer the handshake in time").nothing_sent());
+            let is_all = match inlet.poll_fill(cx, stream) {
+                Poll::Pending => true,
+                Poll::Ready(Ok(Filled::Bytes(count))) => {
+                    turn_bytes += count;
+                    false
                 }
-                Poll::Pending => return Ok(()),
-                Poll::Ready(Ok(Filled::Bytes(_))) => {}
                 Poll::Ready(Ok(Filled::End)) => return Err(closed().nothing_sent()),
                 Poll::Ready(Err(error)) => return Err(io_fault(error).nothing_sent()),
-            }
-            let head = match Protocol::Cql.frame(inlet.bytes(), Side::Response, u32::MAX) {
-                wire::Framed::Frame(head) if inlet.bytes().len() >= head.frame_bytes as usize => head,
-                wire::Framed::Frame(_) | wire::Framed::NotYet => continue,
-                wire::Framed::Malformed(malformed) => {
-                    return Err(Fault::new("Message decode error").caused_by(malformed).nothing_sent());
-                }
             };
-            let next = replay.answered(&head, inlet.bytes());
-            inlet.consume(head.frame_bytes as usize);
-            match next {
-                Next::Send(frame) => {
-                    let frame = self.own_frame(&frame);
-                    if let State::Beginning { frames, .. } = &mut self.inner.state {
-                        frames.push(frame);
-                    }
+            let has_moved = !is_all && self.go_on()?;
+            if is_late && !has_moved {
+                return Err(Fault::new("the server did not answer the handshake in time").nothing_sent());
+            }
+            if is_all {
+                return Ok(());
+            }
+        }
+        cx.task.waker().wake_by_ref();
+        Ok(())
+    }
+
+    /// Takes the next step of the handshake, if a whole reply is here. True when it was.
+    fn go_on(&mut self) -> Result<bool, Fault> {
+        let Inner { state, inlet, .. } = &mut *self.inner;
+        let State::Beginning { replay, .. } = state else { return Ok(false) };
+        let head = match Protocol::Cql.frame(inlet.bytes(), Side::Response, HANDSHAKE_REPLY_BYTES_MAX) {
+            wire::Framed::Frame(head) if inlet.bytes().len() >= head.frame_bytes as usize => head,
+            wire::Framed::Frame(_) | wire::Framed::NotYet => return Ok(false),
+            wire::Framed::Malformed(malformed) => {
+                return Err(Fault::new("Message decode error").caused_by(malformed).nothing_sent());
+            }
+        };
+        let next = replay.answered(&head, inlet.bytes());
+        inlet.consume(head.frame_bytes as usize);
+        match next {
+            Next::Send(frame) => {
+                let frame = self.own_frame(&frame);
+                if let State::Beginning { frames, .. } = &mut self.inner.state {
+                    frames.push(frame);
                 }
-                Next::Refused => {
-                    self.surroundings.metrics.replays_refused.add(1);
-                    return Err(refused());
-                }
-                Next::Done => {
-                    self.surroundings.metrics.replays_accepted.add(1);
-                    if let State::Beginning { stream, .. } =
-                        std::mem::replace(&mut self.inner.state, State::Dead)
-                    {
-                        self.inner.state = State::Open(stream);
-                    }
-                    return Ok(());
+            }
+            Next::Refused => {
+                self.surroundings.metrics.replays_refused.add(1);
+                return Err(refused());
+            }
+            Next::Done => {
+                self.surroundings.metrics.replays_accepted.add(1);
+                if let State::Beginning { stream, .. } = std::mem::replace(&mut self.inner.state, State::Dead)
+                {
+                    self.inner.state = State::Open(stream);
                 }
             }
         }
+        Ok(true)
     }
 
     /// Writes what was gathered, then reads what came.
