@@ -57,7 +57,10 @@ impl<S: Stream> Exit for ClientExit<'_, S> {
             |message, ledger| {
                 progress.rest = message.rest();
                 if !progress.is_established {
-                    progress.login.answered(*protocol, message.head(), ledger.identity());
+                    if let Some(request) = ledger.get(message.ticket()) {
+                        let identity = ledger.identity();
+                        progress.login.answered(*protocol, &request.head, message.head(), identity);
+                    }
                     progress.is_established = !*reaches_servers || protocol.establishes(message.head());
                 }
             },

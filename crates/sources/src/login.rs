@@ -38,8 +38,12 @@ impl Login {
         }
     }
 
-    /// A reply is given to the client: one that accepts its login settles who it is.
-    pub(crate) fn answered(&mut self, protocol: Protocol, reply: &Head, identity: &Identity) {
+    /// A reply is given to the client: one that accepts its login settles who it is. `request`: what it answers. Only the
+    /// answer to a login says anything about it: an error may as well be that to a request beside it.
+    pub(crate) fn answered(&mut self, protocol: Protocol, request: &Head, reply: &Head, identity: &Identity) {
+        if !protocol.is_login(request) {
+            return;
+        }
         if protocol.accepts_login(reply) {
             if let Claim::User(user) = std::mem::take(&mut self.claim) {
                 identity.set_user(user);
@@ -58,6 +62,8 @@ mod tests {
     use super::Login;
 
     const ERROR: [u8; 9] = [0x84, 0, 0, 0, 0x00, 0, 0, 0, 0];
+    const QUERY: [u8; 9] = [4, 0, 0, 1, 0x07, 0, 0, 0, 0];
+    const QUERY_REFUSED: [u8; 9] = [0x84, 0, 0, 1, 0x00, 0, 0, 0, 0];
     const READY: [u8; 9] = [0x84, 0, 0, 0, 0x02, 0, 0, 0, 0];
     const AUTH_SUCCESS: [u8; 9] = [0x84, 0, 0, 0, 0x10, 0, 0, 0, 0];
 
@@ -72,16 +78,20 @@ mod tests {
         [&[4, 0, 0, 0, 0x0F], &length(4)[..], &length(0), token].concat()
     }
 
-    /// Who a client is that sends and gets these frames in turn.
+    /// Who a client is that sends and gets these frames in turn. A reply answers the oldest request with its stream id.
     fn user(frames: &[&[u8]]) -> Option<String> {
         let (mut login, identity, pool) = (Login::default(), Identity::default(), Pool::new());
+        let mut asked = Vec::new();
         for frame in frames {
             if frame[0] == 4 {
                 let chunk = pool.own(Vec::from(*frame));
                 let request = Message::new(head(frame, Side::Request), 0, frame.len());
+                asked.push(*request.head());
                 login.note(Protocol::Cql, &chunk, &[request]);
             } else {
-                login.answered(Protocol::Cql, &head(frame, Side::Response), &identity);
+                let reply = head(frame, Side::Response);
+                let at = asked.iter().position(|request| request.id == reply.id).expect("a request");
+                login.answered(Protocol::Cql, &asked.remove(at), &reply, &identity);
             }
         }
         identity.user().map(|user| user.to_string())
@@ -97,6 +107,14 @@ mod tests {
         assert_eq!(user(&[&eve, &ERROR, &bob, &AUTH_SUCCESS]), Some("bob".to_owned()));
         assert_eq!(user(&[&bob, &eve, &AUTH_SUCCESS]), None, "one of them, but which?");
         assert_eq!(user(&[&bob, &eve, &ERROR, &AUTH_SUCCESS]), None);
+    }
+
+    #[test]
+    fn what_else_is_refused_says_nothing_about_a_login() {
+        let [bob, eve] = [token(b"\0bob\0guess"), token(b"\0eve\0secret")];
+        assert_eq!(user(&[&eve, &QUERY, &QUERY_REFUSED, &AUTH_SUCCESS]), Some("eve".to_owned()));
+        assert_eq!(user(&[&eve, &QUERY, &QUERY_REFUSED, &bob, &AUTH_SUCCESS]), None, "it was eve's");
+        assert_eq!(user(&[&QUERY, &eve, &QUERY_REFUSED, &bob, &AUTH_SUCCESS, &ERROR]), None);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! How long a client is waited for, with a clock that is handed in.
+//! How long a client is waited for, with a clock that is handed in; and who it is, when not all is answered in order.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -9,14 +9,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use chain::{
-    Batch, Builder, ChainPart, Connecting, Connector, Cx, Fault, Link, Pool, Progress, Sink, Spawner, Stream,
-    Task, Tick, Ticket, Up, WorkerCx, WorkerPart,
+    Batch, Builder, ChainPart, Connecting, Connector, Cx, Fault, Identity, Link, Message, Pool, Progress,
+    Sink, Spawner, Stream, Task, Tick, Ticket, Up, WorkerCx, WorkerPart,
 };
-use wire::{ErrorKind, Protocol};
+use wire::{ErrorKind, Framed, Protocol, Side};
 
 use crate::{Client, End, Rules};
 
 const STARTUP: [u8; 11] = [4, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0];
+const AUTH_SUCCESS: [u8; 9] = [0x84, 0, 0, 0, 0x10, 0, 0, 0, 0];
 const QUERY: [u8; 10] = [4, 0, 0, 1, 7, 0, 0, 0, 1, b'x'];
 
 /// The client's end of its connection.
@@ -43,12 +44,14 @@ impl Stream for Socket {
 }
 
 /// A sink that accepts handshakes, answers everything else with an error once it is told to, and is over its mark while
-/// it is told to be.
+/// it is told to be. Where it is told to, it refuses queries at once, and accepts the login that waits longest.
 #[derive(Clone, Default)]
 struct Below {
     reaches_servers: bool,
     answers: Arc<AtomicBool>,
     is_over_mark: Arc<AtomicBool>,
+    refuses: Arc<AtomicBool>,
+    accepts: Arc<AtomicBool>,
     waiting: Vec<Ticket>,
 }
 
@@ -72,6 +75,8 @@ impl Sink for Below {
         batch.each(|request| {
             if Protocol::Cql.is_startup(request.head()) {
                 request.answer(vec![0x84, 0, 0, 0, 2, 0, 0, 0, 0]);
+            } else if self.refuses.load(Ordering::Relaxed) && request.head().opcode == QUERY[4] {
+                request.answer_error(ErrorKind::Server, "no");
             }
         });
         batch.leaving(|leaving, _| {
@@ -80,6 +85,13 @@ impl Sink for Below {
         })
     }
     fn poll(&mut self, cx: &mut Cx<'_, '_>, up: &mut Up<'_>) -> Result<Progress, Fault> {
+        if self.accepts.swap(false, Ordering::Relaxed) {
+            let chunk = Pool::new().own(AUTH_SUCCESS.to_vec());
+            let Framed::Frame(head) = Protocol::Cql.frame(&AUTH_SUCCESS, Side::Response, 9) else { panic!() };
+            let reply = Message::reply(head, 0, AUTH_SUCCESS.len(), self.waiting.remove(0));
+            up.replies(cx, &chunk, vec![reply])?;
+            return Ok(Progress::Moved);
+        }
         if !self.answers.load(Ordering::Relaxed) || self.waiting.is_empty() {
             return Ok(Progress::Idle);
         }
@@ -109,6 +121,7 @@ struct Scene {
     client: Client<Socket>,
     socket: Socket,
     below: Below,
+    identity: Rc<Identity>,
 }
 
 /// A client that was accepted at 0 s.
@@ -125,8 +138,10 @@ fn scene(reaches_servers: bool) -> Scene {
     };
     let part = ChainPart::new("c", &worker, [("Below", "b", &below as &dyn Builder)], None);
     let rules = Rc::new(Rules { frame_bytes_max: 1 << 20, idle_timeout: None });
-    let client = Client::new(socket.clone(), part.client().unwrap(), rules, None, Tick(0));
-    let mut scene = Scene { client, socket, below };
+    let chain = part.client().unwrap();
+    let identity = Rc::clone(chain.identity());
+    let client = Client::new(socket.clone(), chain, rules, None, Tick(0));
+    let mut scene = Scene { client, socket, below, identity };
     scene.at(0, &[]);
     scene
 }
@@ -237,4 +252,33 @@ fn a_client_that_is_not_read_is_not_to_blame() {
     assert_eq!(scene.at(230, &[]), None);
     scene.below.is_over_mark.store(false, Ordering::Relaxed);
     assert_eq!(scene.at(240, &QUERY[5..]), None);
+}
+
+/// The login of a user whose name has three letters.
+fn login(user: &str) -> Vec<u8> {
+    [&[4, 0, 0, 0, 0x0F, 0, 0, 0, 10, 0, 0, 0, 6, 0], user.as_bytes(), b"\0x"].concat()
+}
+
+#[test]
+fn a_refused_query_does_not_make_its_client_another_user() {
+    let mut scene = scene(true);
+    scene.below.refuses.store(true, Ordering::Relaxed);
+    scene.at(0, &login("eve"));
+    scene.at(0, &QUERY);
+    scene.at(0, &login("bob"));
+    assert!(scene.socket.written.get() > 9, "the query was refused");
+    scene.below.accepts.store(true, Ordering::Relaxed);
+    scene.at(0, &[]);
+    assert!(scene.identity.user().is_none(), "which of the two?");
+}
+
+#[test]
+fn a_refused_query_does_not_take_its_clients_login_away() {
+    let mut scene = scene(true);
+    scene.below.refuses.store(true, Ordering::Relaxed);
+    scene.at(0, &login("eve"));
+    scene.at(0, &QUERY);
+    scene.below.accepts.store(true, Ordering::Relaxed);
+    scene.at(0, &[]);
+    assert_eq!(scene.identity.user().as_deref(), Some("eve"));
 }
