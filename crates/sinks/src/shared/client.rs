@@ -69,8 +69,12 @@ pub(super) struct SharedSink {
     /// A request whose reply says in which keyspace the client is.
     moving: Option<Ticket>,
     waiting: VecDeque<Waiting>,
+    /// Since when no connection has had room for what this client has to send, or will have.
+    no_room_since: Option<Tick>,
     /// Bytes of a large request that are still to come. Until then the client must be read, whatever waits.
     request_rest: u64,
+    /// Those of one that will not be sent.
+    dropped_rest: u64,
     /// The connection whose large reply is half out.
     reply_tail: Option<(ConnectionId, u64)>,
 }
@@ -87,7 +91,9 @@ impl SharedSink {
             left: Vec::new(),
             moving: None,
             waiting: VecDeque::new(),
+            no_room_since: None,
             request_rest: 0,
+            dropped_rest: 0,
             reply_tail: None,
         }
     }
@@ -208,7 +214,6 @@ impl SharedSink {
             let leaving = Leaving { head, ticket, rest, outgoing: Outgoing::Made(&piece) };
             if self.send(cx.now, leaving, need).is_err() {
                 self.waiting.push_front(Waiting { head, ticket, need, rest, piece });
-                self.wait_for_room(cx);
                 break;
             }
             up.mark_sent(ticket);
@@ -217,7 +222,17 @@ impl SharedSink {
         has_sent
     }
 
-    fn wait_for_room(&self, cx: &Cx<'_, '_>) {
+    /// Waits until there is room for what there is to send, or may be; `since` when it has waited already. Says when it has
+    /// waited too long, which is as long as it would for a reply.
+    fn wait_for_room(&mut self, cx: &Cx<'_, '_>, since: Option<Tick>) -> bool {
+        let is_blocked = !self.waiting.is_empty() && self.moving.is_none();
+        if !is_blocked && self.own.as_ref().is_none_or(|own| own.connection.has_room()) {
+            return false;
+        }
+        self.no_room_since = since.or(Some(cx.now));
+        if self.deadline().is_some_and(|deadline| deadline <= cx.now) {
+            return true;
+        }
         let waker = cx.task.waker();
         if let Some(own) = &self.own {
             own.connection.wait_for_room(waker);
@@ -225,6 +240,29 @@ impl SharedSink {
         if let Some(pool) = &self.pool {
             pool.each(|connection| connection.wait_for_room(waker));
         }
+        false
+    }
+
+    /// What waits for room is told that it was not sent. A connection of the client's own that has none is of no more use.
+    fn give_up_waiting(&mut self, cx: &mut Cx<'_, '_>, up: &mut Up<'_>) -> Result<(), Fault> {
+        self.no_room_since = None;
+        let timeout = self.part.surroundings.read_timeout.unwrap_or_default();
+        if let Some(own) = self.own.take_if(|own| !own.connection.has_room()) {
+            if own.is_bound || !matches!(self.session, Session::Accepted { .. }) {
+                self.own = Some(own);
+                return Err(Fault::new(format!(
+                    "The other side of this connection did not respond within {timeout:?}"
+                )));
+            }
+            self.leave(&own.connection, RetireReason::Failed);
+            self.dropped_rest = std::mem::take(&mut self.request_rest);
+        }
+        let text = format!("no server connection had room within {timeout:?}; the request was not sent");
+        for Waiting { ticket, rest, .. } in std::mem::take(&mut self.waiting) {
+            self.dropped_rest = rest;
+            up.answer_error(cx, ticket, ErrorKind::Server, &text)?;
+        }
+        Ok(())
     }
 
     /// The server has accepted the client: from here on it may share, unless more is on its connection than a handshake:
@@ -405,6 +443,11 @@ impl Sink for SharedSink {
     }
 
     fn submit_tail(&mut self, _: &mut Cx<'_, '_>, chunk: &Chunk, range: Range<usize>) -> Result<(), Fault> {
+        let dropped = self.dropped_rest.min(range.len() as u64);
+        if dropped > 0 {
+            self.dropped_rest -= dropped;
+            return Ok(());
+        }
         // The client is not read while something waits, so the request that this belongs to has been sent.
         let own = self.own.as_ref().filter(|own| own.connection.is_usable());
         let own = own.ok_or_else(|| Fault::new("The other side of this connection closed the connection"))?;
@@ -422,14 +465,20 @@ impl Sink for SharedSink {
         if self.inbox.has_any() && self.fetch(cx, up)? {
             progress = if up.is_ready() { Progress::Drained } else { Progress::Moved };
         }
-        if !self.waiting.is_empty() {
-            if self.send_waiting(cx, up) {
-                progress = Progress::Moved;
-            }
-        } else if self.own.as_ref().is_some_and(|own| !own.connection.has_room()) {
-            self.wait_for_room(cx);
+        let mut since = self.no_room_since.take();
+        if !self.waiting.is_empty() && self.send_waiting(cx, up) {
+            progress = Progress::Moved;
+            since = None;
+        }
+        if self.wait_for_room(cx, since) {
+            self.give_up_waiting(cx, up)?;
+            progress = Progress::Moved;
         }
         Ok(progress)
+    }
+
+    fn deadline(&self) -> Option<Tick> {
+        Some(self.no_room_since?.after(self.part.surroundings.read_timeout?))
     }
 
     fn is_over_mark(&self) -> bool {

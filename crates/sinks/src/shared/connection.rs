@@ -32,7 +32,7 @@ const QUEUED_BYTES_MAX: usize = 256 * 1024;
 const COPIED_BYTES_MAX: usize = 4096;
 
 /// A server that takes no byte for this long is stuck: new requests go elsewhere.
-const STUCK_AFTER: Duration = Duration::from_secs(2);
+pub(super) const STUCK_AFTER: Duration = Duration::from_secs(2);
 
 /// What all connections of a sink on one worker have in common.
 pub(super) struct Surroundings {

@@ -224,7 +224,7 @@ pub(super) struct Scene {
 }
 
 impl Scene {
-    /// A worker whose requests wait for their replies for `read_timeout`.
+    /// A worker whose requests wait for their replies for `read_timeout`, and that has one connection to share.
     pub(super) fn new(read_timeout: Option<Duration>) -> Self {
         let (servers, spawned, pool) = (Servers::default(), Spawned::default(), Pool::new());
         let worker = WorkerCx {
@@ -239,6 +239,7 @@ impl Scene {
         let mut sink = CassandraSinkSingle::new("server:9042".to_owned(), Duration::from_secs(3));
         sink.connections = Connections::Shared;
         sink.read_timeout = read_timeout;
+        sink.connections_max = 1;
         let part = ChainPart::new("chain", &worker, [("CassandraSinkSingle", "sink", &sink as _)], None);
         let (tasks, seats) = (Vec::new(), Vec::new());
         Self { part, pool, servers, spawned, tasks, seats, now: Tick(0) }
@@ -299,9 +300,27 @@ impl Scene {
         frames(&std::mem::take(&mut self.seats[client].replies.bytes))
     }
 
+    /// The stream ids and codes of the errors that the client was sent since it was asked last, and nothing else was.
+    pub(super) fn take_errors(&mut self, client: usize) -> Vec<(i16, u32)> {
+        let (bytes, mut place) = (std::mem::take(&mut self.seats[client].replies.bytes), 0);
+        let errors = frames(&bytes).into_iter().map(|(id, opcode)| {
+            assert_eq!(opcode, 0x00);
+            let number = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+            let code = number(place + 9);
+            place += 9 + number(place + 5) as usize;
+            (id, code)
+        });
+        errors.collect()
+    }
+
     /// What ended the client.
     pub(super) fn fault(&self, client: usize) -> Option<&Fault> {
         self.seats[client].fault.as_ref()
+    }
+
+    /// True while the client is not read.
+    pub(super) fn is_over_mark(&self, client: usize) -> bool {
+        self.seats[client].chain.as_ref().is_some_and(Chain::is_over_mark)
     }
 
     /// Server connections that there have been.
@@ -317,6 +336,14 @@ impl Scene {
     pub(super) fn server_says(&mut self, server: usize, bytes: &[u8]) {
         let wires = self.server(server);
         wires.borrow_mut().to_proxy.extend(bytes);
+        wires.borrow_mut().wake();
+        self.turn();
+    }
+
+    /// The server reads again.
+    pub(super) fn server_hears(&mut self, server: usize) {
+        let wires = self.server(server);
+        wires.borrow_mut().is_deaf = false;
         wires.borrow_mut().wake();
         self.turn();
     }

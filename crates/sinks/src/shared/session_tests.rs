@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::connection::STUCK_AFTER;
 use super::inbox::STALLED_MAX;
 use super::scene::{READY, STARTUP, Scene, frame, query, result};
 
@@ -310,4 +311,98 @@ fn a_long_answer_to_a_session_that_is_begun_again_is_read_in_more_than_one_turn(
     scene.server_says(server, &frame(0x84, i16::MAX, 0x02, &[0; 65_536]));
     scene.server_says(server, &set_keyspace(0));
     assert_eq!(scene.take_replies(client), [(1, 0x08)]);
+}
+
+/// A request that is too long to share a connection.
+fn large_query(id: i16) -> Vec<u8> {
+    query(id, &format!("SELECT {}", "x".repeat(70_000)))
+}
+
+#[test]
+fn a_request_for_which_no_connection_has_room_is_told_so_in_time() {
+    let mut scene = Scene::new(Some(READ_TIMEOUT));
+    let client = scene.accepted();
+    scene.server(0).borrow_mut().is_deaf = true;
+    scene.client_sends(client, &query(1, "SELECT 1"));
+    scene.pass(STUCK_AFTER);
+    scene.client_sends(client, &[query(2, "SELECT 1"), query(3, "INSERT 1")].concat());
+    scene.pass(READ_TIMEOUT - STUCK_AFTER);
+    assert_eq!(scene.take_errors(client), [(1, 0x1200)]);
+    assert!(scene.is_over_mark(client));
+    scene.pass(STUCK_AFTER);
+    // They were not sent, and may be sent again.
+    assert_eq!(scene.take_errors(client), [(2, 0x0000), (3, 0x0000)]);
+    assert!(!scene.is_over_mark(client) && scene.fault(client).is_none());
+}
+
+#[test]
+fn without_a_timeout_a_request_waits_for_room() {
+    let mut scene = Scene::new(None);
+    let client = scene.accepted();
+    scene.take_bytes(0);
+    scene.server(0).borrow_mut().is_deaf = true;
+    scene.client_sends(client, &query(1, "SELECT 1"));
+    scene.pass(STUCK_AFTER);
+    scene.client_sends(client, &query(2, "SELECT 1"));
+    scene.pass(READ_TIMEOUT * 1000);
+    scene.server_hears(0);
+    assert_eq!(scene.take_requests(0), [(1, 0x07), (2, 0x07)]);
+}
+
+#[test]
+fn a_connection_of_a_clients_own_that_has_no_room_for_too_long_is_left() {
+    let mut scene = Scene::new(Some(READ_TIMEOUT));
+    let client = scene.accepted();
+    scene.client_sends(client, &large_query(1));
+    scene.server_says(1, &READY_AGAIN);
+    scene.server_says(1, &result(0, 0));
+    assert_eq!(scene.take_replies(client), [(1, 0x08)]);
+    scene.server(1).borrow_mut().is_deaf = true;
+    // The last one has no room any more, and is not wholly there.
+    let requests: Vec<u8> = (2..7).flat_map(large_query).collect();
+    scene.client_sends(client, &requests[..requests.len() - 30_000]);
+    assert!(scene.is_over_mark(client));
+    scene.pass(READ_TIMEOUT);
+    let told: Vec<i16> = scene.take_errors(client).iter().map(|(id, _)| *id).collect();
+    assert_eq!(told, [6, 2, 3, 4, 5]);
+    assert!(!scene.is_over_mark(client));
+    scene.client_goes_on(client, &requests[requests.len() - 30_000..]);
+    scene.client_sends(client, &large_query(7));
+    scene.server_says(2, &READY_AGAIN);
+    assert_eq!(scene.take_requests(2), [(i16::MAX, 0x01), (0, 0x07)]);
+}
+
+#[test]
+fn a_client_ends_when_the_only_connection_it_can_have_has_no_room_for_too_long() {
+    let mut scene = Scene::new(Some(READ_TIMEOUT));
+    let client = scene.client();
+    scene.client_sends(client, &[&STARTUP[..], &query(1, "SELECT 1")].concat());
+    scene.server_says(0, &[&READY[..], &result(1, 0)].concat());
+    scene.server(0).borrow_mut().is_deaf = true;
+    for id in 2..6 {
+        scene.client_sends(client, &large_query(id));
+    }
+    assert!(scene.is_over_mark(client));
+    scene.pass(READ_TIMEOUT);
+    assert!(scene.fault(client).is_some());
+}
+
+#[test]
+fn the_rest_of_a_request_that_was_given_up_goes_nowhere() {
+    let mut scene = Scene::new(Some(READ_TIMEOUT));
+    let client = scene.accepted();
+    scene.client_sends(client, &large_query(1));
+    scene.server_says(1, &READY_AGAIN);
+    scene.server_says(1, &result(0, 0));
+    scene.server(1).borrow_mut().is_deaf = true;
+    let request = query(2, &format!("SELECT {}", "x".repeat(400_000)));
+    scene.client_sends(client, &request[..30_000]);
+    scene.client_goes_on(client, &request[30_000..300_000]);
+    scene.pass(READ_TIMEOUT);
+    assert_eq!(scene.take_replies(client), [(1, 0x08), (2, 0x00)]);
+    scene.client_goes_on(client, &request[300_000..]);
+    scene.client_sends(client, &large_query(3));
+    scene.server_says(2, &READY_AGAIN);
+    assert_eq!(scene.take_requests(2), [(i16::MAX, 0x01), (0, 0x07)]);
+    assert!(scene.fault(client).is_none());
 }
