@@ -143,13 +143,11 @@ impl SharedSink {
         let place = match &mut self.session {
             Session::Beginning(recorder) => {
                 recorder.record(&leaving.head, leaving.outgoing.bytes(), leaving.rest);
-                Place::Own { work: Work::Write, may_move: false, binds: false, why: OwnReason::Handshake }
+                let work = work_alone(&leaving);
+                Place::Own { work, may_move: false, binds: false, why: OwnReason::Handshake }
             }
             Session::Alone => {
-                let work = match session::demand(&leaving.head, leaving.outgoing.bytes()) {
-                    Demand::Plain(work) | Demand::Prepare(work) => work,
-                    _ => Work::Write,
-                };
+                let work = work_alone(&leaving);
                 Place::Own { work, may_move: false, binds: true, why: OwnReason::Session }
             }
             Session::Accepted { identity, .. } => {
@@ -379,8 +377,13 @@ impl SharedSink {
                 if self.moving == Some(ticket) {
                     self.moving_failed(&text)?;
                 }
+                let is_alone = match &self.session {
+                    Session::Beginning(recorder) => recorder.has_more,
+                    Session::Accepted { .. } => false,
+                    Session::Alone => true,
+                };
                 // On the only connection that such a client can have, what may still run may change the keyspace.
-                if matches!(self.session, Session::Alone) && kind == ErrorKind::WriteTimeout {
+                if is_alone && kind == ErrorKind::WriteTimeout {
                     return Err(Fault::new(&*text));
                 }
                 up.answer_error(cx, ticket, kind, &text)
@@ -418,6 +421,14 @@ impl SharedSink {
             Session::Beginning(_) | Session::Alone => was_own.is_some(),
         };
         if must_end { Err(fault) } else { Ok(()) }
+    }
+}
+
+/// What a request does whose client has no choice of connections.
+fn work_alone(leaving: &Leaving<'_>) -> Work {
+    match session::demand(&leaving.head, leaving.outgoing.bytes()) {
+        Demand::Plain(work) | Demand::Prepare(work) => work,
+        _ => Work::Write,
     }
 }
 

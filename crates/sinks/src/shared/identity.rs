@@ -26,7 +26,7 @@ pub(super) struct Recorder {
     startup: Option<Vec<u8>>,
     auth_response: Option<Zeroizing<Vec<u8>>>,
     /// Something was sent that the handshake of another connection would not repeat.
-    has_more: bool,
+    pub(super) has_more: bool,
 }
 
 impl Recorder {

@@ -225,6 +225,27 @@ fn leave_unanswered(scene: &mut Scene, client: usize) {
 }
 
 #[test]
+fn a_request_that_was_sent_too_early_times_out_as_what_it_is() {
+    let mut scene = Scene::new(Some(READ_TIMEOUT));
+    let client = scene.client();
+    scene.client_sends(client, &[&STARTUP[..], &query(1, "SELECT 1")].concat());
+    scene.server_says(0, &READY);
+    scene.take_replies(client);
+    scene.pass(READ_TIMEOUT);
+    assert_eq!(scene.take_errors(client), [(1, 0x1200)]);
+    assert!(scene.fault(client).is_none());
+}
+
+#[test]
+fn a_client_ends_when_nobody_knows_where_its_early_requests_run() {
+    let mut scene = Scene::new(Some(READ_TIMEOUT));
+    let client = scene.client();
+    scene.client_sends(client, &[&STARTUP[..], &query(1, "USE k")].concat());
+    scene.pass(READ_TIMEOUT);
+    assert!(scene.fault(client).is_some());
+}
+
+#[test]
 fn a_client_hears_that_the_only_connection_it_can_have_is_given_up() {
     for early in [query(1, "SELECT 1"), frame(4, 1, 0x0B, &[0, 1, 0, 1, b'x'])] {
         let mut scene = Scene::new(Some(READ_TIMEOUT));
