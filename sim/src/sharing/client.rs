@@ -13,6 +13,9 @@ use crate::random::Random;
 /// Keyspaces there are.
 const KEYSPACES: usize = 3;
 
+/// What a request before the session has begun may be filled up with: longer ones are not taken.
+const EARLY_PADDING_MAX: usize = 60_000;
+
 /// The id of a request that is torn: no other has it.
 const TORN_ID: i16 = 32_000;
 
@@ -24,6 +27,10 @@ pub struct Plan {
     /// It sends more requests while a USE is unanswered. Only where nothing goes wrong it knows where they run.
     pub pipelines_use: bool,
     pub changes_keyspace: bool,
+    /// It asks as soon as its handshake is sent, before the server has accepted it.
+    pub is_hasty: bool,
+    /// The server wants to know who it is.
+    pub logs_in: bool,
     pub registers: bool,
     pub compresses: bool,
     pub reads_seldom: bool,
@@ -71,6 +78,8 @@ pub struct Application {
     now: Tick,
     asked: usize,
     keyspace: u8,
+    /// The whole handshake is sent.
+    has_begun: bool,
     is_ready: bool,
     is_registered: bool,
     has_left: bool,
@@ -90,6 +99,7 @@ impl Application {
             now,
             asked: 0,
             keyspace: 0,
+            has_begun: false,
             is_ready: false,
             is_registered: false,
             has_left: false,
@@ -111,6 +121,7 @@ impl Application {
             body.extend(text.as_bytes());
         }
         self.send(0, opcode::STARTUP, &body, Asked::Startup);
+        self.has_begun = !self.plan.logs_in;
     }
 
     fn send(&mut self, id: i16, opcode: u8, body: &[u8], asked: Asked) {
@@ -199,7 +210,7 @@ impl Application {
     }
 
     fn ask(&mut self, book: &mut Book) {
-        while self.is_ready
+        while (self.is_ready || (self.plan.is_hasty && self.has_begun))
             && self.asked < self.plan.requests
             && self.in_flight.len() < self.plan.in_flight_max
             && self.unsent.len() < 1 << 20
@@ -213,6 +224,9 @@ impl Application {
                 && self.commit(fault, book)
             {
                 return;
+            }
+            if !self.is_ready {
+                book.note(Event::AskedTooEarly);
             }
             self.ask_one(book);
             self.asked += 1;
@@ -255,7 +269,9 @@ impl Application {
             }
             _ => {
                 let is_write = self.random.once_in(2);
-                let body = frames::query(nonce, is_write, self.random.size(self.plan.padding_max));
+                let most = if self.is_ready { usize::MAX } else { EARLY_PADDING_MAX };
+                let padding = self.random.size(self.plan.padding_max.min(most));
+                let body = frames::query(nonce, is_write, padding);
                 let is_write = (body.len() < chain::CHUNK_BYTES - 9).then_some(is_write);
                 self.send(id, opcode::QUERY, &body, Asked::Query { nonce, is_write });
             }
@@ -318,6 +334,7 @@ impl Application {
             opcode::AUTHENTICATE => {
                 let token = [0, 0, 0, 1, self.index % super::USERS];
                 self.send(0, opcode::AUTH_RESPONSE, &token, Asked::Startup);
+                self.has_begun = true;
                 return Ok(());
             }
             _ => {}

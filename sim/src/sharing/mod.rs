@@ -46,6 +46,7 @@ pub enum Event {
     ExecutedElsewhere,
     SessionReplayed,
     ConnectionShared,
+    AskedTooEarly,
     OwnerHears,
     // Other ends of requests, and of what servers did for them.
     ClosedInFlight,
@@ -60,7 +61,7 @@ pub const FAULT_KINDS: usize = 20;
 pub const READ_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Everything that must occur in a long enough run.
-pub const EVENTS: [Event; 32] = [
+pub const EVENTS: [Event; 33] = [
     Event::ConnectRefused,
     Event::ConnectHangs,
     Event::ServerResets,
@@ -89,6 +90,7 @@ pub const EVENTS: [Event; 32] = [
     Event::ExecutedElsewhere,
     Event::SessionReplayed,
     Event::ConnectionShared,
+    Event::AskedTooEarly,
     Event::OwnerHears,
     Event::ClosedInFlight,
     Event::LeftInFlight,

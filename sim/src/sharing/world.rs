@@ -120,6 +120,8 @@ fn plan(random: &mut Random, database: &Database) -> Plan {
         padding_max: database.padding_max,
         pipelines_use: database.fault_every == 0,
         changes_keyspace: !database.is_busy,
+        is_hasty: !database.is_busy && random.once_in(4),
+        logs_in: database.has_auth,
         registers: random.once_in(3),
         compresses: random.once_in(8),
         reads_seldom: random.once_in(6),
