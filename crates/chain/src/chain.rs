@@ -459,7 +459,8 @@ impl Chain {
             // An answer that waited for the end of a large reply may go now.
             Progress::Drained if !self.answers.is_empty() => Ok(Progress::Moved),
             Progress::Drained if !self.polled.is_empty() && self.is_restless() => Ok(Progress::Moved),
-            moved => Ok(moved),
+            // One that has a chain of its own may go on though the sink does not.
+            moved => Ok(moved.max(progress)),
         }
     }
 
@@ -475,12 +476,8 @@ impl Chain {
             let kept = (&mut self.ledger, &mut self.answers);
             let mut batch = self.part.batch(Side::Request, &nothing, &mut none, kept);
             batch.layer = *layer;
-            match transform.polled(cx, &mut batch).map_err(|fault| self.part.fault_at(*layer, fault))? {
-                Progress::Idle => {}
-                Progress::Drained if progress == Progress::Idle => progress = Progress::Drained,
-                Progress::Drained => {}
-                Progress::Moved => progress = Progress::Moved,
-            }
+            let polled = transform.polled(cx, &mut batch);
+            progress = progress.max(polled.map_err(|fault| self.part.fault_at(*layer, fault))?);
         }
         Ok(progress)
     }

@@ -169,15 +169,15 @@ pub trait Transform {
     }
 }
 
-/// What one poll of a sink or a chain achieved.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+/// What one poll of a sink or a chain achieved. What two of them achieved together is the greater one.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Progress {
-    /// Something moved; there may be more.
-    Moved,
-    /// Something moved, and as far as this goes nothing more can until the task is woken or more is submitted.
-    Drained,
     /// Nothing can move until the task is woken.
     Idle,
+    /// Something moved, and as far as this goes nothing more can until the task is woken or more is submitted.
+    Drained,
+    /// Something moved; there may be more.
+    Moved,
 }
 
 /// The end of a chain: talks to servers, or answers by itself.

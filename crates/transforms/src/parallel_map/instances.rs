@@ -59,6 +59,17 @@ impl Instance {
         }
     }
 
+    /// Nothing more comes to one that leaves: what its transforms hold goes on once its server has answered the rest.
+    fn let_go(&mut self, cx: &mut Cx<'_, '_>) {
+        if let Self::Leaving(chain) = self
+            && chain.in_flight() > 0
+            && !chain.awaits_server()
+            && let Err(fault) = chain.client_done(cx)
+        {
+            self.fail(fault);
+        }
+    }
+
     fn fail(&mut self, fault: Fault) {
         if let Self::Live(chain) | Self::Leaving(chain) = std::mem::replace(self, Self::Dead) {
             *self = Self::Failing(chain, fault);
@@ -340,9 +351,11 @@ impl Sink for Instances {
     fn poll(&mut self, cx: &mut Cx<'_, '_>, up: &mut Up<'_>) -> Result<Progress, Fault> {
         let mut progress = Progress::Idle;
         let mut is_first = true;
+        let was_torn = self.replies.tail.is_some();
         for index in 0..self.instances.len() {
             let Self { instances, replies, pool, .. } = self;
             let Some(instance) = instances.get_mut(index) else { break };
+            instance.let_go(cx);
             if let Some(chain) = instance.working() {
                 let mut exit =
                     InstanceExit { index, takes_events: is_first, up, replies, pool: pool.as_ref() };
@@ -356,7 +369,7 @@ impl Sink for Instances {
                     if refused { Err(Fault::new("the keyspace could not be changed")) } else { Ok(moved) }
                 });
                 match polled {
-                    Ok(moved) => progress = later(progress, moved),
+                    Ok(moved) => progress = progress.max(moved),
                     Err(fault) => instance.fail(fault),
                 }
             }
@@ -377,10 +390,12 @@ impl Sink for Instances {
             progress = Progress::Moved;
         }
         if self.answer(cx, up)? {
-            progress = later(progress, Progress::Drained);
+            progress = progress.max(Progress::Drained);
         }
-        // What was made here waits to be written, and there may be more to read when it is.
-        Ok(if progress != Progress::Idle && !up.is_ready() { Progress::Moved } else { progress })
+        // What was made here waits to be written, and there may be more to read when it is. What other instances have
+        // waited for the end of a large reply.
+        let may_go_on = !up.is_ready() || (was_torn && self.replies.tail.is_none());
+        Ok(if progress != Progress::Idle && may_go_on { Progress::Moved } else { progress })
     }
 
     fn is_over_mark(&self) -> bool {
@@ -410,15 +425,6 @@ impl Sink for Instances {
                 chain.close(cx);
             }
         }
-    }
-}
-
-/// What two polls achieved together.
-fn later(one: Progress, other: Progress) -> Progress {
-    match (one, other) {
-        (Progress::Moved, _) | (_, Progress::Moved) => Progress::Moved,
-        (Progress::Idle, Progress::Idle) => Progress::Idle,
-        _ => Progress::Drained,
     }
 }
 

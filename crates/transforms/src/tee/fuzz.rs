@@ -8,7 +8,7 @@ use wire::cql::{body, opcode};
 use wire::{Framed, Head, Protocol, Side};
 
 use super::prepared::{Prepared, Statement, none_prepared};
-use super::session::{Recorder, Translated, sort, translate};
+use super::session::{Recorder, Translated, Uses, sort, translate};
 
 /// The last byte of another server's ids, so that none is one of the first server's as well.
 const MARK: u8 = 0xA5;
@@ -64,8 +64,8 @@ pub fn session(bytes: &[u8]) {
                 }
                 Side::Response => {
                     if let Said::Keyspace(keyspace) = said(&head, frame) {
-                        let number = recorder.use_begins();
-                        recorder.use_ends(number, Some(&use_keyspace(head.version, 0, keyspace)));
+                        let number = recorder.use_begins(Uses::Does);
+                        recorder.use_ends(number, Uses::Does, Some(&use_keyspace(head.version, 0, keyspace)));
                     }
                 }
             }

@@ -9,7 +9,7 @@
 //!
 //! What carries state of the connection goes alone: nothing follows it until it is answered, since its server need not
 //! take requests of one connection in their order. A USE also waits until the server has
-//! answered all before it.
+//! answered all before it: what the chain's transforms hold then is let go.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -270,7 +270,7 @@ impl Mirror {
             }
             let Some(front) = self.queue.front() else { break };
             let is_use = front.kind == Kind::Step(Step::Use);
-            if is_use && (chain.awaits_server() || !run.is_empty()) {
+            if is_use && (chain.in_flight() > 0 || !run.is_empty()) {
                 break;
             }
             // A PREPARE that is behind it in the queue does not tell its ids: to wait for that one would be for ever.
@@ -326,6 +326,17 @@ impl Mirror {
         self.step.is_some()
     }
 
+    /// What its transforms hold would keep back a USE, or a new connection: it goes on, and nothing is held any more.
+    fn let_go(&mut self, cx: &mut Cx<'_, '_>) -> Result<(), Fault> {
+        let is_use = self.queue.front().is_some_and(|front| front.kind == Kind::Step(Step::Use));
+        match &mut self.state {
+            State::Open(chain) if (is_use || self.agreement.is_broken()) && chain.in_flight() > 0 => {
+                chain.client_done(cx)
+            }
+            State::Open(_) | State::Away { .. } => Ok(()),
+        }
+    }
+
     /// Moves what can be moved.
     pub(super) fn poll(
         &mut self,
@@ -333,6 +344,7 @@ impl Mirror {
         prepared: &Prepared,
         out: &mut Outcome,
     ) -> Result<Progress, Fault> {
+        self.let_go(cx)?;
         let has_fed = self.feed(cx, prepared, out)?;
         let State::Open(chain) = &mut self.state else { return Ok(Progress::Idle) };
         let mut collect = Collect { ids: &mut self.ids, out, steps: None };

@@ -3,6 +3,8 @@
 use chain::{Item, KeptReply, Piece, Ticket};
 use wire::Head;
 
+use super::session::Uses;
+
 /// Why both are awaited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Aim {
@@ -12,7 +14,7 @@ pub(super) enum Aim {
     Prepare { is_use: bool },
     /// The first chain's reply says in which keyspace the client is. The second chain's is not awaited here. A USE has a
     /// number.
-    State { number: u32 },
+    State { number: u32, uses: Uses },
     /// The first chain's reply went to the client as it was.
     Passed,
 }

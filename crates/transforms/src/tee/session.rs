@@ -75,6 +75,16 @@ fn is_cut_query(head: &Head, frame: &[u8]) -> bool {
     head.opcode == opcode::QUERY && is_cut && head.flags & Flags::COMPRESSED == 0
 }
 
+/// Whether a request changes the keyspace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Uses {
+    No,
+    /// Only its reply says so.
+    May,
+    /// If the server accepts it.
+    Does,
+}
+
 /// A request in the words of the second server.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Translated {
@@ -165,7 +175,8 @@ pub(super) struct Recorder {
     /// The number of the last USE that was asked, and of the one that led to the keyspace.
     uses: u32,
     confirmed: u32,
-    /// USEs that the first server has not answered.
+    /// USEs that the first server has not answered. Those that only may be some do not count: a client that goes on
+    /// executing what is not known would never be settled.
     unanswered: usize,
     /// Frames may be compressed: what changes the keyspace cannot be seen.
     is_hidden: bool,
@@ -189,15 +200,15 @@ impl Recorder {
     }
 
     /// The first server is asked for a keyspace. The number of that USE, never 0.
-    pub(super) fn use_begins(&mut self) -> u32 {
-        self.unanswered += 1;
+    pub(super) fn use_begins(&mut self, uses: Uses) -> u32 {
+        self.unanswered += usize::from(uses == Uses::Does);
         self.uses = self.uses.checked_add(1).unwrap_or(1);
         self.uses
     }
 
     /// It has answered: with the USE to where it is now, or it has refused.
-    pub(super) fn use_ends(&mut self, number: u32, keyspace: Option<&[u8]>) {
-        self.unanswered = self.unanswered.saturating_sub(1);
+    pub(super) fn use_ends(&mut self, number: u32, uses: Uses, keyspace: Option<&[u8]>) {
+        self.unanswered = self.unanswered.saturating_sub(usize::from(uses == Uses::Does));
         // Two that were asked at once may be answered in any order.
         if let Some(frame) = keyspace.filter(|_| number >= self.confirmed) {
             (self.keyspace, self.confirmed) = (Some(frame.to_vec()), number);

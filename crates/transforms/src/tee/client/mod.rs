@@ -18,7 +18,7 @@ use super::emptying::Emptying;
 use super::large::Large;
 use super::mirror::{Kind, Mirror, Outcome, Waiting, framed};
 use super::pairs::{Aim, Pair, Pairs};
-use super::session::{Recorder, Sort, Step, Translated, sort, translate};
+use super::session::{Recorder, Sort, Step, Translated, Uses, sort, translate};
 use super::{OnMismatch, Surroundings};
 
 /// PREPAREs of one client that wait for a second chain that cannot take them; with more, they are dropped.
@@ -95,7 +95,7 @@ impl TeeClient {
     /// Copies a request to the second chain, if it goes there.
     fn mirror_item(&mut self, item: &mut Item<'_>, mode: &mut Mode, (run, late): (&mut Run, &mut Vec<u32>)) {
         let head = *item.head();
-        self.rest = (head.frame_bytes as usize).saturating_sub(item.bytes().len());
+        self.rest = rest_of(item);
         let sorted = sort(&head, item.bytes());
         if let Sort::State(step) = sorted {
             self.mirror_step(item, step, mode);
@@ -106,13 +106,13 @@ impl TeeClient {
             _ => Translated::Same { is_use: false },
         };
         let is_foreign = translated == Translated::Unknown && self.mirror.preparing == 0;
-        let may_be_use = sorted == Sort::Hidden || is_foreign && head.opcode == opcode::EXECUTE;
-        if translated.is_use() || may_be_use {
-            // The second chain is told of a keyspace in plain words, once the first server is there.
-            self.await_first(item, true);
-        }
+        // The second chain is told of a keyspace in plain words, once the first server is there.
         if translated.is_use() {
+            self.await_first(item, Uses::Does);
             return;
+        }
+        if sorted == Sort::Hidden || is_foreign && head.opcode == opcode::EXECUTE {
+            self.await_first(item, Uses::May);
         }
         let is_prepare = matches!(sorted, Sort::Prepare { .. });
         if !mode.to_tee && !is_prepare && !self.is_in_sample() {
@@ -170,7 +170,7 @@ impl TeeClient {
     /// Copies a request that carries state of its connection.
     fn mirror_step(&mut self, item: &mut Item<'_>, step: Step, mode: &mut Mode) {
         self.recorder.record(item.head(), item.bytes());
-        let number = self.await_first(item, step == Step::Use);
+        let number = self.await_first(item, if step == Step::Use { Uses::Does } else { Uses::No });
         if !self.mirror.is_open() || !item.is_whole() {
             mode.is_torn |= self.mirror.is_open();
             return;
@@ -182,9 +182,9 @@ impl TeeClient {
     }
 
     /// Waits for the first chain's reply to what changes its connection. The number of a USE, else 0.
-    fn await_first(&mut self, item: &mut Item<'_>, is_use: bool) -> u32 {
-        let number = if is_use { self.recorder.use_begins() } else { 0 };
-        let key = self.pairs.open(Pair::of(item, Aim::State { number }));
+    fn await_first(&mut self, item: &mut Item<'_>, uses: Uses) -> u32 {
+        let number = if uses == Uses::No { 0 } else { self.recorder.use_begins(uses) };
+        let key = self.pairs.open(Pair::of(item, Aim::State { number, uses }));
         item.set_tag(key);
         item.need_reply(Need::Head);
         number
@@ -341,6 +341,12 @@ impl TeeClient {
     fn has_room(&self) -> bool {
         !self.mirror.is_open() || self.mirror.has_room(self.shared.buffer_batches)
     }
+}
+
+/// Bytes of a request that are still to come. One that was written anew is whole, however long it was.
+fn rest_of(item: &Item<'_>) -> usize {
+    let frame_bytes = item.head().frame_bytes as usize;
+    if item.is_whole() { 0 } else { frame_bytes.saturating_sub(item.bytes().len()) }
 }
 
 impl Transform for TeeClient {

@@ -10,6 +10,7 @@ use super::super::OnMismatch;
 use super::super::mirror::{Kind, Mirror, Outcome, Waiting};
 use super::super::pairs::{Aim, Pair};
 use super::super::prepared::Statement;
+use super::super::session::Uses;
 use super::TeeClient;
 
 const MISMATCH: &str = "The responses from the Tee subchain and down-chain did not match and behavior is set to fail on mismatch";
@@ -19,10 +20,10 @@ impl TeeClient {
     pub(super) fn main_reply(&mut self, item: &mut Item<'_>, key: u32) {
         let Some(pair) = self.pairs.get(key) else { return };
         match pair.aim {
-            Aim::State { number } => {
+            Aim::State { number, uses } => {
                 self.pairs.close(key);
-                if number != 0 {
-                    self.use_reply(item, number);
+                if uses != Uses::No {
+                    self.use_reply(item, number, uses);
                 }
             }
             Aim::Prepare { is_use } => {
@@ -52,12 +53,12 @@ impl TeeClient {
     }
 
     /// What the first chain has said to a USE.
-    fn use_reply(&mut self, item: &Item<'_>, number: u32) {
+    fn use_reply(&mut self, item: &Item<'_>, number: u32, uses: Uses) {
         let keyspace = match said(item.head(), item.bytes()) {
             Said::Keyspace(name) => Some(session::use_keyspace(item.head().version, 0, name)),
             _ => None,
         };
-        self.recorder.use_ends(number, keyspace.as_deref());
+        self.recorder.use_ends(number, uses, keyspace.as_deref());
         if let (Some(mismatch), Some(keyspace)) = (&mut self.mismatch, &keyspace) {
             mismatch.first_said(number, Some(keyspace.clone()));
         }
