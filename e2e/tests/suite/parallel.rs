@@ -179,6 +179,71 @@ fn an_execute_that_changes_the_keyspace_of_one_instance_changes_it_for_all() {
     proxy.stop().unwrap();
 }
 
+/// A proxy with a ParallelMap of two instances, whose sink stands behind this transform.
+fn behind(to: u16, transform: &str) -> Proxy {
+    let sink = format!(
+        "CassandraSinkSingle: {{name: s, remote_address: '127.0.0.1:{to}', connect_timeout_ms: 3000}}"
+    );
+    Proxy::with_chain(
+        &format!(
+            "[ParallelMap: {{name: m, parallelism: 2, ordered_results: false, chain: [{transform}, {sink}]}}]"
+        ),
+        "",
+    )
+}
+
+#[test]
+fn what_an_instance_says_within_a_large_reply_of_another_comes_when_that_ends() {
+    let (release, released) = mpsc::channel::<()>();
+    let released = Mutex::new(released);
+    let server = Server::start(move |mut peer| {
+        accept_session(&mut peer);
+        while let Ok(frame) = peer.receive() {
+            let body = if says(&frame, "large") { vec![7; 60_000] } else { VOID.to_vec() };
+            let reply = encode(0x84, frame.id, opcode::RESULT, &body);
+            let (start, rest) = reply.split_at(reply.len().min(45_000));
+            peer.send(start);
+            if !rest.is_empty() {
+                released.lock().unwrap().recv().unwrap();
+                peer.send(rest);
+            }
+        }
+    });
+    let proxy = behind(server.port, "QueryTypeFilter: {name: f, DenyList: [Write]}");
+    let mut client = Peer::session(proxy.port);
+    client.send(&encode(4, 1, opcode::QUERY, &query(b"SELECT")));
+    assert_eq!(client.receive().unwrap().id, 1);
+    client.send(&encode(4, 2, opcode::QUERY, &query(b"SELECT large")));
+    let mut start = [0; 40_000];
+    client.0.read_exact(&mut start).unwrap();
+    // The other instance refuses it at once.
+    client.send(&encode(4, 3, opcode::QUERY, &query(b"INSERT")));
+    std::thread::sleep(Duration::from_millis(200));
+    release.send(()).unwrap();
+    let mut rest = vec![0; 9 + 60_000 - start.len()];
+    client.0.read_exact(&mut rest).unwrap();
+    client.0.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let refused = client.receive().expect("what waited");
+    assert_eq!((refused.id, refused.opcode), (3, opcode::ERROR));
+    proxy.stop().unwrap();
+}
+
+#[test]
+fn an_instance_that_leaves_lets_go_what_it_holds() {
+    let (server, _frames) = counting(|_, _| Some((opcode::RESULT, VOID.to_vec())));
+    let proxy = behind(server.port, "Coalesce: {name: k, flush_when_buffered_message_count: 200}");
+    let mut client = Peer::session(proxy.port);
+    client.0.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let held = (1..=4).map(|id| encode(4, id, opcode::QUERY, &query(b"INSERT")));
+    let at_once: Vec<u8> =
+        held.chain([encode(4, 5, opcode::QUERY, &behind_comment("SELECT"))]).flatten().collect();
+    client.send(&at_once);
+    let mut answered: Vec<i16> = (0..5).map(|_| client.receive().expect("a reply").id).collect();
+    answered.sort_unstable();
+    assert_eq!(answered, [1, 2, 3, 4, 5]);
+    proxy.stop().unwrap();
+}
+
 fn says(frame: &Frame, words: &str) -> bool {
     frame.body.windows(words.len()).any(|found| found == words.as_bytes())
 }

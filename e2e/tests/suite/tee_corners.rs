@@ -1,6 +1,6 @@
 //! Tee where its second chain is not given a request, or gives no reply of its own.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use testkit::scripted::{Frame, Peer, Server, encode, error, opcode, query};
 use testkit::{Proxy, free_port};
@@ -30,7 +30,7 @@ fn prepare(text: &[u8]) -> Vec<u8> {
 }
 
 /// Ends a client whose connection still stands, so that what the test did not read does not matter.
-fn end(proxy: Proxy, client: Peer) {
+fn end_of(proxy: Proxy, client: Peer) {
     drop(client);
     proxy.stop().unwrap();
 }
@@ -52,25 +52,22 @@ fn tee_switched_over_answers_by_the_first_chain_what_the_second_was_not_given() 
         opcode::PREPARE => result(frame, &prepared(b"main")),
         _ => result(frame, &VOID),
     });
-    // The first one's answer to the EXECUTE is there before this one has prepared.
+    // The first one's answer to the EXECUTE is there before this one refuses to prepare.
     let (other, _others) = server(|frame| {
         std::thread::sleep(Duration::from_millis(300));
-        result(frame, &prepared(b"other"))
+        Some(encode(0x84, frame.id, opcode::ERROR, &[0, 0, 0x22, 0, 0, 2, b'n', b'o']))
     });
     let port = free_port();
     let proxy = tee(main.port, other.port, &format!("switch_port: {port},"));
     http(port, "PUT /transform/tee/result-source", "tee-chain");
     let mut client = Peer::session(proxy.port);
-    let at_once = [
-        encode(4, 1, opcode::PREPARE, &prepare(b"INSERT INTO t")),
-        encode(4, 2, opcode::EXECUTE, &execute(b"who", &[0, 1, 0])),
-    ];
-    client.send(&at_once.concat());
-    let mut answered = [client.receive().unwrap().id, client.receive().unwrap().id];
-    answered.sort_unstable();
-    assert_eq!(answered, [1, 2]);
+    client.0.set_read_timeout(Some(WAIT)).unwrap();
+    client.send(&encode(4, 1, opcode::PREPARE, &prepare(b"INSERT INTO t")));
+    assert_eq!(client.receive().unwrap().body, prepared(b"main"));
+    client.send(&encode(4, 2, opcode::EXECUTE, &execute(b"main", &[0, 1, 0])));
+    assert_eq!(client.receive().expect("the first one's reply").body, VOID);
     assert_eq!(dropped(&proxy), 1);
-    end(proxy, client);
+    end_of(proxy, client);
 }
 
 #[test]
@@ -97,7 +94,7 @@ fn tee_answers_by_the_first_chain_when_the_second_server_has_forgotten_a_stateme
             assert_eq!(mirrored.recv_timeout(WAIT).unwrap().body, execute(b"other", &[0, 1, 0]));
             assert_dropped(&proxy, nth);
         }
-        end(proxy, client);
+        end_of(proxy, client);
     }
 }
 
@@ -140,6 +137,93 @@ fn timers_go_on_while_the_rest_of_an_answered_request_is_due() {
         assert_eq!(frames.try_iter().count(), 2, "{waits}");
         proxy.child.signal("TERM");
     }
+}
+
+#[test]
+fn tee_second_chain_lets_go_what_it_holds_before_a_use() {
+    let ((main, _frames), (other, mirrored)) = (server(hidden), server(hidden));
+    let held = "Coalesce: {name: k, flush_when_buffered_message_count: 200}";
+    let filter = "QueryTypeFilter: {name: f, deny_tables: [k.no]}";
+    let (other, end) = (sink("other", other.port), sink("main", main.port));
+    let tee = format!("Tee: {{name: t, {ROOMY} chain: [{filter}, {held}, {other}]}}");
+    let proxy = Proxy::with_chain(&format!("[{tee}, {end}]"), "");
+    let mut client = Peer::session(proxy.port);
+    let texts = [&b"USE k"[..], b"SELECT * FROM t", b"USE k", b"SELECT * FROM k.u", b"USE k"];
+    for text in texts {
+        client.send(&encode(4, 1, opcode::QUERY, &query(text)));
+        assert_eq!(client.receive().unwrap().opcode, opcode::RESULT);
+    }
+    for text in texts {
+        assert_eq!(mirrored.recv_timeout(WAIT).expect("all of them").body, query(text));
+    }
+    assert_eq!(dropped(&proxy), 0);
+    end_of(proxy, client);
+}
+
+#[test]
+fn tee_second_chain_comes_back_though_its_client_executes_what_is_not_known() {
+    let (main, _frames) = server(|frame| {
+        std::thread::sleep(Duration::from_millis(if frame.opcode == opcode::EXECUTE { 20 } else { 0 }));
+        result(frame, &VOID)
+    });
+    let (other, mirrored) = server(|frame| {
+        let is_deadly = frame.body.windows(5).any(|word| word == b"DEATH");
+        if is_deadly { None } else { result(frame, &VOID) }
+    });
+    let proxy = tee(main.port, other.port, ROOMY);
+    let mut client = Peer::session(proxy.port);
+    client.send(&encode(4, 1, opcode::QUERY, &query(b"DEATH")));
+    assert_eq!(client.receive().unwrap().opcode, opcode::RESULT);
+    assert_eq!(mirrored.recv_timeout(WAIT).unwrap().body, query(b"DEATH"));
+    let ask =
+        |client: &mut Peer, id| client.send(&encode(4, id, opcode::EXECUTE, &execute(b"who", &[0, 1, 0])));
+    // Some of them are always in flight.
+    (2..6).for_each(|id| ask(&mut client, id));
+    client.send(&encode(4, 1, opcode::QUERY, &query(b"q")));
+    let begun = Instant::now();
+    let is_back = loop {
+        match client.receive().unwrap().id {
+            1 => client.send(&encode(4, 1, opcode::QUERY, &query(b"q"))),
+            id => ask(&mut client, id),
+        }
+        if mirrored.try_recv().is_ok() || begun.elapsed() > WAIT {
+            break begun.elapsed() <= WAIT;
+        }
+    };
+    assert!(is_back, "the second chain stays away");
+    proxy.child.signal("TERM");
+}
+
+#[test]
+fn tee_notices_a_use_that_somebody_else_prepared_while_it_prepares_at_the_second_server() {
+    let (main, _frames) = server(|frame| match frame.opcode {
+        opcode::PREPARE => result(frame, &prepared(b"main")),
+        opcode::EXECUTE => result(frame, &[0, 0, 0, 3, 0, 1, b'k']),
+        _ => result(frame, &VOID),
+    });
+    let (other, mirrored) = server(|frame| match frame.opcode {
+        opcode::PREPARE => {
+            std::thread::sleep(Duration::from_millis(500));
+            result(frame, &prepared(b"other"))
+        }
+        _ => keyspaces(frame, ""),
+    });
+    let proxy = tee(main.port, other.port, ROOMY);
+    let mut client = Peer::session(proxy.port);
+    let requests = [
+        (opcode::PREPARE, prepare(b"SELECT")),
+        (opcode::EXECUTE, execute(b"who", &[0, 1, 0])),
+        (opcode::QUERY, query(b"in k")),
+    ];
+    for (code, body) in &requests {
+        client.send(&encode(4, 1, *code, body));
+        assert_eq!(client.receive().unwrap().opcode, opcode::RESULT);
+    }
+    for body in [prepare(b"SELECT"), query(b"USE \"k\""), query(b"in k")] {
+        assert_eq!(mirrored.recv_timeout(WAIT).expect("what was mirrored").body, body);
+    }
+    assert_dropped(&proxy, 1);
+    end_of(proxy, client);
 }
 
 #[test]
@@ -253,7 +337,7 @@ fn tee_is_told_of_a_use_that_stands_behind_a_long_comment() {
     assert_eq!(mirrored.recv_timeout(WAIT).unwrap().body, query(b"USE \"k\""));
     assert_eq!(mirrored.recv_timeout(WAIT).unwrap().body, query(b"in k"));
     assert_eq!(dropped(&proxy), 1);
-    end(proxy, client);
+    end_of(proxy, client);
 }
 
 /// As [`keyspaces`], whatever stands in front of a USE.

@@ -307,6 +307,11 @@ impl Mirror {
                 origin.key = STEP;
             }
             Kind::ByIds => match translate(&head, piece.bytes(), prepared) {
+                // It is told in plain words, once the first server has confirmed it.
+                translated if translated.is_use() => {
+                    out.absent.extend(Some(origin.key).filter(|key| *key != 0));
+                    return false;
+                }
                 Translated::Same { .. } => {}
                 Translated::Other { frame, .. } => (head, piece) = framed(frame, self.part.pool(), head),
                 Translated::Unknown => {

@@ -2,6 +2,7 @@
 
 use chain::{Item, KeptReply, Piece, Ticket};
 use wire::Head;
+use wire::cql::session::{Said, said};
 
 use super::session::Uses;
 
@@ -35,6 +36,13 @@ pub(super) struct Pair {
 }
 
 impl Pair {
+    /// The first server has prepared it under this id.
+    pub(super) fn is_prepared_as(&self, id: &[u8]) -> bool {
+        let reply = self.main.as_ref().and_then(Option::as_ref);
+        let is_prepare = matches!(self.aim, Aim::Prepare { .. });
+        is_prepare && reply.is_some_and(|reply| said(reply.head(), reply.bytes()) == Said::Prepared(id))
+    }
+
     /// Nobody has replied yet.
     pub(super) fn of(item: &Item<'_>, aim: Aim) -> Self {
         let (ticket, id) = (item.ticket(), item.head().id);
@@ -63,6 +71,10 @@ impl Pairs {
 
     pub(super) fn get(&mut self, key: u32) -> Option<&mut Pair> {
         self.slots.get_mut(key.checked_sub(1)? as usize)?.as_mut()
+    }
+
+    pub(super) fn each(&self) -> impl Iterator<Item = &Pair> {
+        self.slots.iter().flatten()
     }
 
     /// Ends a pair.

@@ -11,8 +11,8 @@ use chain::{
 };
 use observe::target;
 use tracing::warn;
-use wire::Protocol;
 use wire::cql::opcode;
+use wire::{Head, Protocol};
 
 use super::emptying::Emptying;
 use super::large::Large;
@@ -105,7 +105,7 @@ impl TeeClient {
             Sort::ByIds if item.is_whole() => translate(&head, item.bytes(), &self.shared.prepared),
             _ => Translated::Same { is_use: false },
         };
-        let is_foreign = translated == Translated::Unknown && self.mirror.preparing == 0;
+        let is_foreign = translated == Translated::Unknown && !self.is_being_prepared(&head, item.bytes());
         // The second chain is told of a keyspace in plain words, once the first server is there.
         if translated.is_use() {
             self.await_first(item, Uses::Does);
@@ -134,7 +134,7 @@ impl TeeClient {
         let (frame, kind) = match translated {
             Translated::Same { .. } => (None, Kind::Plain),
             Translated::Other { frame, .. } => (Some(frame), Kind::Plain),
-            Translated::Unknown if self.mirror.preparing > 0 => (None, Kind::ByIds),
+            Translated::Unknown if !is_foreign => (None, Kind::ByIds),
             Translated::Unknown => {
                 self.shared.dropped.add(1);
                 return;
@@ -165,6 +165,16 @@ impl TeeClient {
         } else {
             self.mirror.push(Waiting { head, piece, origin, need, kind });
         }
+    }
+
+    /// True if a request may name statements that the second server is still preparing: an EXECUTE only those that the
+    /// first one has prepared already. Any other may be a USE.
+    fn is_being_prepared(&self, head: &Head, frame: &[u8]) -> bool {
+        if self.mirror.preparing == 0 || head.opcode != opcode::EXECUTE {
+            return self.mirror.preparing > 0;
+        }
+        let id = Protocol::Cql.prepared_id(head, frame);
+        id.is_some_and(|id| self.pairs.each().any(|pair| pair.is_prepared_as(id)))
     }
 
     /// Copies a request that carries state of its connection.
