@@ -47,7 +47,8 @@ pub fn render(catalog: &Catalog, snapshots: &[Snapshot], process: &Process) -> S
     page.0
 }
 
-/// What transforms count by themselves; those that count the same add to one family.
+/// What transforms count by themselves; those that count the same add to one family, and to one series where their
+/// labels are the same.
 #[must_use]
 pub fn render_own(own: &[Arc<dyn OwnMetrics>]) -> String {
     let mut families: Vec<OwnFamily> = Vec::new();
@@ -56,6 +57,9 @@ pub fn render_own(own: &[Arc<dyn OwnMetrics>]) -> String {
             Some(known) => known.series.extend(family.series),
             None => families.push(family),
         }
+    }
+    for family in &mut families {
+        family.series = added_up(std::mem::take(&mut family.series));
     }
     let mut page = Page(String::new());
     for OwnFamily { name, help, series } in &families {
@@ -66,6 +70,18 @@ pub fn render_own(own: &[Arc<dyn OwnMetrics>]) -> String {
         }
     }
     page.0
+}
+
+/// Each series once, in the order in which they came.
+fn added_up<L: PartialEq>(series: impl IntoIterator<Item = (L, u64)>) -> Vec<(L, u64)> {
+    let mut sums: Vec<(L, u64)> = Vec::new();
+    for (labels, value) in series {
+        match sums.iter_mut().find(|(known, _)| *known == labels) {
+            Some((_, sum)) => *sum += value,
+            None => sums.push((labels, value)),
+        }
+    }
+    sums
 }
 
 fn sources(page: &mut Page, catalog: &Catalog, snapshots: &[Snapshot], process: &Process) {
@@ -156,10 +172,9 @@ fn chains(page: &mut Page, catalog: &Catalog, snapshots: &[Snapshot]) {
 fn ends(page: &mut Page, catalog: &Catalog, snapshots: &[Snapshot]) {
     let latency = ("shotover_chain_latency_seconds", "From reading a request to its reply leaving the chain");
     page.family(latency.0, "summary", latency.1);
-    for (index, chain) in catalog.chains.iter().enumerate() {
-        let of_workers = snapshots.iter().filter_map(|snapshot| snapshot.chains.get(index));
-        let parts = of_workers.map(|chain| &chain.latency);
-        page.summary(latency.0, &[("chain", &chain.name)], SECONDS, parts);
+    for chain in names(catalog) {
+        let parts = of_name(catalog, snapshots, chain).map(|chain| &chain.latency);
+        page.summary(latency.0, &[("chain", chain)], SECONDS, parts);
     }
     let of = |indices: &[usize]| -> Vec<&crate::metrics::ChainSnapshot> {
         let chains = indices
@@ -229,19 +244,14 @@ fn transforms(page: &mut Page, catalog: &Catalog, snapshots: &[Snapshot], has_la
         page.summary(name, &[("transform", kind)], SECONDS, parts.iter().map(|part| &part.latency));
     }
     page.family("shotover_failed_requests_count", "counter", "Error replies of servers");
-    let mut counts: Vec<((&str, &str), u64)> = Vec::new();
-    for (index, chain) in catalog.chains.iter().enumerate().filter(|(_, chain)| chain.reaches_servers) {
-        let Some((layer, kind)) = chain.transforms.iter().enumerate().next_back() else { continue };
+    let reach_servers = catalog.chains.iter().enumerate().filter(|(_, chain)| chain.reaches_servers);
+    let counts = reach_servers.filter_map(|(index, chain)| {
+        let (layer, kind) = chain.transforms.iter().enumerate().next_back()?;
         let of_workers =
             snapshots.iter().filter_map(|snapshot| snapshot.chains.get(index)?.transforms.get(layer));
-        let count = of_workers.map(|part| part.failed_requests).sum::<u64>();
-        let labels = (&*chain.name, &**kind);
-        match counts.iter_mut().find(|(known, _)| *known == labels) {
-            Some((_, sum)) => *sum += count,
-            None => counts.push((labels, count)),
-        }
-    }
-    for ((chain, kind), count) in counts {
+        Some(((&*chain.name, &**kind), of_workers.map(|part| part.failed_requests).sum::<u64>()))
+    });
+    for ((chain, kind), count) in added_up(counts) {
         page.line("shotover_failed_requests_count", &[("chain", chain), ("transform", kind)], count);
     }
     if kinds.contains(&"Tee") {
@@ -254,17 +264,22 @@ fn transforms(page: &mut Page, catalog: &Catalog, snapshots: &[Snapshot], has_la
 
 /// Sinks whose clients share connections. Without one there is nothing to say.
 fn sharing(page: &mut Page, catalog: &Catalog, snapshots: &[Snapshot]) {
-    let of_chain = |index: usize| {
-        let mut families = SharingMetrics::default().snapshot();
+    let sharing = catalog.chains.iter().enumerate().filter(|(_, chain)| chain.shares_connections);
+    // Sinks of one type share a series where the names of their chains are the same.
+    let mut chains: Vec<(&str, &str, Vec<Family>)> = Vec::new();
+    for (index, chain) in sharing {
+        let Some(transform) = chain.transforms.last() else { continue };
+        let labels = (&*chain.name, &**transform);
+        let place = chains.iter().position(|(name, kind, _)| (*name, *kind) == labels);
+        let place = place.unwrap_or_else(|| {
+            chains.push((labels.0, labels.1, SharingMetrics::default().snapshot()));
+            chains.len() - 1
+        });
+        let Some((_, _, families)) = chains.get_mut(place) else { continue };
         for chain in snapshots.iter().filter_map(|snapshot| snapshot.chains.get(index)) {
             families.iter_mut().zip(&chain.sharing).for_each(|(family, more)| family.add(more));
         }
-        families
-    };
-    let sharing = catalog.chains.iter().enumerate().filter(|(_, chain)| chain.shares_connections);
-    let chains: Vec<(&str, &str, Vec<Family>)> = sharing
-        .filter_map(|(index, chain)| Some((&*chain.name, &**chain.transforms.last()?, of_chain(index))))
-        .collect();
+    }
     let Some((_, _, families)) = chains.first() else { return };
     for (place, Family { name, kind, help, label, .. }) in families.iter().enumerate() {
         page.family(name, kind, help);

@@ -1,8 +1,10 @@
 //! The page as a whole, and what rolls out of it.
 
+use std::sync::Arc;
+
 use crate::{
-    Catalog, ChainEntry, CutOffReason, OwnReason, Process, RetireReason, SourceEntry, WorkerMetrics,
-    check_filter, render,
+    Catalog, ChainEntry, CutOffReason, OwnFamily, OwnMetrics, OwnReason, Process, RetireReason, SourceEntry,
+    WorkerMetrics, check_filter, render, render_own,
 };
 
 fn catalog() -> Catalog {
@@ -95,6 +97,56 @@ fn workers_are_added_up() {
     ] {
         assert!(page.lines().any(|known| known == line), "{line} is not in\n{page}");
     }
+}
+
+/// One counter, with what it counted under each text of a label.
+struct Counted(Vec<(&'static str, u64)>);
+
+impl OwnMetrics for Counted {
+    fn families(&self) -> Vec<OwnFamily> {
+        let series = self.0.iter().map(|(text, count)| (vec![("path", (*text).to_owned())], *count));
+        vec![OwnFamily { name: "dropped", help: "Dropped", series: series.collect() }]
+    }
+}
+
+#[test]
+fn chains_of_one_name_are_added_up_in_one_series() {
+    let one = catalog();
+    let twice = Catalog { chains: [&*one.chains, &*one.chains].concat(), ..one };
+    let worker = WorkerMetrics::new(&twice);
+    for (index, latency) in [(1, 1000), (3, 3000)] {
+        let chain = worker.chain(index).unwrap();
+        chain.latency.record_n(latency, 10);
+        chain.sharing.in_flight.set(latency);
+        chain.sharing.shared_requests.add(latency);
+    }
+    let page = render(&twice, &[worker.snapshot(0, 0)], &Process::new(&twice));
+    for line in [
+        "shotover_chain_latency_seconds_sum{chain=\"b\"} 0.04",
+        "shotover_chain_latency_seconds_count{chain=\"b\"} 20",
+        "shotover_chain_latency_seconds_count{chain=\"a\"} 0",
+        "shotover_shared_requests_in_flight{chain=\"b\",transform=\"CassandraSinkSingle\"} 4000",
+        "shotover_sharing_sink_requests_count{chain=\"b\",transform=\"CassandraSinkSingle\",connection=\"shared\"} 4000",
+    ] {
+        assert_eq!(page.lines().filter(|known| *known == line).count(), 1, "{line} in\n{page}");
+    }
+    let quantile = |text: &str| {
+        let begin = format!("shotover_chain_latency_seconds{{chain=\"b\",quantile=\"{text}\"}} 0.00");
+        let mut lines = page.lines().filter_map(|line| line.strip_prefix(&*begin));
+        (lines.next().unwrap().chars().next(), lines.count())
+    };
+    assert_eq!((quantile("0"), quantile("1")), ((Some('1'), 0), (Some('3'), 0)), "{page}");
+}
+
+#[test]
+fn what_transforms_count_under_the_same_labels_is_added_up_in_one_series() {
+    let counted = [vec![("a", 1), ("b", 2)], vec![("b", 30), ("c", 4)], vec![("b", 500)]];
+    let own = counted.map(|counted| Arc::new(Counted(counted)) as Arc<dyn OwnMetrics>);
+    assert_eq!(
+        render_own(&own),
+        "# HELP dropped Dropped\n# TYPE dropped counter\n\
+         dropped{path=\"a\"} 1\ndropped{path=\"b\"} 532\ndropped{path=\"c\"} 4\n"
+    );
 }
 
 #[test]

@@ -3,4 +3,5 @@
 mod admin;
 mod check;
 mod docs;
+mod metrics;
 mod schema;
