@@ -254,12 +254,15 @@ fn each_nested<'e>(entries: &'e [PlanEntry], each: &mut impl FnMut(&'e ChainPlan
 
 /// Looks at the entries of every chain in these, each list once.
 pub(crate) fn each_entries<'e>(entries: &'e [PlanEntry], each: &mut impl FnMut(&'e [PlanEntry])) {
-    let mut before = None;
-    each_nested(entries, &mut |plan| {
-        if before.replace(plan.entries().as_ptr()) != Some(plan.entries().as_ptr()) {
-            each(plan.entries());
+    for entry in entries {
+        let mut before = None;
+        for plan in entry.builder.chains() {
+            if before.replace(plan.entries().as_ptr()) != Some(plan.entries().as_ptr()) {
+                each(plan.entries());
+                each_entries(plan.entries(), each);
+            }
         }
-    });
+    }
 }
 
 fn chain_entry(name: &str, entries: &[PlanEntry]) -> ChainEntry {

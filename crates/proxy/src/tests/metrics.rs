@@ -56,3 +56,13 @@ fn no_series_stands_twice_on_a_page() {
         assert!(known.contains("shotover_message_log_dropped_count"), "{page}");
     }
 }
+
+#[test]
+fn an_entry_below_several_instances_counts_and_starts_once() {
+    // Between the instances, which have their entries in common, stands what is in a chain of those.
+    let graph = graph_of(
+        "sources: [Cassandra: {name: c, listen_addr: '127.0.0.1:0', chain: [ParallelMap: {parallelism: 3, \
+         ordered_results: true, chain: [QueryCounter: {name: q}, Tee: {chain: [RequestLog, NullSink]}, NullSink]}]}]",
+    );
+    assert_eq!(graph.own_metrics().len(), 2);
+}
