@@ -21,6 +21,10 @@ const JOB_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long the end of the process waits for what is still to be written.
 const ENDING_MAX: Duration = Duration::from_secs(2);
 
+/// How long a rotation that failed waits until it is gone on with: what it lacks, such as a free descriptor, is often there
+/// again soon, and no line is to cost several calls of the system meanwhile.
+const ROTATION_RETRY: Duration = Duration::from_secs(1);
+
 /// Takes jobs of one kind, and never blocks.
 pub trait Queue<J>: Send + Sync {
     /// Queues a job, or drops it.
@@ -83,7 +87,10 @@ impl<J: Job> Writer<J> {
                     note(output.write(job), &mut is_failing, &lost);
                     next = jobs.try_recv().ok();
                 }
-                note(output.flush(), &mut is_failing, &lost);
+                // That there was nothing left to flush does not say that lines can be written again.
+                if let Err(problem) = output.flush() {
+                    note(Err(problem), &mut is_failing, &lost);
+                }
             }
             // Nobody may be waiting for it.
             tell_end.send(()).unwrap_or_default();
@@ -155,7 +162,7 @@ impl Queue<String> for Lines {
 /// # Errors
 /// Why it cannot be opened.
 pub fn open_lines(target: &LineTarget) -> Result<Arc<dyn Queue<String>>, String> {
-    let output = LineOutput::open(target).map_err(|problem| match &target.path {
+    let output = LineOutput::open(target, open_target).map_err(|problem| match &target.path {
         Some(path) => format!("{}: {problem}", path.display()),
         None => problem.to_string(),
     })?;
@@ -163,32 +170,82 @@ pub fn open_lines(target: &LineTarget) -> Result<Arc<dyn Queue<String>>, String>
     Ok(Arc::new(Lines(writer)))
 }
 
+/// Opens what lines go to, and says how long it is.
+type OpenTarget = fn(&LineTarget) -> io::Result<Target>;
+
 struct LineOutput {
     target: LineTarget,
+    open: OpenTarget,
     file: io::BufWriter<Box<dyn Write + Send>>,
     file_bytes: u64,
+    unfinished: Option<Unfinished>,
+}
+
+/// A rotation that failed.
+struct Unfinished {
+    /// The file has been set aside: another one is to be begun, and none set aside again.
+    is_set_aside: bool,
+    /// The time of the line that needed it.
+    failed_at: SystemTime,
+    problem: (io::ErrorKind, String),
 }
 
 impl LineOutput {
-    fn open(target: &LineTarget) -> io::Result<Self> {
-        let (file, file_bytes) = open_target(target)?;
-        Ok(Self { target: target.clone(), file, file_bytes })
+    fn open(target: &LineTarget, open: OpenTarget) -> io::Result<Self> {
+        let (file, file_bytes) = open(target)?;
+        Ok(Self { target: target.clone(), open, file, file_bytes, unfinished: None })
     }
 
-    /// Sets the file aside and begins another one.
-    fn rotate(&mut self) -> io::Result<()> {
+    /// Sets the file aside and begins another one for a line of this time, or goes on with that where it failed.
+    fn rotate(&mut self, time: SystemTime) -> io::Result<()> {
         let Some(path) = self.target.path.clone() else { return Ok(()) };
-        self.file.flush()?;
-        let set_aside = |number: u32| if number == 0 { path.clone() } else { numbered(&path, number) };
-        for number in (0..self.target.files_kept).rev() {
-            unless_gone(std::fs::rename(set_aside(number), set_aside(number + 1)))?;
+        let mut is_set_aside = false;
+        if let Some(Unfinished { is_set_aside: was_set_aside, failed_at, problem }) = &self.unfinished {
+            // The system's time may be set back, and workers' lines come in any order.
+            let since = time.duration_since(*failed_at).unwrap_or_else(|ahead| ahead.duration());
+            if since < ROTATION_RETRY {
+                return Err(io::Error::new(problem.0, problem.1.clone()));
+            }
+            is_set_aside = *was_set_aside;
         }
-        if self.target.files_kept == 0 {
-            unless_gone(std::fs::remove_file(&path))?;
+        let done = self.go_on(&path, &mut is_set_aside);
+        self.unfinished = done.as_ref().err().map(|problem| Unfinished {
+            is_set_aside,
+            failed_at: time,
+            problem: (problem.kind(), problem.to_string()),
+        });
+        done
+    }
+
+    fn go_on(&mut self, path: &Path, is_set_aside: &mut bool) -> io::Result<()> {
+        if !*is_set_aside {
+            self.file.flush()?;
+            set_aside(path, self.target.files_kept)?;
+            *is_set_aside = true;
         }
-        (self.file, self.file_bytes) = open_target(&self.target)?;
+        (self.file, self.file_bytes) = (self.open)(&self.target)?;
         Ok(())
     }
+
+    /// True if the file would become too long, or is one that was set aside.
+    fn must_rotate(&self, more_bytes: u64) -> bool {
+        self.unfinished.as_ref().is_some_and(|unfinished| unfinished.is_set_aside)
+            || self.file_bytes > 0 && self.file_bytes.saturating_add(more_bytes) > self.target.file_bytes_max
+    }
+}
+
+/// Moves a file and those that were set aside before it by one number, up to the first that is free: if that failed half
+/// way the last time, what was moved then stays where it is.
+fn set_aside(path: &Path, files_kept: u32) -> io::Result<()> {
+    if files_kept == 0 {
+        return unless_gone(std::fs::remove_file(path));
+    }
+    let is_free = |number: &u32| std::fs::symlink_metadata(numbered(path, *number)).is_err();
+    let free = (1..files_kept).find(is_free).unwrap_or(files_kept);
+    for number in (1..free).rev() {
+        unless_gone(std::fs::rename(numbered(path, number), numbered(path, number + 1)))?;
+    }
+    unless_gone(std::fs::rename(path, numbered(path, 1)))
 }
 
 /// What is not there need not be set aside: others may remove files of a log too.
@@ -223,8 +280,8 @@ impl Output<Line> for LineOutput {
     fn write(&mut self, (time, fields): Line) -> io::Result<()> {
         let line = format!("{{\"time\":\"{}\",{fields}}}\n", utc(time));
         let bytes = line.len() as u64;
-        if self.file_bytes > 0 && self.file_bytes.saturating_add(bytes) > self.target.file_bytes_max {
-            self.rotate()?;
+        if self.must_rotate(bytes) {
+            self.rotate(time)?;
         }
         self.file.write_all(line.as_bytes())?;
         self.file_bytes += bytes;
@@ -333,10 +390,12 @@ impl Output<MessageFile> for FileOutput {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::{
-        LineOutput, LineTarget, MessageFile, Output, json_string, open_lines, open_message_files, utc,
+        LineOutput, LineTarget, MessageFile, Output, Target, json_string, numbered, open_lines,
+        open_message_files, open_target, set_aside, utc,
     };
 
     fn folder(name: &str) -> std::path::PathBuf {
@@ -387,7 +446,7 @@ mod tests {
             let folder = folder(&format!("removed-{files_kept}"));
             let path = folder.join("log");
             let target = LineTarget { path: Some(path.clone()), file_bytes_max: 60, files_kept };
-            let mut lines = LineOutput::open(&target).unwrap();
+            let mut lines = LineOutput::open(&target, open_target).unwrap();
             lines.write((UNIX_EPOCH, "\"number\":1".to_owned())).unwrap();
             std::fs::remove_file(&path).unwrap();
             lines.write((UNIX_EPOCH, "\"number\":2".to_owned())).unwrap();
@@ -396,6 +455,67 @@ mod tests {
             assert!(text.ends_with("\"number\":2}\n"), "{files_kept}: {text}");
             std::fs::remove_dir_all(&folder).unwrap();
         }
+    }
+
+    thread_local! {
+        /// No file can be opened.
+        static IS_FULL: Cell<bool> = const { Cell::new(false) };
+        /// How often that was tried.
+        static TRIED: Cell<u32> = const { Cell::new(0) };
+    }
+
+    fn open_unless_full(target: &LineTarget) -> std::io::Result<Target> {
+        TRIED.set(TRIED.get() + 1);
+        if IS_FULL.get() { Err(std::io::Error::other("too many open files")) } else { open_target(target) }
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_begun_anew_keeps_what_was_set_aside() {
+        let folder = folder("full");
+        let path = folder.join("log");
+        let target = LineTarget { path: Some(path.clone()), file_bytes_max: 60, files_kept: 2 };
+        let mut lines = LineOutput::open(&target, open_unless_full).unwrap();
+        let write = |lines: &mut LineOutput, second: u64, number: u32| {
+            let time = UNIX_EPOCH + Duration::from_secs(second);
+            let written = lines.write((time, format!("\"number\":{number}")));
+            lines.flush().unwrap();
+            written.map_err(|problem| problem.to_string())
+        };
+        for number in 1..=3 {
+            assert_eq!(write(&mut lines, 7, number), Ok(()));
+        }
+        IS_FULL.set(true);
+        for number in 4..=9 {
+            assert_eq!(write(&mut lines, 7, number), Err("too many open files".to_owned()));
+        }
+        assert_eq!(TRIED.get(), 1 + 3, "it is not tried again at once");
+        assert!(write(&mut lines, 8, 10).is_err());
+        assert_eq!(TRIED.get(), 5, "a second later it is");
+        IS_FULL.set(false);
+        assert!(write(&mut lines, 8, 11).is_err());
+        // Also where the system's time was set back.
+        assert_eq!(write(&mut lines, 1, 12), Ok(()));
+        let number = |path: &std::path::Path| {
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            text.rsplit(':').next().unwrap().to_owned()
+        };
+        let numbers = [&path, &numbered(&path, 1), &numbered(&path, 2)].map(|path| number(path));
+        assert_eq!(numbers, ["12}\n", "3}\n", "2}\n"]);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn what_was_set_aside_before_a_rotation_failed_stays_where_it_is() {
+        let folder = folder("half");
+        let path = folder.join("log");
+        for (name, text) in [("log", "0"), ("log.2", "1"), ("log.3", "2")] {
+            std::fs::write(folder.join(name), text).unwrap();
+        }
+        set_aside(&path, 3).unwrap();
+        let texts = [1, 2, 3].map(|number| std::fs::read_to_string(numbered(&path, number)).unwrap());
+        assert_eq!(texts, ["0", "1", "2"]);
+        assert!(!path.exists());
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]
