@@ -405,6 +405,11 @@ fn files_cannot_blow_up() {
     contains(&"? ".repeat(100_000), "64 levels");
     contains(&format!("a: '{}'", "x".repeat(100_000)), "65536 bytes");
     contains(&format!("{}: a", "x".repeat(300)), "256 bytes");
+    // Each of few values may be long.
+    let long = format!("a: &a {{k: '{}'}}\nb:\n", "x".repeat(65_535));
+    let aliases = |count: usize| format!("{long}{}", "- *a\n".repeat(count));
+    contains(&aliases(257), "t.yaml:259:3: b[256]: aliases repeat more than 16777216 bytes");
+    assert!(!read(&aliases(256)).1.contains("bytes"), "16 MiB may be repeated");
     let mut wide = String::from("sources: []\n");
     for key in 0..40_000 {
         writeln!(wide, "k{key}: 1").unwrap();

@@ -167,7 +167,6 @@ pub(crate) fn load_topology(
     });
     let (topology, mut errors) = read_topology(&shown.to_string(), &text.ok()?, registry);
     let seen = topology.clone();
-    let described = topology.as_ref().map(|topology| format!("{topology:?}")).unwrap_or_default();
     let mut sources = Vec::new();
     let mut build = Build::new(registry, &mut errors);
     for source in topology.map(|topology| topology.sources).unwrap_or_default() {
@@ -185,11 +184,11 @@ pub(crate) fn load_topology(
             chain,
         });
     }
-    if let Some(topology) = seen {
-        look_at(&topology, &mut errors);
+    if let Some(topology) = &seen {
+        look_at(topology, &mut errors);
     }
     if errors.is_empty() {
-        return Some((Graph { sources }, described));
+        return Some((Graph { sources }, seen.map(|topology| format!("{topology:?}")).unwrap_or_default()));
     }
     push_problem(problems, &format!("Failed to parse topology file {shown}"), &errors.to_string());
     None

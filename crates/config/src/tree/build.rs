@@ -1,7 +1,7 @@
 //! Makes the tree from the parser's events, within limits.
 //!
 //! An alias costs a few bytes to write, but what it names is read again each time, and may itself be full of aliases:
-//! so values and levels are counted with what stands behind aliases, while the tree grows.
+//! so values, their bytes and levels are counted with what stands behind aliases, while the tree grows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,6 +17,10 @@ const DEPTH_MAX: usize = 64;
 /// Values in a file.
 const VALUES_MAX: usize = 100_000;
 
+/// Bytes of the texts and keys that aliases repeat, all together: each place that uses them has a copy of its own. What
+/// is written out is limited by the length of the file; a topology repeats some kilobytes.
+const ALIAS_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// Bytes of a key: it is repeated in the path of everything below it.
 const KEY_BYTES_MAX: usize = 256;
 
@@ -26,7 +30,8 @@ const TEXT_BYTES_MAX: usize = 64 * 1024;
 /// Reads a file; an empty one is an empty map.
 pub(super) fn build(text: &str, errors: &mut Errors) -> Option<Arc<Tree>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut builder = Builder { errors, open: Vec::new(), anchors: BTreeMap::new(), root: None, values: 0 };
+    let mut builder =
+        Builder { errors, open: Vec::new(), anchors: BTreeMap::new(), root: None, values: 0, alias_bytes: 0 };
     for event in Parser::new_from_str(text) {
         match event {
             Ok((event, span)) => builder.event(event, place_of(&span))?,
@@ -37,8 +42,7 @@ pub(super) fn build(text: &str, errors: &mut Errors) -> Option<Arc<Tree>> {
             }
         }
     }
-    let empty = || Arc::new(Tree { value: Value::Map(Vec::new()), place: (1, 1), weight: 1, depth: 1 });
-    Some(builder.root.unwrap_or_else(empty))
+    Some(builder.root.unwrap_or_else(|| Arc::new(Tree::empty_map((1, 1)))))
 }
 
 fn place_of(span: &Span) -> (usize, usize) {
@@ -51,6 +55,7 @@ struct Builder<'e> {
     anchors: BTreeMap<usize, Arc<Tree>>,
     root: Option<Arc<Tree>>,
     values: usize,
+    alias_bytes: usize,
 }
 
 /// A list or map that is not closed yet.
@@ -75,8 +80,9 @@ impl Builder<'_> {
                     return self.stop(place, format!("a text of more than {TEXT_BYTES_MAX} bytes"));
                 }
                 let is_plain = style == ScalarStyle::Plain && !is_text;
+                let bytes = text.len();
                 let value = Value::Scalar { text: text.into_owned(), is_plain };
-                self.close(Tree { value, place, weight: 1, depth: 0 }, anchor)
+                self.close(Tree { value, place, weight: 1, bytes, depth: 0 }, anchor)
             }
             Event::SequenceStart(anchor, tag) => {
                 self.check_tag(tag.as_deref(), place);
@@ -96,6 +102,11 @@ impl Builder<'_> {
                     return self.stop(place, "an alias of something that contains it".to_owned());
                 };
                 self.values = self.values.saturating_add(tree.weight);
+                self.alias_bytes = self.alias_bytes.saturating_add(tree.bytes);
+                if self.alias_bytes > ALIAS_BYTES_MAX {
+                    let message = format!("aliases repeat more than {ALIAS_BYTES_MAX} bytes");
+                    return self.stop(place, message);
+                }
                 self.place(tree, place)
             }
             _ => Some(()),
@@ -200,23 +211,25 @@ impl Builder<'_> {
 }
 
 fn tree_of(content: Content, place: (usize, usize)) -> Tree {
-    let (value, weight, depth) = match content {
+    let tree = Tree::empty_map(place);
+    match content {
         Content::List(items) => {
-            let (weight, depth) = extent(items.iter());
-            (Value::List(items), weight, depth)
+            let tree = items.iter().fold(tree, |tree, item| holding(tree, item, 0));
+            Tree { value: Value::List(items), ..tree }
         }
         Content::Map { entries, .. } => {
-            let (weight, depth) = extent(entries.iter().map(|entry| &entry.value));
-            (Value::Map(entries), weight, depth)
+            let tree = entries.iter().fold(tree, |tree, entry| holding(tree, &entry.value, entry.key.len()));
+            Tree { value: Value::Map(entries), ..tree }
         }
-    };
-    Tree { value, place, weight, depth }
+    }
 }
 
-/// Weight and depth of what holds these.
-fn extent<'t>(values: impl Iterator<Item = &'t Arc<Tree>>) -> (usize, usize) {
-    let (weight, depth) = values.fold((0_usize, 0_usize), |(weight, depth), tree| {
-        (weight.saturating_add(tree.weight), depth.max(tree.depth))
-    });
-    (weight.saturating_add(1), depth.saturating_add(1))
+/// Counts a value, and its key, to what holds it.
+fn holding(tree: Tree, item: &Tree, key_bytes: usize) -> Tree {
+    Tree {
+        weight: tree.weight.saturating_add(item.weight),
+        bytes: tree.bytes.saturating_add(item.bytes).saturating_add(key_bytes),
+        depth: tree.depth.max(item.depth.saturating_add(1)),
+        ..tree
+    }
 }

@@ -21,8 +21,16 @@ pub(crate) struct Tree {
     place: (usize, usize),
     /// Values in this one, itself too; those behind aliases as often as they stand.
     weight: usize,
+    /// Bytes of its texts and keys, those behind aliases as often as they stand.
+    bytes: usize,
     /// Levels of lists and maps, those behind aliases too.
     depth: usize,
+}
+
+impl Tree {
+    fn empty_map(place: (usize, usize)) -> Self {
+        Self { value: Value::Map(Vec::new()), place, weight: 1, bytes: 0, depth: 1 }
+    }
 }
 
 pub(crate) enum Value {
@@ -38,7 +46,7 @@ pub(crate) enum Value {
 impl Value {
     /// A list of one value that is only asked about.
     pub(crate) fn list_of_one() -> Self {
-        Self::List(vec![Arc::new(Tree { value: Self::Map(Vec::new()), place: (1, 1), weight: 1, depth: 1 })])
+        Self::List(vec![Arc::new(Tree::empty_map((1, 1)))])
     }
 }
 
@@ -48,7 +56,7 @@ pub(crate) struct Entry {
     value: Arc<Tree>,
 }
 
-/// The values alone: places are for messages about mistakes. Levels and values are limited when a file is read.
+/// The values alone: places are for messages about mistakes. Levels, values and bytes are limited when a file is read.
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.tree.fmt(f)
@@ -76,7 +84,7 @@ impl Node {
 
     /// A value that stands in no file.
     pub(crate) fn made(path: String, value: Value) -> Self {
-        Self { tree: Arc::new(Tree { value, place: (1, 1), weight: 1, depth: 1 }), path: path.into() }
+        Self { tree: Arc::new(Tree { value, ..Tree::empty_map((1, 1)) }), path: path.into() }
     }
 
     /// An empty map at an entry of this one, for a value that is only asked about.
@@ -86,8 +94,7 @@ impl Node {
 
     /// An empty map at this place, for options that were left out.
     pub(crate) fn empty_map(&self) -> Self {
-        let tree = Tree { value: Value::Map(Vec::new()), place: self.tree.place, weight: 1, depth: 1 };
-        Self { tree: Arc::new(tree), path: Arc::clone(&self.path) }
+        Self { tree: Arc::new(Tree::empty_map(self.tree.place)), path: Arc::clone(&self.path) }
     }
 
     pub(crate) fn value(&self) -> &Value {
