@@ -1,9 +1,10 @@
 //! The chains of a topology: what stands in them, in either dialect, and what its parts demand of each other.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use crate::errors::{Errors, Section, one_of, quoted};
-use crate::fields::{Fields, one_key};
+use crate::errors::{Errors, MISTAKES_MAX, Section, one_of, quoted};
+use crate::fields::{Fields, NAME_BYTES_MAX, one_key};
 use crate::tree::Node;
 
 /// Types that upstream knows and this version does not.
@@ -73,7 +74,8 @@ impl ChainSlot {
     fn names(&self, dialect: Dialect, transform: &str, options: &Node) -> Vec<String> {
         let count = self.count.and_then(|key| options.get(key)?.plain()?.parse().ok()).unwrap_or(1_u64);
         let own = options.get("name");
-        let own = own.as_ref().and_then(Node::text).unwrap_or(transform);
+        let own = own.as_ref().and_then(Node::text).filter(|name| name.len() <= NAME_BYTES_MAX);
+        let own = own.unwrap_or(transform);
         let name = |index: u64| match (dialect, self.count) {
             (Dialect::Released, _) if self.released_name.is_empty() => own.to_owned(),
             (Dialect::Released, _) => self.released_name.to_owned(),
@@ -119,8 +121,8 @@ pub struct Transform {
     pub chains: Vec<NestedChain>,
     /// `name` stands among the options, and is not one of them.
     has_name: bool,
-    /// Where its chain stands in the outline.
-    headings: Vec<String>,
+    /// Where its chain stands in the outline; the same for all transforms of the chain.
+    headings: Arc<[String]>,
 }
 
 /// A chain that a transform has, or several of the same form.
@@ -169,7 +171,7 @@ impl Transform {
             options: file.clone(),
             chains: Vec::new(),
             has_name,
-            headings: Vec::new(),
+            headings: Arc::default(),
         };
         transform.read_options(errors, |fields| {
             read(fields);
@@ -205,7 +207,24 @@ pub struct ChainReader<'c> {
     /// The uses of each name that stands for several things.
     duplicates: BTreeMap<String, Vec<String>>,
     /// The uses of each chain's name. The older dialect's chains share theirs.
-    chain_uses: BTreeMap<String, Vec<String>>,
+    chain_uses: BTreeMap<String, Vec<ChainUse>>,
+}
+
+/// What has the name of a chain.
+enum ChainUse {
+    /// The chain of the source of this index.
+    Root(usize),
+    /// A chain in a chain, and where that is; told once for all that one transform has.
+    Nested(Arc<str>),
+}
+
+impl ChainUse {
+    fn told(&self, name: &str) -> String {
+        match self {
+            Self::Root(index) => format!("root chain for source[{index}] {name:?}"),
+            Self::Nested(description) => format!("chain {name:?} at {description}"),
+        }
+    }
 }
 
 impl<'c> ChainReader<'c> {
@@ -224,8 +243,7 @@ impl<'c> ChainReader<'c> {
 
     /// Notes the chain of a source.
     pub(crate) fn note_root(&mut self, index: usize, name: &str) {
-        let usage = format!("root chain for source[{index}] {name:?}");
-        self.chain_uses.entry(name.to_owned()).or_default().push(usage);
+        self.chain_uses.entry(name.to_owned()).or_default().push(ChainUse::Root(index));
     }
 
     /// Reads a chain, and the chains that its transforms have. Returns what could be read; what could not is recorded.
@@ -239,6 +257,7 @@ impl<'c> ChainReader<'c> {
             list.error(errors, message);
             errors.push_outline(Section::Chains, place.headings, message);
         }
+        let headings: Arc<[String]> = place.headings.into();
         let mut chain = Vec::new();
         for (index, node) in nodes.iter().enumerate() {
             let Some((kind, options)) = one_key(node, errors) else { continue };
@@ -254,7 +273,7 @@ impl<'c> ChainReader<'c> {
                 options,
                 chains,
                 has_name: self.dialect == Dialect::Named,
-                headings: place.headings.to_vec(),
+                headings: Arc::clone(&headings),
             };
             if let Some(message) = self.misplaced(&transform, shape, index + 1 == nodes.len()) {
                 node.error(errors, &*message);
@@ -285,16 +304,15 @@ impl<'c> ChainReader<'c> {
             let Some(list) = form.list(options) else { continue };
             let names = form.names(self.dialect, name, options);
             let first = names.first().map_or("", String::as_str);
-            let description =
-                format!("{} -> subchain {first:?} (from Transform {kind} named {name:?})", place.description);
+            let description: Arc<str> =
+                format!("{} -> subchain {first:?} (from Transform {kind} named {name:?})", place.description)
+                    .into();
             for name in names.iter().filter(|_| self.dialect == Dialect::Named) {
                 let uses = self.chain_uses.entry(name.clone()).or_default();
-                uses.push(format!("chain {name:?} at {description}"));
+                uses.push(ChainUse::Nested(Arc::clone(&description)));
                 if let [first, _, ..] = &**uses {
-                    list.error(
-                        errors,
-                        format!("the chain's name {} is already that of {first}", quoted(name)),
-                    );
+                    let (name, first) = (quoted(name), first.told(name));
+                    list.error(errors, format!("the chain's name {name} is already that of {first}"));
                 }
             }
             let mut headings = place.headings.to_vec();
@@ -323,7 +341,7 @@ impl<'c> ChainReader<'c> {
             return Some(if *number == 1 { kind.to_owned() } else { format!("{kind}-{number}") });
         }
         // A transform without a name is kept, so that what is wrong with its options is found as well.
-        let Some(name) = fields.required_string("name") else { return Some(String::new()) };
+        let Some(name) = fields.required_name() else { return Some(String::new()) };
         let usage = format!("Transform[{index}] {kind} named {name:?} in {}", place.description);
         match self.first_uses.get(&name) {
             None => {
@@ -332,7 +350,10 @@ impl<'c> ChainReader<'c> {
             Some(first) => {
                 fields.fail_key("name", format!("the name {} is already that of {first}", quoted(&name)));
                 let uses = self.duplicates.entry(name.clone()).or_insert_with(|| vec![first.clone()]);
-                uses.push(usage);
+                // The outline has no room for more.
+                if uses.len() < MISTAKES_MAX {
+                    uses.push(usage);
+                }
             }
         }
         Some(name)
@@ -367,11 +388,11 @@ impl<'c> ChainReader<'c> {
             }
         }
         // Those of sources of the same name are listed as such.
-        let is_nested = |uses: &[String]| uses.iter().any(|usage| usage.starts_with("chain "));
+        let is_nested = |uses: &[ChainUse]| uses.iter().any(|usage| matches!(usage, ChainUse::Nested(_)));
         for (name, uses) in self.chain_uses.iter().filter(|(_, uses)| uses.len() > 1 && is_nested(uses)) {
             let headings = ["Duplicate chain names detected:".to_owned(), format!("{name:?} used by:")];
             for usage in uses {
-                errors.push_outline(Section::ChainNames, &headings, usage);
+                errors.push_outline(Section::ChainNames, &headings, usage.told(name));
             }
         }
     }

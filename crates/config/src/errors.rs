@@ -7,7 +7,7 @@ use crate::describe::Description;
 use crate::tree::Node;
 
 /// Mistakes that are kept. Whoever has more corrects these first.
-const MISTAKES_MAX: usize = 200;
+pub(crate) const MISTAKES_MAX: usize = 200;
 
 /// Characters of the file's own words that a message repeats.
 const QUOTED_CHARS_MAX: usize = 80;

@@ -7,6 +7,9 @@ use crate::describe::Kind;
 use crate::errors::{Errors, Purpose, Section, one_of, quoted};
 use crate::tree::{Node, Value};
 
+/// Bytes of a name: it is repeated in what is said of everything below it, and in every metric of it.
+pub(crate) const NAME_BYTES_MAX: usize = 256;
+
 /// A map that is being read. It remembers what it was asked for, so that [`Fields::finish`] can name the rest.
 ///
 /// A reader asks for all its keys before it gives up on any: what it did not ask for is reported as unknown. Every
@@ -175,6 +178,16 @@ impl<'e> Fields<'e> {
     /// Text that must be there. A number or a word like `true` is text where text is asked for.
     pub fn required_string(&mut self, key: &str) -> Option<String> {
         self.required(key, &Kind::Text, text)
+    }
+
+    /// The name of a source or transform, that must be there.
+    pub(crate) fn required_name(&mut self) -> Option<String> {
+        let name = self.required_string("name")?;
+        if name.len() > NAME_BYTES_MAX {
+            self.fail_key("name", format!("a name of more than {NAME_BYTES_MAX} bytes"));
+            return None;
+        }
+        Some(name)
     }
 
     /// `host:port` of a server, that must be there. Whoever checks the file resolves the name as well.

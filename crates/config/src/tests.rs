@@ -418,6 +418,19 @@ fn files_cannot_blow_up() {
 }
 
 #[test]
+fn a_name_that_is_repeated_often_is_not_long() {
+    let text = |name: &str| {
+        let list = format!("Map: {{name: {name}, number: 9, chain: [Sink: {{name: s}}]}}");
+        format!("sources: [Cassandra: {{listen_addr: 'h:1', chain: [{list}], name: {name}}}]")
+    };
+    let said = |length: usize| read_topology("t.yaml", &text(&"x".repeat(length)), &Known).1.to_string();
+    assert!(!said(256).contains("bytes"), "{}", said(256));
+    let expected = "t.yaml:1:63: sources[0].Cassandra.chain[0].Map.name: a name of more than 256 bytes
+t.yaml:1:367: sources[0].Cassandra.name: a name of more than 256 bytes";
+    assert_eq!(said(257), expected);
+}
+
+#[test]
 fn bent_files_are_survived() {
     let mut state = 7_u64;
     let mut random = |below: usize| {

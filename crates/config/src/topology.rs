@@ -116,7 +116,7 @@ impl SourceReader<'_> {
             return None;
         }
         let mut fields = Fields::new(&options, errors)?;
-        let name = fields.required_string("name").map(|name| self.check_name(index, name, &mut fields));
+        let name = fields.required_name().map(|name| self.check_name(index, name, &mut fields));
         let mut source = read_source_options(kind, name.unwrap_or_default(), &mut fields);
         let chain = fields.required_chain("chain");
         fields.finish();
