@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::errors::{Errors, MISTAKES_MAX, Section, one_of, quoted};
+use crate::errors::{Errors, MISTAKES_MAX, Purpose, Section, one_of, quoted};
 use crate::fields::{Fields, NAME_BYTES_MAX, one_key};
 use crate::tree::Node;
 
@@ -151,6 +151,12 @@ impl Transform {
         let value = read(&mut fields);
         fields.finish();
         value
+    }
+
+    /// Notes where people flip the switch of this transform, which the first of these options that is there says.
+    pub fn note_switch(&self, keys: &[&str], address: &str, errors: &mut Errors) {
+        let node = keys.iter().find_map(|key| self.options.get(key));
+        errors.push_address(node.as_ref().unwrap_or(&self.options), address, Purpose::Switch);
     }
 
     /// Asks `read` what options a transform of this type has.

@@ -46,6 +46,8 @@ pub struct Address {
 pub enum Purpose {
     /// Clients connect to it.
     Listen,
+    /// People flip a switch there.
+    Switch,
     /// It is a server's.
     Connect,
 }

@@ -19,9 +19,14 @@ use transforms::OwnChains;
 use wire::Protocol;
 
 use crate::cli::{Command, Options};
+use crate::listeners::{MetricsAt, report_endless};
 use crate::registry::{Read, Registry};
 use crate::run::OWN_DESCRIPTORS;
 use crate::serve::{SourcePart, WorkerServe};
+use crate::switch::switch_address;
+
+/// The options that say on which port a switch is.
+const SWITCH_KEYS: &[&str] = &["switch_port", "http_api_port"];
 
 /// Clients at once of a proxy that was started without files.
 const PASSTHROUGH_CLIENTS_MAX: usize = 10_000;
@@ -84,7 +89,9 @@ pub(crate) fn plan(options: &Options, registry: &Registry) -> Result<Plan, Strin
         None => {
             let mut problems = String::new();
             let process = load_process(&options.config_file, &mut problems);
-            let graph = load_topology(&options.topology_file, registry, &mut |_, _| (), &mut problems);
+            let metrics = metrics_at(&options.config_file, process.as_ref());
+            let look_at: LookAt<'_> = &mut |_, errors| report_endless(errors, metrics.as_ref());
+            let graph = load_topology(&options.topology_file, registry, look_at, &mut problems);
             match (process, graph) {
                 (Some(process), Some((graph, topology))) => {
                     Ok(Plan { process, topology, graph: Arc::new(graph) })
@@ -154,6 +161,12 @@ pub(crate) fn load_process(file: &Path, problems: &mut String) -> Option<Process
     }
 }
 
+/// Where a config file has the metrics served.
+pub(crate) fn metrics_at(file: &Path, process: Option<&ProcessConfig>) -> Option<MetricsAt> {
+    let said_by = format!("observability_interface of {}", file.display());
+    process?.observability_interface.map(|address| MetricsAt { address, said_by })
+}
+
 /// The graph, and what it was made from in one line for people.
 pub(crate) fn load_topology(
     file: &Path,
@@ -219,6 +232,9 @@ impl<'b> Build<'b> {
                 }
             };
             if let Some(builder) = builder {
+                if let Some(switch) = builder.switch() {
+                    transform.note_switch(SWITCH_KEYS, &switch_address(switch).to_string(), self.errors);
+                }
                 let (kind, name) = (transform.kind.clone(), transform.name.clone());
                 entries.push(PlanEntry { kind, name, builder });
             }

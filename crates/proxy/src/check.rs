@@ -15,8 +15,9 @@ use net::Resolver;
 use observe::check_filter;
 use transforms::OwnChains;
 
-use crate::assemble::{load_process, load_topology, push_problem, unsupported};
+use crate::assemble::{load_process, load_topology, metrics_at, push_problem, unsupported};
 use crate::cli::{Options, SchemaOf};
+use crate::listeners::{Known, MetricsAt, report};
 use crate::registry::{Read, Registry};
 
 /// How long the system may take to resolve the names of a file, all together: longer than its resolver waits for a
@@ -66,7 +67,9 @@ pub(crate) fn check(options: &Options, registry: &Registry) -> Result<String, St
     }
     let process = load_process(&options.config_file, &mut problems);
     let mut said = String::new();
-    let mut look_at = |topology: &Topology, errors: &mut Errors| said = look_at(topology, errors);
+    let metrics = metrics_at(&options.config_file, process.as_ref());
+    let metrics = metrics.as_ref();
+    let mut look_at = |topology: &Topology, errors: &mut Errors| said = look_at(topology, metrics, errors);
     let graph = load_topology(&options.topology_file, registry, &mut look_at, &mut problems);
     match (process, graph) {
         (Some(process), Some(_)) if problems.is_empty() => Ok(format!("{said}{}OK\n", describe(&process))),
@@ -75,40 +78,20 @@ pub(crate) fn check(options: &Options, registry: &Registry) -> Result<String, St
 }
 
 /// Resolves the names of a topology, records which have no address, and says what it is made of.
-fn look_at(topology: &Topology, errors: &mut Errors) -> String {
+fn look_at(topology: &Topology, metrics: Option<&MetricsAt>, errors: &mut Errors) -> String {
     let addresses = errors.addresses().to_vec();
     let resolved = resolve(&addresses);
-    let mut known: Vec<(&Address, &[SocketAddr])> = Vec::new();
+    let mut known: Vec<Known<'_>> = Vec::new();
     for (address, resolved) in addresses.iter().zip(&resolved) {
         match resolved {
-            Ok(sockets) => {
-                if let Some((other, _)) = known.iter().find(|other| collide(**other, (address, sockets))) {
-                    errors.fail_address(address, format!("{} listens there already", other.path));
-                }
-                known.push((address, sockets));
-            }
+            Ok(sockets) => known.push((address, sockets)),
             Err(problem) => {
                 errors.fail_address(address, format!("the name cannot be resolved: {problem}"));
             }
         }
     }
+    report(errors, &known, metrics, &|_| true);
     summary(topology, &known)
-}
-
-/// True if the second of two listeners would find its port taken.
-fn collide(first: (&Address, &[SocketAddr]), second: (&Address, &[SocketAddr])) -> bool {
-    let are_same = |one: &SocketAddr, other: &SocketAddr| {
-        let covers = |one: &SocketAddr, other: &SocketAddr| {
-            one.ip() == other.ip()
-                // IPv6's wildcard takes IPv4 as well.
-                || one.ip().is_unspecified() && (one.is_ipv6() || other.is_ipv4())
-        };
-        one.port() != 0 && one.port() == other.port() && (covers(one, other) || covers(other, one))
-    };
-    let listens = |(address, _): (&Address, _)| address.purpose == Purpose::Listen;
-    listens(first)
-        && listens(second)
-        && first.1.iter().any(|one| second.1.iter().any(|other| are_same(one, other)))
 }
 
 /// The addresses behind each, all asked for at once.
@@ -142,7 +125,7 @@ fn resolve(addresses: &[Address]) -> Vec<Result<Vec<SocketAddr>, String>> {
 }
 
 /// The sources, their chains, and what those connect to. Cannot fail: writing to a string does not.
-fn summary(topology: &Topology, known: &[(&Address, &[SocketAddr])]) -> String {
+fn summary(topology: &Topology, known: &[Known<'_>]) -> String {
     let mut said = String::new();
     for source in &topology.sources {
         let listens = known.iter().filter(|(address, _)| address.purpose == Purpose::Listen);
@@ -152,7 +135,8 @@ fn summary(topology: &Topology, known: &[(&Address, &[SocketAddr])]) -> String {
         writeln!(said, "{kind} source {name:?} on {listen}, at most {clients} clients").unwrap_or_default();
         for transform in &source.chain {
             let below = format!("{}.", transform.path());
-            let connects = known.iter().filter(|(address, _)| address.path.starts_with(&below));
+            let connects = known.iter().filter(|(address, _)| address.purpose == Purpose::Connect);
+            let connects = connects.filter(|(address, _)| address.path.starts_with(&below));
             let servers: Vec<String> = connects.map(|known| shown(*known)).collect();
             let to = if servers.is_empty() { "" } else { " to " };
             writeln!(said, "  {} {:?}{to}{}", transform.kind, transform.name, servers.join(", "))
@@ -163,7 +147,7 @@ fn summary(topology: &Topology, known: &[(&Address, &[SocketAddr])]) -> String {
 }
 
 /// An address as it is written, and what stands behind it if that is a name.
-fn shown((address, sockets): (&Address, &[SocketAddr])) -> String {
+fn shown((address, sockets): Known<'_>) -> String {
     if address.text.parse::<SocketAddr>().is_ok() {
         return address.text.clone();
     }

@@ -66,6 +66,7 @@ mod assemble;
 mod check;
 mod cli;
 mod custom;
+mod listeners;
 mod one_chain;
 mod registry;
 mod run;

@@ -17,8 +17,13 @@ const REGULAR: &str = "regular-chain";
 const TEE: &str = "tee-chain";
 
 /// Where a switch is flipped.
+pub(crate) fn switch_address(switch: &Switch) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, switch.port))
+}
+
+/// Listens there, if it can.
 pub(crate) async fn open(switch: &Switch) -> Door {
-    Door::open(SocketAddr::from((Ipv4Addr::LOCALHOST, switch.port)), "Tee switch").await
+    Door::open(switch_address(switch), "Tee switch").await
 }
 
 /// Serves until it is dropped.

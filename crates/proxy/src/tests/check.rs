@@ -1,8 +1,9 @@
-//! `--check` on ten wrong topologies: all of what it says is compared.
+//! `--check` on wrong topologies: all of what it says is compared.
 
 use clap::Parser;
 use testkit::Scratch;
 
+use crate::assemble::plan;
 use crate::check::check;
 use crate::cli::Options;
 use crate::registry::Registry;
@@ -32,13 +33,13 @@ fn without_reasons(text: &str) -> String {
 }
 
 #[test]
-fn every_mistake_of_ten_wrong_topologies_is_told_with_its_place() {
+fn every_mistake_of_the_wrong_topologies_is_told_with_its_place() {
     let mut folders: Vec<String> = std::fs::read_dir("fixtures/check")
         .unwrap()
         .map(|entry| entry.unwrap().path().display().to_string())
         .collect();
     folders.sort();
-    assert_eq!(folders.len(), 10);
+    assert_eq!(folders.len(), 11);
     for folder in folders {
         let said = without_reasons(&said_of(&folder).unwrap_err());
         let file = format!("{folder}/said.txt");
@@ -90,6 +91,32 @@ fn ports_collide_only_where_they_would() {
         let said = said_of_texts(&topology, "main_log_level: info");
         assert_eq!(said.is_err(), collides, "{first} {second}: {said:?}");
     }
+}
+
+#[test]
+fn a_switch_on_a_port_that_the_process_has_keeps_it_from_starting() {
+    let refused = |ports: [u16; 4], metrics: u16| {
+        let [source, first, nested, last] = ports;
+        let folder = Scratch::new("switches").unwrap();
+        let topology = format!(
+            "sources: [Cassandra: {{name: a, listen_addr: '0.0.0.0:{source}', chain: [\
+             Tee: {{switch_port: {first}, chain: [Tee: {{switch_port: {nested}, chain: [NullSink]}}, NullSink]}}, \
+             ParallelMap: {{parallelism: 2, ordered_results: true, chain: [\
+             Tee: {{switch_port: {last}, chain: [NullSink]}}, NullSink]}}]}}]"
+        );
+        let config = format!("main_log_level: info\nobservability_interface: 127.0.0.1:{metrics}");
+        folder.write("topology.yaml", &topology).unwrap();
+        folder.write("config.yaml", &config).unwrap();
+        let file = |name: &str| folder.path().join(name).display().to_string();
+        let options =
+            Options::parse_from(["shotover", "-t", &file("topology.yaml"), "-c", &file("config.yaml")]);
+        let said = plan(&options, &Registry::built_in()).map(|_| ()).err();
+        said.map(|said| said.matches("listens there already").count())
+    };
+    assert_eq!(refused([1, 2, 3, 4], 5), None);
+    assert_eq!(refused([1, 2, 3, 2], 5), Some(1));
+    assert_eq!(refused([1, 2, 1, 2], 2), Some(3));
+    assert_eq!(refused([1, 2, 3, 4], 1), Some(1));
 }
 
 #[test]
