@@ -303,6 +303,15 @@ pub trait Builder: Send + Sync {
         Ok(())
     }
 
+    /// Looks whether [`Builder::start`] would certainly fail, and changes nothing: no file is made. Asked when a topology
+    /// is read from a file, also when it is only checked.
+    ///
+    /// # Errors
+    /// Why the process could not start.
+    fn could_start(&self) -> Result<(), String> {
+        Ok(())
+    }
+
     /// What this entry counts besides what is counted of every transform. Asked once; who has chains of its own adds
     /// what their entries count.
     fn own_metrics(&self) -> Vec<Arc<dyn OwnMetrics>> {

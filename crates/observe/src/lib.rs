@@ -5,6 +5,7 @@
 //! Must hold: counting never locks, never allocates per message, and has bounded memory and bounded labels.
 
 mod connection_span;
+mod could_open;
 mod logs;
 mod metrics;
 mod own;
@@ -15,6 +16,7 @@ mod tests;
 mod writer;
 
 pub use connection_span::connection_span;
+pub use could_open::{could_open_lines, could_open_message_files};
 pub use logs::{FilterHandle, LogFormat, Logs, check_filter, start_logs};
 pub use metrics::{
     Catalog, ChainEntry, ChainMetrics, Counter, NestedMetrics, Process, Snapshot, SourceCounts, SourceEntry,

@@ -181,7 +181,7 @@ pub(crate) fn load_topology(
     let (topology, mut errors) = read_topology(&shown.to_string(), &text.ok()?, registry);
     let seen = topology.clone();
     let mut sources = Vec::new();
-    let mut build = Build::new(registry, &mut errors);
+    let mut build = Build::to_start(registry, &mut errors);
     for source in topology.map(|topology| topology.sources).unwrap_or_default() {
         let chain = build.chain(&source.chain);
         sources.push(SourcePlan {
@@ -213,11 +213,18 @@ pub(crate) struct Build<'b> {
     errors: &'b mut Errors,
     /// Chains in chains so far.
     nested: usize,
+    /// What the entries need beyond their options will be opened, and is looked at before.
+    is_to_start: bool,
 }
 
 impl<'b> Build<'b> {
     pub(crate) fn new(registry: &'b Registry, errors: &'b mut Errors) -> Self {
-        Self { registry, errors, nested: 0 }
+        Self { registry, errors, nested: 0, is_to_start: false }
+    }
+
+    /// Also finds what would keep the entries from starting.
+    fn to_start(registry: &'b Registry, errors: &'b mut Errors) -> Self {
+        Self { is_to_start: true, ..Self::new(registry, errors) }
     }
 
     pub(crate) fn chain(&mut self, transforms: &[Transform]) -> Vec<PlanEntry> {
@@ -234,6 +241,9 @@ impl<'b> Build<'b> {
             if let Some(builder) = builder {
                 if let Some(switch) = builder.switch() {
                     transform.note_switch(SWITCH_KEYS, &switch_address(switch).to_string(), self.errors);
+                }
+                if let Some(Err(problem)) = self.is_to_start.then(|| builder.could_start()) {
+                    transform.options.error(self.errors, problem);
                 }
                 let (kind, name) = (transform.kind.clone(), transform.name.clone());
                 entries.push(PlanEntry { kind, name, builder });

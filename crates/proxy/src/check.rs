@@ -1,7 +1,7 @@
 //! What `--check` and `--schema` print.
 //!
-//! A check finds what start-up would find, but for ports that are taken, and looks at the names in the files as well:
-//! start-up leaves those of servers to the first client.
+//! A check finds what start-up would find, but for ports that are taken and files that cannot be made though their folder
+//! is there, and looks at the names in the files as well: start-up leaves those of servers to the first client.
 
 use std::fmt::Write as _;
 use std::io::Write as _;

@@ -37,6 +37,8 @@ pub(crate) struct Options {
     pub(crate) hotreload_gradual_shutdown_seconds: u64,
 
     /// Read both files, resolve the names in them, say what is wrong or what would run, and end: with 0 if it would start.
+    /// Whether ports are free is not tried, and no file is made: those to be written to are opened if they are there, else
+    /// their folder is looked for.
     #[arg(long)]
     pub(crate) check: bool,
 

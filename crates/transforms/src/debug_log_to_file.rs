@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use chain::{Batch, Builder, Cx, Fault, Link, Need, Transform, WorkerCx, WorkerPart};
 use config::Fields;
-use observe::{MessageFile, OwnFamily, OwnMetrics, Queue};
+use observe::{MessageFile, OwnFamily, OwnMetrics, Queue, could_open_message_files};
 
 /// Where messages are kept, below the folder the process was started in.
 const FOLDER: &str = "message-log";
@@ -46,6 +46,10 @@ impl Builder for DebugLogToFile {
         let files = (self.0.open)(Path::new(FOLDER))?;
         drop(self.0.files.set(files));
         Ok(())
+    }
+
+    fn could_start(&self) -> Result<(), String> {
+        could_open_message_files(Path::new(FOLDER))
     }
 
     fn own_metrics(&self) -> Vec<Arc<dyn OwnMetrics>> {

@@ -16,7 +16,7 @@ use chain::{
     Batch, Builder, Cx, Fault, Identity, Item, Link, Need, Tick, Transform, Why, WorkerCx, WorkerPart,
 };
 use config::Fields;
-use observe::{LineTarget, OwnFamily, OwnMetrics, Queue, json_string};
+use observe::{LineTarget, OwnFamily, OwnMetrics, Queue, could_open_lines, json_string};
 use wire::Protocol;
 use wire::cql::query::{About, Stated};
 
@@ -81,6 +81,10 @@ impl Builder for RequestLog {
         let lines = (self.log.open)(&self.log.target).map_err(|problem| format!("RequestLog: {problem}"))?;
         drop(self.log.lines.set(lines));
         Ok(())
+    }
+
+    fn could_start(&self) -> Result<(), String> {
+        could_open_lines(&self.log.target)
     }
 
     fn own_metrics(&self) -> Vec<Arc<dyn OwnMetrics>> {

@@ -120,6 +120,31 @@ fn a_switch_on_a_port_that_the_process_has_keeps_it_from_starting() {
 }
 
 #[test]
+fn a_file_that_cannot_be_opened_is_told_of_with_its_place_and_none_is_made() {
+    let folder = Scratch::new("opened").unwrap();
+    let shown = folder.path().display();
+    let topology = format!(
+        "sources: [Cassandra: {{name: a, listen_addr: '127.0.0.1:0', chain: [\
+         RequestLog: {{path: {shown}/new}}, RequestLog: {{path: {shown}/no/log}}, RequestLog: {{path: {shown}}}, \
+         Tee: {{chain: [RequestLog: {{path: {shown}/no/log}}, NullSink]}}, NullSink]}}]"
+    );
+    let said = said_of_texts(&topology, "main_log_level: info").unwrap_err();
+    for (path, problem) in [
+        ("chain[1].RequestLog", format!("{shown}/no/log: No such file or directory (os error 2)")),
+        ("chain[2].RequestLog", format!("{shown}: is a directory")),
+        (
+            "chain[3].Tee.chain[0].RequestLog",
+            format!("{shown}/no/log: No such file or directory (os error 2)"),
+        ),
+    ] {
+        let told = format!(": sources[0].Cassandra.{path}: {problem}");
+        assert!(said.lines().any(|line| line.ends_with(&told)), "{told} is not in\n{said}");
+    }
+    assert_eq!(said.lines().count(), 4, "{said}");
+    assert_eq!(folder.path().read_dir().unwrap().count(), 0);
+}
+
+#[test]
 fn what_has_no_files_is_not_checked() {
     let options = Options::parse_from(["shotover", "--check", "passthrough", "cassandra"]);
     assert_eq!(check(&options, &Registry::built_in()).unwrap_err(), "--check: there are no files to check");
