@@ -512,9 +512,19 @@ impl Chain {
         if self.request_tail.is_due() {
             return Ok(());
         }
-        (0..self.transforms.len()).try_for_each(|layer| self.wake(cx, layer, Why::ClientDone))?;
         let layers = self.transforms.len();
+        (0..layers).try_for_each(|layer| self.wake(cx, layer, Why::ClientDone))?;
         self.sink.client_done(cx).map_err(|fault| self.part.fault_at(layers, fault))
+    }
+
+    /// As [`Self::client_done`], but that more will come: see [`Why::LetGo`].
+    pub(crate) fn let_go(&mut self, cx: &mut Cx<'_, '_>) -> Result<(), Fault> {
+        if self.request_tail.is_due() {
+            return Ok(());
+        }
+        let layers = self.transforms.len();
+        (0..layers).try_for_each(|layer| self.wake(cx, layer, Why::LetGo))?;
+        self.sink.let_go(cx).map_err(|fault| self.part.fault_at(layers, fault))
     }
 
     /// Tells every transform that this client is being closed. What it releases goes nowhere any more.

@@ -325,6 +325,14 @@ impl SubChain {
         self.chain.client_done(cx)
     }
 
+    /// Tells the chain that what is held in it is to be sent, though more will come.
+    ///
+    /// # Errors
+    /// What the chain said.
+    pub fn let_go(&mut self, cx: &mut Cx<'_, '_>) -> Result<(), Fault> {
+        self.chain.let_go(cx)
+    }
+
     /// How much of a request with this opcode somebody in the chain wants to see.
     #[must_use]
     pub fn request_need(&self, opcode: u8) -> Need {

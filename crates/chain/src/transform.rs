@@ -55,6 +55,8 @@ pub enum Why {
     /// No more requests will come: the client has ended its sending side, or is being drained. Said once, and before
     /// `Closing`. What is released goes on to the server, and its replies are awaited: nothing should be held from here on.
     ClientDone,
+    /// Something waits for the end of all requests, so none should be held that has come. More will come.
+    LetGo,
     /// The client is gone or its connection is being closed: every request left has had its end.
     Closing,
 }
@@ -250,6 +252,14 @@ pub trait Sink {
     /// # Errors
     /// A fault ends this client.
     fn client_done(&mut self, _cx: &mut Cx<'_, '_>) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    /// What has come is not to be held: see [`Why::LetGo`].
+    ///
+    /// # Errors
+    /// A fault ends this client.
+    fn let_go(&mut self, _cx: &mut Cx<'_, '_>) -> Result<(), Fault> {
         Ok(())
     }
 

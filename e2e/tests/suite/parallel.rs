@@ -235,12 +235,14 @@ fn an_instance_that_leaves_lets_go_what_it_holds() {
     let mut client = Peer::session(proxy.port);
     client.0.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     let held = (1..=4).map(|id| encode(4, id, opcode::QUERY, &query(b"INSERT")));
-    let at_once: Vec<u8> =
-        held.chain([encode(4, 5, opcode::QUERY, &behind_comment("SELECT"))]).flatten().collect();
+    // It goes to both, which owe its reply when one of them leaves.
+    let prepare = encode(4, 6, opcode::PREPARE, &[0, 0, 0, 6, b'S', b'E', b'L', b'E', b'C', b'T']);
+    let last = encode(4, 5, opcode::QUERY, &behind_comment("SELECT"));
+    let at_once: Vec<u8> = [prepare].into_iter().chain(held).chain([last]).flatten().collect();
     client.send(&at_once);
-    let mut answered: Vec<i16> = (0..5).map(|_| client.receive().expect("a reply").id).collect();
+    let mut answered: Vec<i16> = (0..6).map(|_| client.receive().expect("a reply").id).collect();
     answered.sort_unstable();
-    assert_eq!(answered, [1, 2, 3, 4, 5]);
+    assert_eq!(answered, [1, 2, 3, 4, 5, 6]);
     proxy.stop().unwrap();
 }
 

@@ -227,6 +227,73 @@ fn tee_notices_a_use_that_somebody_else_prepared_while_it_prepares_at_the_second
 }
 
 #[test]
+fn tee_goes_on_at_once_when_the_second_server_refuses_a_use() {
+    let (main, _frames) = server(|frame| keyspaces(frame, ""));
+    let (other, _others) = server(|frame| {
+        let is_refused = frame.body == query(b"USE b");
+        std::thread::sleep(Duration::from_millis(if is_refused { 300 } else { 0 }));
+        if is_refused { keyspaces(frame, "b") } else { keyspaces(frame, "") }
+    });
+    let proxy = tee(main.port, other.port, "behavior: LogWarningOnMismatch,");
+    let mut client = Peer::session(proxy.port);
+    let begun = Instant::now();
+    for text in [&b"USE a"[..], b"USE b", b"SELECT"] {
+        client.send(&encode(4, 1, opcode::QUERY, &query(text)));
+        assert_eq!(client.receive().unwrap().opcode, opcode::RESULT);
+    }
+    // Else it would sleep until the next timer, of 3 s.
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    end_of(proxy, client);
+}
+
+#[test]
+fn tee_is_told_of_a_use_that_is_executed_by_a_large_request() {
+    let answer = |frame: &Frame| match frame.opcode {
+        opcode::PREPARE => result(frame, &prepared(b"id")),
+        opcode::EXECUTE => result(frame, &[0, 0, 0, 3, 0, 1, b'k']),
+        _ => keyspaces(frame, ""),
+    };
+    let ((main, _frames), (other, mirrored)) = (server(answer), server(answer));
+    let proxy = tee(main.port, other.port, ROOMY);
+    let mut client = Peer::session(proxy.port);
+    let bound = [&[0, 1, 1, 0, 1][..], &(LARGE_BYTES as u32).to_be_bytes(), &vec![b'x'; LARGE_BYTES]];
+    let requests = [
+        (opcode::PREPARE, prepare(b"USE k"), prepare(b"USE k")),
+        (opcode::EXECUTE, execute(b"id", &bound.concat()), query(b"USE \"k\"")),
+        (opcode::QUERY, query(b"in k"), query(b"in k")),
+    ];
+    for (code, body, mirrored_as) in requests {
+        client.send(&encode(4, 1, code, &body));
+        assert_eq!(client.receive().unwrap().opcode, opcode::RESULT);
+        assert_eq!(mirrored.recv_timeout(WAIT).expect("what is mirrored").body, mirrored_as);
+    }
+    assert_eq!(dropped(&proxy), 0);
+    end_of(proxy, client);
+}
+
+#[test]
+fn tee_whose_client_has_left_goes_on_in_its_keyspace() {
+    let (main, _frames) = server(|frame| keyspaces(frame, ""));
+    let (other, mirrored) = server(|frame| {
+        let is_refused = frame.body == query(b"USE b");
+        std::thread::sleep(Duration::from_millis(if is_refused { 300 } else { 0 }));
+        if is_refused { keyspaces(frame, "b") } else { keyspaces(frame, "") }
+    });
+    let proxy = tee(main.port, other.port, ROOMY);
+    let mut client = Peer::session(proxy.port);
+    for text in [&b"USE a"[..], b"USE b", b"SELECT"] {
+        client.send(&encode(4, 1, opcode::QUERY, &query(text)));
+        assert_eq!(client.receive().unwrap().opcode, opcode::RESULT);
+    }
+    drop(client);
+    for text in [&b"USE a"[..], b"USE b", b"USE \"b\"", b"SELECT"] {
+        assert_eq!(mirrored.recv_timeout(WAIT).expect("all of it").body, query(text));
+    }
+    assert_eq!(dropped(&proxy), 0);
+    proxy.stop().unwrap();
+}
+
+#[test]
 fn tee_counts_a_prepare_that_waited_in_vain() {
     let (main, _frames) = server(|frame| result(frame, &VOID));
     // Nobody listens there any more.

@@ -59,12 +59,15 @@ impl Instance {
         }
     }
 
-    /// Nothing more comes to one that leaves: what its transforms hold goes on once its server has answered the rest.
+    /// It leaves, and its server has nothing to answer: what is in flight is held by its transforms.
+    fn is_holding(&self) -> bool {
+        matches!(self, Self::Leaving(chain) if chain.in_flight() > 0 && !chain.awaits_server())
+    }
+
+    /// Nothing more comes to one that leaves: what its transforms hold goes on.
     fn let_go(&mut self, cx: &mut Cx<'_, '_>) {
-        if let Self::Leaving(chain) = self
-            && chain.in_flight() > 0
-            && !chain.awaits_server()
-            && let Err(fault) = chain.client_done(cx)
+        if self.is_holding()
+            && let Some(Err(fault)) = self.working().map(|chain| chain.let_go(cx))
         {
             self.fail(fault);
         }
@@ -393,8 +396,10 @@ impl Sink for Instances {
             progress = progress.max(Progress::Drained);
         }
         // What was made here waits to be written, and there may be more to read when it is. What other instances have
-        // waited for the end of a large reply.
-        let may_go_on = !up.is_ready() || (was_torn && self.replies.tail.is_none());
+        // waited for the end of a large reply. One that leaves has had the replies before what it holds.
+        let may_go_on = !up.is_ready()
+            || (was_torn && self.replies.tail.is_none())
+            || self.instances.iter().any(Instance::is_holding);
         Ok(if progress != Progress::Idle && may_go_on { Progress::Moved } else { progress })
     }
 
@@ -415,6 +420,13 @@ impl Sink for Instances {
     fn client_done(&mut self, cx: &mut Cx<'_, '_>) -> Result<(), Fault> {
         for index in 0..self.instances.len() {
             self.give(index, |chain| chain.client_done(cx));
+        }
+        Ok(())
+    }
+
+    fn let_go(&mut self, cx: &mut Cx<'_, '_>) -> Result<(), Fault> {
+        for index in 0..self.instances.len() {
+            self.give(index, |chain| chain.let_go(cx));
         }
         Ok(())
     }

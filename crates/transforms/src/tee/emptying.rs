@@ -10,6 +10,7 @@ use tracing::warn;
 
 use super::Surroundings;
 use super::mirror::{Mirror, Outcome};
+use super::session::Recorder;
 
 /// How long a chain may take for what waits when its client has left.
 const EMPTYING_MAX: Duration = Duration::from_secs(5);
@@ -18,6 +19,8 @@ const EMPTYING_MAX: Duration = Duration::from_secs(5);
 pub(super) struct Emptying {
     shared: Rc<Surroundings>,
     mirror: Mirror,
+    /// The client's session, for a connection that must be begun anew.
+    recorder: Rc<Recorder>,
     deadline: Tick,
     /// It is the second chain, whose losses are counted. Those of the chain of mismatches are logged.
     is_second: bool,
@@ -27,12 +30,14 @@ impl Emptying {
     pub(super) fn new(
         cx: &mut Cx<'_, '_>,
         shared: &Rc<Surroundings>,
+        recorder: &Rc<Recorder>,
         mut mirror: Mirror,
         is_second: bool,
     ) -> Self {
         // Its transforms need not have been told, if the client broke off. A fault comes of the next poll, too.
         drop(mirror.client_done(cx));
-        Self { shared: Rc::clone(shared), mirror, deadline: cx.now.after(EMPTYING_MAX), is_second }
+        let (shared, recorder) = (Rc::clone(shared), Rc::clone(recorder));
+        Self { shared, mirror, recorder, deadline: cx.now.after(EMPTYING_MAX), is_second }
     }
 
     fn lose(&self, count: u64) {
@@ -47,6 +52,10 @@ impl Emptying {
 impl Task for Emptying {
     fn poll(&mut self, cx: &mut Cx<'_, '_>) -> Poll<()> {
         loop {
+            let is_due = self.mirror.is_open() && self.mirror.is_due(cx.now, true);
+            if is_due && !self.mirror.open_again(cx, &self.recorder) {
+                break;
+            }
             let mut out = Outcome::default();
             let polled = self.mirror.poll(cx, &self.shared.prepared, &mut out);
             self.lose(out.dropped);

@@ -119,6 +119,8 @@ pub(super) struct Mirror {
     /// Those of them that are still in the queue.
     prepares_queued: usize,
     pause: Duration,
+    /// Nothing more will come, which the chain is told.
+    is_client_done: bool,
 }
 
 impl Mirror {
@@ -139,6 +141,7 @@ impl Mirror {
             preparing: 0,
             prepares_queued: 0,
             pause: PAUSE,
+            is_client_done: false,
         }
     }
 
@@ -168,8 +171,8 @@ impl Mirror {
     /// Lets go what its chain holds: nothing more will come.
     pub(super) fn client_done(&mut self, cx: &mut Cx<'_, '_>) -> Result<(), Fault> {
         match &mut self.state {
-            State::Open(chain) => chain.client_done(cx),
-            State::Away { .. } => Ok(()),
+            State::Open(chain) if !std::mem::replace(&mut self.is_client_done, true) => chain.client_done(cx),
+            State::Open(_) | State::Away { .. } => Ok(()),
         }
     }
 
@@ -288,7 +291,8 @@ impl Mirror {
             count += 1;
         }
         if run.is_empty() {
-            return Ok(false);
+            // What was taken off went nowhere: what is behind it may go.
+            return Ok(count > 0);
         }
         let nothing = self.part.pool().own(Vec::new());
         self.submit(cx, &nothing, run).map(|()| true)
@@ -331,12 +335,12 @@ impl Mirror {
         self.step.is_some()
     }
 
-    /// What its transforms hold would keep back a USE, or a new connection: it goes on, and nothing is held any more.
+    /// What its transforms hold would keep back a USE, or a new connection: it goes on.
     fn let_go(&mut self, cx: &mut Cx<'_, '_>) -> Result<(), Fault> {
         let is_use = self.queue.front().is_some_and(|front| front.kind == Kind::Step(Step::Use));
         match &mut self.state {
             State::Open(chain) if (is_use || self.agreement.is_broken()) && chain.in_flight() > 0 => {
-                chain.client_done(cx)
+                chain.let_go(cx)
             }
             State::Open(_) | State::Away { .. } => Ok(()),
         }
@@ -354,12 +358,15 @@ impl Mirror {
         let State::Open(chain) = &mut self.state else { return Ok(Progress::Idle) };
         let mut collect = Collect { ids: &mut self.ids, out, steps: None };
         let progress = chain.poll(cx, &mut collect)?;
+        let is_empty = chain.in_flight() == 0;
         if let Some(reply) = collect.steps {
             self.step_answered(&reply)?;
         }
         let is_free = self.step.is_none() && self.agreement.is_settled();
-        let may_feed = !self.queue.is_empty() && is_free && progress != Progress::Idle;
-        Ok(if has_fed || may_feed { Progress::Moved } else { progress })
+        let may_feed = !self.queue.is_empty() && is_free;
+        let is_due = self.agreement.is_broken() && is_empty;
+        let may_go_on = progress != Progress::Idle && (may_feed || is_due);
+        Ok(if has_fed || may_go_on { Progress::Moved } else { progress })
     }
 
     fn step_answered(&mut self, reply: &StepReply) -> Result<(), Fault> {
@@ -424,7 +431,13 @@ impl Mirror {
     /// Opens the chain again, with the session in front of what waits. False if it cannot be told.
     pub(super) fn open_again(&mut self, cx: &mut Cx<'_, '_>, recorder: &Recorder) -> bool {
         let keyspace = if self.is_open() { self.agreement.keyspace() } else { recorder.use_frame() };
-        let Some(chain) = SubChain::new(&self.part).filter(|_| recorder.can_return()) else { return false };
+        let Some(mut chain) = SubChain::new(&self.part).filter(|_| recorder.can_return()) else {
+            return false;
+        };
+        if self.is_client_done {
+            // A fault comes of the next poll, too.
+            drop(chain.client_done(cx));
+        }
         if let State::Open(mut before) = std::mem::replace(&mut self.state, State::Open(Box::new(chain))) {
             before.close(cx);
         }

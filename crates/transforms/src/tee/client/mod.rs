@@ -101,10 +101,7 @@ impl TeeClient {
             self.mirror_step(item, step, mode);
             return;
         }
-        let translated = match sorted {
-            Sort::ByIds if item.is_whole() => translate(&head, item.bytes(), &self.shared.prepared),
-            _ => Translated::Same { is_use: false },
-        };
+        let translated = self.translated(sorted, item);
         let is_foreign = translated == Translated::Unknown && !self.is_being_prepared(&head, item.bytes());
         // The second chain is told of a keyspace in plain words, once the first server is there.
         if translated.is_use() {
@@ -164,6 +161,18 @@ impl TeeClient {
             run.push(message, origin, need);
         } else {
             self.mirror.push(Waiting { head, piece, origin, need, kind });
+        }
+    }
+
+    /// A request in the second server's words, as far as they differ.
+    fn translated(&self, sorted: Sort, item: &Item<'_>) -> Translated {
+        if sorted != Sort::ByIds {
+            return Translated::Same { is_use: false };
+        }
+        match translate(item.head(), item.bytes(), &self.shared.prepared) {
+            // Its words are exchanged when all of it has come.
+            Translated::Other { is_use, .. } if !item.is_whole() => Translated::Same { is_use },
+            translated => translated,
         }
     }
 
@@ -261,10 +270,11 @@ impl TeeClient {
             self.shared.dropped.add(self.unprepared.len() as u64);
         }
         let second = std::mem::replace(&mut self.mirror, Mirror::new(&self.shared.chain));
+        let recorder = Rc::new(std::mem::take(&mut self.recorder));
         let mirrors = self.mismatch.take().into_iter().map(|mirror| (mirror, false));
         for (mirror, is_second) in std::iter::once((second, true)).chain(mirrors) {
             if mirror.is_open() && !mirror.is_empty() {
-                let emptying = Emptying::new(cx, &self.shared, mirror, is_second);
+                let emptying = Emptying::new(cx, &self.shared, &recorder, mirror, is_second);
                 self.shared.spawner.spawn(Box::new(emptying));
             }
         }
