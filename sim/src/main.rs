@@ -3,6 +3,7 @@
 //! `sim --seeds N [--from S]` runs many seeds and prints how often each fault occurred; `sim SEED` replays one;
 //! `sim pairs [SEEDS]` drives a mixed traffic through every ordered pair of transforms.
 
+mod client_task;
 mod files;
 mod frames;
 mod mixed;
@@ -10,8 +11,10 @@ mod pace;
 mod peers;
 mod pipe;
 mod random;
+mod readiness;
 mod sharing;
 mod tasks;
+mod turns;
 mod world;
 
 use std::collections::BTreeMap;

@@ -25,6 +25,11 @@ impl Pace {
         self.quiet = 0;
     }
 
+    /// True when the clock is about to jump, since nothing has moved for long.
+    pub fn is_settled(&self, moved: u64) -> bool {
+        self.quiet == QUIET_ROUNDS && moved == self.moved_before
+    }
+
     /// The time of the next round: `next` is when somebody wants to do something though nothing came.
     pub fn after_round(
         &mut self,
@@ -46,7 +51,7 @@ impl Pace {
                 self.quiet = 0;
                 Ok(next.max(now))
             }
-            None if self.quiet > STUCK_ROUNDS => Err("stuck"),
+            None if self.quiet > STUCK_ROUNDS => Err("still waits, and nobody was woken"),
             None => Ok(now),
         }
     }

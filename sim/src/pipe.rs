@@ -2,13 +2,14 @@
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
-use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, BytesMut};
 use chain::{Connecting, Stream};
 
 use crate::random::Random;
+use crate::readiness::{READ_CLOSED, READABLE, Readiness, WRITABLE};
 
 /// One direction.
 #[derive(Default)]
@@ -22,6 +23,11 @@ struct Wires {
     inward: Direction,
     outward: Direction,
     reset: bool,
+    /// The proxy has closed its end, or nobody is to connect it any more.
+    is_closed: bool,
+    /// Looks at it until it is connected.
+    connects_in: usize,
+    readiness: Readiness,
     room: usize,
     random: Random,
     moved: u64,
@@ -49,6 +55,68 @@ impl Wires {
     fn note(&mut self, cut: Cut) {
         self.cuts[cut as usize] += 1;
     }
+
+    /// What a worker is told of this socket when it looks. What it knows already is no event.
+    fn look(&mut self) {
+        if self.connects_in > 0 {
+            self.connects_in -= 1;
+            // The clock must not jump to the end of the proxy's patience.
+            self.moved += 1;
+            return;
+        }
+        let mut readiness = 0;
+        if !self.inward.bytes.is_empty() {
+            readiness |= READABLE;
+        }
+        if self.outward.bytes.len() < self.room {
+            readiness |= WRITABLE;
+        }
+        if self.inward.ended {
+            readiness |= READABLE | READ_CLOSED;
+        }
+        if self.reset {
+            readiness |= READABLE | READ_CLOSED | WRITABLE;
+        }
+        self.moved += u64::from(self.readiness.happened(readiness));
+    }
+}
+
+/// All sockets of a worker.
+#[derive(Clone, Default)]
+pub struct Sockets(Rc<RefCell<Vec<Weak<RefCell<Wires>>>>>);
+
+impl Sockets {
+    /// A connection that cuts and delays as `random` says.
+    /// `message_max`: the longest message; it gets through in a few hundred rounds, or it would take for ever.
+    pub fn pipe(&self, mut random: Random, message_max: usize) -> Pipe {
+        let room = 1 + message_max / 512 + random.size(256 * 1024);
+        let pipe = Pipe(Rc::new(RefCell::new(Wires {
+            inward: Direction::default(),
+            outward: Direction::default(),
+            reset: false,
+            is_closed: false,
+            connects_in: 0,
+            readiness: Readiness::default(),
+            room,
+            random,
+            moved: 0,
+            cuts: [0; 4],
+        })));
+        self.0.borrow_mut().push(Rc::downgrade(&pipe.0));
+        pipe
+    }
+
+    /// What has happened since the last look wakes those who wait for it.
+    pub fn look(&self) {
+        self.0.borrow_mut().retain(|wires| {
+            let Some(wires) = wires.upgrade() else { return false };
+            let wires = &mut *wires.borrow_mut();
+            if !wires.is_closed {
+                wires.look();
+            }
+            !wires.is_closed
+        });
+    }
 }
 
 /// One end that the proxy holds, and what the peer on the other end does with it.
@@ -56,21 +124,6 @@ impl Wires {
 pub struct Pipe(Rc<RefCell<Wires>>);
 
 impl Pipe {
-    /// A connection that cuts and delays as `random` says.
-    /// `message_max`: the longest message; it gets through in a few hundred rounds, or it would take for ever.
-    pub fn new(mut random: Random, message_max: usize) -> Self {
-        let room = 1 + message_max / 512 + random.size(256 * 1024);
-        Self(Rc::new(RefCell::new(Wires {
-            inward: Direction::default(),
-            outward: Direction::default(),
-            reset: false,
-            room,
-            random,
-            moved: 0,
-            cuts: [0; 4],
-        })))
-    }
-
     /// The peer sends as much as there is room for; what it took is the answer.
     pub fn peer_send(&self, bytes: &[u8]) -> usize {
         let wires = &mut *self.0.borrow_mut();
@@ -123,6 +176,13 @@ impl Pipe {
         self.0.borrow().moved
     }
 
+    /// What waits on it, for the report of a run that went wrong.
+    pub fn describe(&self) -> String {
+        let wires = self.0.borrow();
+        let (inward, outward) = (wires.inward.bytes.len(), wires.outward.bytes.len());
+        format!("{inward} B for the proxy, {outward} B of {} from it, {:?}", wires.room, wires.readiness)
+    }
+
     /// How often it did what to its bytes, in the order of `CUTS`.
     pub fn cuts(&self) -> [u64; 4] {
         self.0.borrow().cuts
@@ -133,17 +193,24 @@ impl Pipe {
         !self.0.borrow().outward.bytes.is_empty()
     }
 
-    /// What a connector answers: the proxy's end, at the poll of this number.
-    pub fn connecting(self, mut delay: usize) -> Connecting {
-        Box::pin(std::future::poll_fn(move |_| {
-            // The clock must not jump to the end of its patience.
-            self.0.borrow_mut().moved += 1;
-            delay = delay.saturating_sub(1);
-            if delay > 0 {
-                return Poll::Pending;
+    /// What a connector answers: the proxy's end, after so many looks at its socket.
+    pub fn connecting(self, looks: usize) -> Connecting {
+        self.0.borrow_mut().connects_in = looks;
+        let attempt = self.stream();
+        let mut attempt = Some(attempt);
+        Box::pin(std::future::poll_fn(move |task| {
+            if let Some(stream) = &attempt {
+                ready!(stream.poll_connected(task))?;
             }
-            Poll::Ready(Ok(Box::new(self.stream()) as Box<dyn Stream>))
+            let stream = attempt.take().ok_or(io::ErrorKind::NotConnected)?;
+            Poll::Ready(Ok(Box::new(stream) as Box<dyn Stream>))
         }))
+    }
+
+    /// What a connector answers where nobody listens: an error, after so many looks.
+    pub fn refusing(self, looks: usize) -> Connecting {
+        self.0.borrow_mut().reset = true;
+        self.connecting(looks)
     }
 
     /// The end that the proxy holds.
@@ -164,7 +231,16 @@ impl Drop for PipeStream {
             wires.outward.bytes.clear();
         }
         wires.outward.ended = true;
+        wires.is_closed = true;
         wires.moved += 1;
+    }
+}
+
+impl PipeStream {
+    fn poll_connected(&self, task: &Context<'_>) -> Poll<io::Result<()>> {
+        let wires = &mut *self.0.0.borrow_mut();
+        ready!(wires.readiness.poll(WRITABLE, task));
+        Poll::Ready(if wires.reset { Err(io::ErrorKind::ConnectionRefused.into()) } else { Ok(()) })
     }
 }
 
@@ -173,14 +249,23 @@ fn gone() -> io::Error {
 }
 
 impl Stream for PipeStream {
-    fn poll_read(&mut self, _: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_readable(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.0.borrow_mut().readiness.poll(READABLE, task).map(Ok)
+    }
+
+    fn poll_read(&mut self, task: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
         let wires = &mut *self.0.0.borrow_mut();
         assert!(!into.is_empty(), "a read into no room");
+        ready!(wires.readiness.poll(READABLE, task));
         if wires.reset {
             return Poll::Ready(Err(gone()));
         }
         if wires.inward.bytes.is_empty() {
-            return if wires.inward.ended { Poll::Ready(Ok(0)) } else { Poll::Pending };
+            if wires.inward.ended {
+                return Poll::Ready(Ok(0));
+            }
+            wires.readiness.clear(READABLE);
+            return wires.readiness.poll(READABLE, task).map(|()| Ok(0));
         }
         let most = into.len().min(wires.inward.bytes.len());
         let count = if wires.random.once_in(3) { 1 + wires.random.size(most).min(most - 1) } else { most };
@@ -188,6 +273,10 @@ impl Stream for PipeStream {
             wires.note(Cut::SplitRead);
         }
         wires.inward.bytes.copy_to_slice(&mut into[..count]);
+        if count < into.len() {
+            // What is cut off comes as if it had come after this read, with an event.
+            wires.readiness.clear_drained();
+        }
         wires.moved += count as u64;
         Poll::Ready(Ok(count))
     }
@@ -198,27 +287,30 @@ impl Stream for PipeStream {
 
     fn poll_write_vectored(
         &mut self,
-        _: &mut Context<'_>,
+        task: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let wires = &mut *self.0.0.borrow_mut();
+        ready!(wires.readiness.poll(WRITABLE, task));
         if wires.reset || wires.outward.ended {
             return Poll::Ready(Err(gone()));
         }
         let all = slices.iter().map(|slice| slice.len()).sum();
         let room = wires.room.saturating_sub(wires.outward.bytes.len()).min(all);
-        if room == 0 {
-            return Poll::Pending;
-        }
-        if wires.random.once_in(8) {
-            // Put off by chance, not for want of room: the world is not stuck.
-            wires.moved += 1;
-            wires.note(Cut::WritePutOff);
-            return Poll::Pending;
+        let is_put_off = room > 0 && wires.random.once_in(8);
+        if room == 0 || is_put_off {
+            if is_put_off {
+                // Put off by chance, not for want of room: the world is not stuck.
+                wires.moved += 1;
+                wires.note(Cut::WritePutOff);
+            }
+            wires.readiness.clear(WRITABLE);
+            return wires.readiness.poll(WRITABLE, task).map(|()| Ok(0));
         }
         let count = if wires.random.once_in(3) { 1 + wires.random.size(room).min(room - 1) } else { room };
         if count < all {
             wires.note(Cut::ShortWrite);
+            wires.readiness.clear(WRITABLE);
         }
         let mut left = count;
         for slice in slices {

@@ -2,9 +2,10 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::task::{Context, Waker};
 
 use chain::{Cx, Spawner, Task, Tick};
+
+use crate::turns::{Turn, Turns};
 
 #[derive(Clone, Default)]
 pub struct Spawned(Rc<RefCell<Vec<Box<dyn Task>>>>);
@@ -15,10 +16,15 @@ impl Spawner for Spawned {
     }
 }
 
+struct Running {
+    task: Box<dyn Task>,
+    turn: Turn,
+}
+
 /// The tasks there are, and those that were spawned since their last turn.
 #[derive(Default)]
 pub struct Tasks {
-    running: Vec<Box<dyn Task>>,
+    running: Vec<Running>,
     spawned: Spawned,
 }
 
@@ -31,20 +37,21 @@ impl Tasks {
         self.running.is_empty()
     }
 
-    pub fn len(&self) -> usize {
-        self.running.len()
-    }
-
-    /// Gives each a turn. None may ask for another at a time that it has just been given: a worker would do nothing else.
+    /// Gives a turn to each that is to have one. None may ask for another at a time that it has just been given: a worker
+    /// would do nothing else.
     ///
     /// # Panics
     /// When one does.
-    pub fn poll(&mut self, now: Tick) {
-        self.running.append(&mut self.spawned.0.borrow_mut());
-        self.running.retain_mut(|task| {
-            let mut context = Context::from_waker(Waker::noop());
-            let is_pending = task.poll(&mut Cx { task: &mut context, now }).is_pending();
-            let due = task.deadline().filter(|due| is_pending && *due <= now);
+    pub fn poll(&mut self, now: Tick, turns: Turns) {
+        let spawned = self.spawned.0.take();
+        self.running.extend(spawned.into_iter().map(|task| Running { task, turn: Turn::first() }));
+        self.running.retain_mut(|Running { task, turn }| {
+            if !turn.begins(now, turns) {
+                return true;
+            }
+            let is_pending = task.poll(&mut Cx { task: &mut turn.context(), now }).is_pending();
+            turn.ends(task.deadline());
+            let due = turn.deadline().filter(|due| is_pending && *due <= now);
             assert!(due.is_none(), "a task asks at {now:?} to be woken at {due:?}");
             is_pending
         });
@@ -52,6 +59,24 @@ impl Tasks {
 
     /// When one wants its turn though nothing came.
     pub fn deadline(&self) -> Option<Tick> {
-        self.running.iter().filter_map(|task| task.deadline()).min()
+        self.running.iter().filter_map(|running| running.turn.deadline()).min()
+    }
+
+    /// True when one is to have its turn.
+    pub fn are_woken(&self) -> bool {
+        !self.spawned.0.borrow().is_empty() || self.running.iter().any(|running| running.turn.is_woken())
+    }
+
+    /// Where they are, for the report of a run that went wrong.
+    pub fn describe(&self) -> String {
+        let each = self.running.iter().map(|Running { task, turn }| {
+            format!(
+                "\n  a task, woken {}, its deadline {:?}, known {:?}",
+                turn.is_woken(),
+                task.deadline(),
+                turn.deadline()
+            )
+        });
+        each.collect()
     }
 }

@@ -1,9 +1,7 @@
 //! One run: some applications, the real client loops between them and their servers, and a clock that jumps.
 
 use std::cell::RefCell;
-use std::io;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use chain::{
@@ -17,14 +15,17 @@ use transforms::{
 };
 use wire::{Protocol, QueryType};
 
+use crate::client_task::ClientTask;
 use crate::pace::Pace;
 use crate::peers::{Application, Book, Fault, Plan, Server};
-use crate::pipe::{Pipe, PipeStream, note_cuts};
+use crate::pipe::{Pipe, Sockets, note_cuts};
 use crate::random::Random;
+use crate::turns::Turns;
 use crate::{FAULTS_MIN, REQUESTS_MIN};
 
 /// What the connector and the world share.
 struct Servers {
+    sockets: Sockets,
     servers: Vec<Server>,
     random: Random,
     padding_max: usize,
@@ -39,17 +40,11 @@ impl Connector for SimConnector {
     fn connect(&self, _address: &str) -> Connecting {
         let shared = &mut *self.0.borrow_mut();
         let fault = pick(&mut shared.random, &SERVER_FAULTS);
-        let mut delay = shared.random.below(5);
+        let delay = shared.random.below(5);
         match fault {
             Some((Fault::ConnectRefused, _)) => {
                 shared.book.note(Fault::ConnectRefused);
-                return Box::pin(std::future::poll_fn(move |_| {
-                    delay = delay.saturating_sub(1);
-                    if delay > 0 {
-                        return Poll::Pending;
-                    }
-                    Poll::Ready(Err(io::ErrorKind::ConnectionRefused.into()))
-                }));
+                return shared.sockets.pipe(Random::new(0), shared.padding_max).refusing(delay);
             }
             Some((Fault::ConnectHangs, _)) => {
                 shared.book.note(Fault::ConnectHangs);
@@ -58,7 +53,7 @@ impl Connector for SimConnector {
             _ => {}
         }
         let seed = shared.random.below(usize::MAX) as u64;
-        let pipe = Pipe::new(Random::new(seed), shared.padding_max);
+        let pipe = shared.sockets.pipe(Random::new(seed), shared.padding_max);
         let server =
             Server::new(pipe.clone(), shared.padding_max, fault, shared.holds, Random::new(seed + 1));
         shared.servers.push(server);
@@ -173,13 +168,15 @@ impl Transform for Holder {
 
 struct Connection {
     application: Application,
-    client: Option<Client<PipeStream>>,
+    task: ClientTask,
     drain_at: Option<usize>,
 }
 
 /// One run, from its seed.
 pub struct World {
     servers: Rc<RefCell<Servers>>,
+    sockets: Sockets,
+    turns: Turns,
     connections: Vec<Connection>,
     pool: Pool,
     now: Tick,
@@ -215,7 +212,9 @@ impl World {
         let mut random = Random::new(seed);
         let filters = random.once_in(3);
         let padding_max = if random.once_in(6) { 1 << 18 } else { 3000 };
+        let (sockets, turns) = (Sockets::default(), Turns::pick(&mut random));
         let servers = Rc::new(RefCell::new(Servers {
+            sockets: sockets.clone(),
             servers: Vec::new(),
             random: Random::new(seed ^ 1),
             padding_max,
@@ -228,6 +227,8 @@ impl World {
         let (connections, now) = (Vec::new(), Tick(0));
         let mut world = Self {
             servers,
+            sockets,
+            turns,
             connections,
             pool,
             now,
@@ -266,19 +267,19 @@ impl World {
             writes_are_filtered: self.filters,
             fault: pick(random, &client_faults),
         };
-        let pipe = Pipe::new(Random::new(seed ^ (index + 2)), padding_max);
+        let pipe = self.sockets.pipe(Random::new(seed ^ (index + 2)), padding_max);
         let stream = pipe.stream();
         let application = Application::new(index, pipe, plan, Random::new(seed ^ (index + 99)));
         let client = self.part.client().map(|chain| Client::new(stream, chain, rules, None, self.now));
         let drain_at = random.once_in(8).then(|| self.round + random.below(200));
-        Connection { application, client, drain_at }
+        Connection { application, task: ClientTask::new(client), drain_at }
     }
 
     /// Another client takes the place of one that is gone, until enough was asked and enough went wrong.
     fn replace_gone(&mut self) -> Result<(), String> {
         for at in 0..self.connections.len() {
-            let Connection { application, client, .. } = &self.connections[at];
-            if client.is_some() || (self.asked() >= REQUESTS_MIN && self.faults() >= FAULTS_MIN) {
+            let Connection { application, task, .. } = &self.connections[at];
+            if !task.has_ended() || (self.asked() >= REQUESTS_MIN && self.faults() >= FAULTS_MIN) {
                 continue;
             }
             if !application.is_done() {
@@ -316,12 +317,16 @@ impl World {
                 pace.is_moving();
                 self.replace_gone()?;
             }
-            if self.connections.iter().all(|connection| connection.client.is_none()) {
+            if self.connections.iter().all(|connection| connection.task.has_ended()) {
                 break;
             }
+            let moved = self.moved();
+            if self.turns == Turns::Probed && pace.is_settled(moved) {
+                self.probe(moved)?;
+            }
             self.now = Tick(self.now.0 + self.random.below(200) as u64);
-            let clients = self.connections.iter().filter_map(|connection| connection.client.as_ref());
-            match pace.after_round(self.moved(), self.now, || clients.filter_map(Client::deadline).min()) {
+            let tasks = self.connections.iter().map(|connection| &connection.task);
+            match pace.after_round(moved, self.now, || tasks.filter_map(ClientTask::deadline).min()) {
                 Ok(now) => self.now = now,
                 Err(problem) => return Err(format!("{problem}: {}", self.describe())),
             }
@@ -333,29 +338,47 @@ impl World {
     fn describe(&self) -> String {
         let servers = self.servers.borrow();
         let clients = self.connections.iter().map(|connection| {
-            let deadline = connection.client.as_ref().map(Client::deadline);
-            format!("\n  {}, its client {deadline:?}", connection.application.describe())
+            let Connection { application, task, .. } = connection;
+            format!("\n  {}, {}, {}", application.describe(), application.pipe.describe(), task.describe())
         });
-        let servers = servers.servers.iter().map(|server| format!("\n  {}", server.describe()));
-        format!("at {:?}{}", self.now, clients.chain(servers).collect::<String>())
+        let servers = servers
+            .servers
+            .iter()
+            .map(|server| format!("\n  {}, {}", server.describe(), server.pipe.describe()));
+        let all: String = clients.chain(servers).collect();
+        format!("at {:?}, turns for {:?}{all}", self.now, self.turns)
+    }
+
+    /// Nothing has moved for long, and nobody was woken: a turn for everybody moves nothing.
+    fn probe(&mut self, moved: u64) -> Result<(), String> {
+        if self.connections.iter().any(|connection| connection.task.is_woken()) {
+            return Ok(());
+        }
+        let before = self.describe();
+        for connection in &mut self.connections {
+            connection.task.poll(self.now, Turns::Everybody);
+        }
+        match self.moved() == moved {
+            true => Ok(()),
+            false => Err(format!("something could move, and nobody was woken: {before}")),
+        }
     }
 
     fn round(&mut self) -> Result<bool, String> {
         let round = self.round;
         let mut ended_any = false;
-        let waker = Waker::noop();
         for connection in &mut self.connections {
             connection.application.act(&mut self.servers.borrow_mut().book)?;
-            let Some(client) = &mut connection.client else { continue };
+            if connection.task.has_ended() {
+                continue;
+            }
             if connection.drain_at.is_some_and(|at| at <= round) {
                 connection.drain_at = None;
                 connection.application.may_lose = true;
                 self.servers.borrow_mut().book.note(Fault::Drained);
-                client.drain(self.now.after(Duration::from_secs(5)));
+                connection.task.drain(self.now.after(Duration::from_secs(5)));
             }
-            let mut task = Context::from_waker(waker);
-            if let Poll::Ready(end) = client.poll(&mut Cx { task: &mut task, now: self.now }) {
-                connection.client = None;
+            if let Some(end) = connection.task.poll(self.now, self.turns) {
                 ended_any = true;
                 let book = &mut self.servers.borrow_mut().book;
                 connection.application.act(book).map_err(|problem| format!("{problem} ({end:?})"))?;
@@ -376,6 +399,7 @@ impl World {
             // Which client it hit is not known here: the connection was never used.
             self.connections.iter_mut().for_each(|connection| connection.application.may_lose = true);
         }
+        self.sockets.look();
         Ok(ended_any)
     }
 

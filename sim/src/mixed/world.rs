@@ -3,9 +3,8 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
 
-use chain::{ChainPart, Connecting, Connector, Cx, Pool, Switch, Tick, WorkerCx};
+use chain::{ChainPart, Connecting, Connector, Pool, Switch, Tick, WorkerCx};
 use observe::NestedMetrics;
 use shotover::{Files, OneChain};
 use sources::{Client, Rules};
@@ -15,10 +14,13 @@ use super::Book;
 use super::application::{Application, Plan};
 use super::model::{self, Behavior, Part};
 use super::server::{Link, Traits};
+use crate::REQUESTS_MIN;
+use crate::client_task::ClientTask;
 use crate::pace::Pace;
-use crate::pipe::{Pipe, PipeStream, note_cuts};
+use crate::pipe::{Sockets, note_cuts};
 use crate::random::Random;
-use crate::{REQUESTS_MIN, tasks::Tasks};
+use crate::tasks::Tasks;
+use crate::turns::Turns;
 
 /// Longest padding of a request, and longest value of a reply, in runs without large ones and in those with.
 const PADDING: [usize; 2] = [3000, 1 << 18];
@@ -32,6 +34,7 @@ const FLIPPED_ONE_IN: usize = 30;
 /// The servers, as the connector and the world see them.
 struct Servers {
     links: Vec<Link>,
+    sockets: Sockets,
     moved_before: u64,
     random: Random,
     /// Where faults happen, some of them reset their connections.
@@ -44,8 +47,9 @@ struct SimConnector(Rc<RefCell<Servers>>);
 impl Connector for SimConnector {
     fn connect(&self, address: &str) -> Connecting {
         let servers = &mut *self.0.borrow_mut();
-        let mut seed = || Random::new(servers.random.below(usize::MAX) as u64);
-        let (pipe, random) = (Pipe::new(seed(), servers.traits.padding_max), seed());
+        let Servers { random, sockets, traits, .. } = servers;
+        let mut seed = || Random::new(random.below(usize::MAX) as u64);
+        let (pipe, random) = (sockets.pipe(seed(), traits.padding_max), seed());
         let resets = servers.traits.resets && servers.random.once_in(3);
         let traits = Traits { resets, ..servers.traits };
         servers.links.push(Link::new(pipe.clone(), address, traits, random));
@@ -56,7 +60,7 @@ impl Connector for SimConnector {
 
 struct Seat {
     application: Application,
-    client: Option<Client<PipeStream>>,
+    task: ClientTask,
 }
 
 /// What a run is made of, beside its seed.
@@ -69,6 +73,8 @@ struct Setting {
 /// One run, from its seed.
 pub struct World {
     servers: Rc<RefCell<Servers>>,
+    sockets: Sockets,
+    turns: Turns,
     tasks: Tasks,
     seats: Vec<Seat>,
     pool: Pool,
@@ -103,8 +109,10 @@ impl World {
             true => PADDING[usize::from(random.once_in(6))],
             false => PADDING_UNACCEPTED,
         };
+        let (sockets, turns) = (Sockets::default(), Turns::pick(&mut random));
         let servers = Rc::new(RefCell::new(Servers {
             links: Vec::new(),
+            sockets: sockets.clone(),
             moved_before: 0,
             random: Random::new(random.below(usize::MAX) as u64),
             traits: Traits {
@@ -130,6 +138,8 @@ impl World {
         let seats = 2 + random.below(3);
         let mut world = Self {
             servers,
+            sockets,
+            turns,
             tasks,
             seats: Vec::new(),
             pool,
@@ -163,18 +173,18 @@ impl World {
             resets_at: (self.has_faults && random.once_in(4)).then(|| random.below(40)),
         };
         let mut seed = || Random::new(random.below(usize::MAX) as u64);
-        let (pipe, random) = (Pipe::new(seed(), padding_max), seed());
+        let (pipe, random) = (self.sockets.pipe(seed(), padding_max), seed());
         let rules = Rc::new(Rules { frame_bytes_max: 1 << 28, idle_timeout: None });
         let client = self.part.client().map(|chain| Client::new(pipe.stream(), chain, rules, None, self.now));
         let application = Application::new(index, pipe, &self.chain, plan, random);
-        Seat { application, client }
+        Seat { application, task: ClientTask::new(client) }
     }
 
     /// Another client takes the place of one that is gone, until enough was asked.
     fn replace_gone(&mut self) -> Result<(), String> {
         for at in 0..self.seats.len() {
-            let Seat { application, client } = &self.seats[at];
-            if client.is_some() {
+            let Seat { application, task } = &self.seats[at];
+            if !task.has_ended() {
                 continue;
             }
             if !application.is_done() {
@@ -202,11 +212,14 @@ impl World {
             if self.round()? {
                 self.replace_gone()?;
             }
-            if self.seats.iter().all(|seat| seat.client.is_none()) && self.tasks.is_empty() {
+            if self.seats.iter().all(|seat| seat.task.has_ended()) && self.tasks.is_empty() {
                 return self.check_end();
             }
-            self.now = Tick(self.now.0 + self.random.below(200) as u64);
             let moved = self.moved();
+            if self.turns == Turns::Probed && pace.is_settled(moved) {
+                self.probe(moved)?;
+            }
+            self.now = Tick(self.now.0 + self.random.below(200) as u64);
             match pace.after_round(moved, self.now, || self.next()) {
                 Ok(now) => self.now = now,
                 Err(stuck) => return Err(format!("{stuck}: {}", self.describe())),
@@ -215,22 +228,41 @@ impl World {
     }
 
     fn next(&self) -> Option<Tick> {
-        let clients = self.seats.iter().filter_map(|seat| seat.client.as_ref()?.deadline());
+        let clients = self.seats.iter().filter_map(|seat| seat.task.deadline());
         let servers = self.servers.borrow();
         clients.chain(self.tasks.deadline()).chain(servers.links.iter().filter_map(Link::due)).min()
     }
 
     fn describe(&self) -> String {
         let clients = self.seats.iter().map(|seat| {
-            let deadline = seat.client.as_ref().map(Client::deadline);
-            format!("\n  {}, its client {deadline:?}", seat.application.describe())
+            let Seat { application, task } = seat;
+            format!("\n  {}, {}, {}", application.describe(), application.pipe.describe(), task.describe())
         });
         let servers = self.servers.borrow();
-        let links = servers.links.iter().map(|link| format!("\n  {}", link.describe()));
-        format!("{:?} at {:?}{}", self.chain, self.now, clients.chain(links).collect::<String>())
+        let links =
+            servers.links.iter().map(|link| format!("\n  {}, {}", link.describe(), link.pipe.describe()));
+        let all: String = clients.chain(links).chain([self.tasks.describe()]).collect();
+        format!("{:?} at {:?}, turns for {:?}{all}", self.chain, self.now, self.turns)
     }
 
-    /// Everybody has a turn. True when a client ended.
+    /// Nothing has moved for long, and nobody was woken: a turn for everybody moves nothing.
+    fn probe(&mut self, moved: u64) -> Result<(), String> {
+        if self.tasks.are_woken() || self.seats.iter().any(|seat| seat.task.is_woken()) {
+            return Ok(());
+        }
+        let before = self.describe();
+        let told = |by: String| Err(format!("{by} could go on, and nobody had woken it: {before}"));
+        for at in 0..self.seats.len() {
+            self.seats[at].task.poll(self.now, Turns::Everybody);
+            if self.moved() != moved {
+                return told(format!("client {}", self.seats[at].application.index));
+            }
+        }
+        self.tasks.poll(self.now, Turns::Everybody);
+        if self.moved() == moved { Ok(()) } else { told("a task".to_owned()) }
+    }
+
+    /// All have their turns. True when a client ended.
     fn round(&mut self) -> Result<bool, String> {
         for switch in &self.switches {
             if self.random.once_in(FLIPPED_ONE_IN) {
@@ -245,15 +277,12 @@ impl World {
                 acted.map_err(|problem| of_chain(problem, &self.chain))
             };
             act(&mut seat.application)?;
-            let Some(client) = &mut seat.client else { continue };
-            let mut task = Context::from_waker(Waker::noop());
-            if let Poll::Ready(end) = client.poll(&mut Cx { task: &mut task, now: self.now }) {
-                seat.client = None;
+            if let Some(end) = seat.task.poll(self.now, self.turns) {
                 has_ended = true;
                 act(&mut seat.application).map_err(|problem| format!("{problem} ({end:?})"))?;
             }
         }
-        self.tasks.poll(self.now);
+        self.tasks.poll(self.now, self.turns);
         let Servers { links, moved_before, book, .. } = &mut *self.servers.borrow_mut();
         for link in links.iter_mut() {
             link.act(self.now, book).map_err(|problem| of_chain(problem, &self.chain))?;
@@ -265,6 +294,7 @@ impl World {
             }
             !link.pipe.is_over()
         });
+        self.sockets.look();
         Ok(has_ended)
     }
 

@@ -55,10 +55,12 @@ struct Both {
 }
 
 impl Both {
-    fn mirror(&mut self, act: impl FnOnce(&mut Chain) -> Result<(), Fault>) {
-        if self.mirror.as_mut().is_some_and(|mirror| act(mirror).is_err()) {
+    fn mirror<T>(&mut self, act: impl FnOnce(&mut Chain) -> Result<T, Fault>) -> Option<T> {
+        let acted = act(self.mirror.as_mut()?);
+        if acted.is_err() {
             self.mirror = None;
         }
+        acted.ok()
     }
 }
 
@@ -77,8 +79,8 @@ impl Sink for Both {
         self.sink.submit_tail(cx, chunk, range)
     }
     fn poll(&mut self, cx: &mut Cx<'_, '_>, up: &mut Up<'_>) -> Result<Progress, Fault> {
-        self.mirror(|mirror| mirror.poll(cx, &mut Nowhere).map(drop));
-        self.sink.poll(cx, up)
+        let mirrored = self.mirror(|mirror| mirror.poll(cx, &mut Nowhere));
+        Ok(self.sink.poll(cx, up)?.max(mirrored.unwrap_or(Progress::Idle)))
     }
     fn is_over_mark(&self) -> bool {
         self.sink.is_over_mark() || self.mirror.as_ref().is_some_and(Chain::is_over_mark)

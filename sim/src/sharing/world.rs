@@ -4,10 +4,9 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use chain::{Builder, ChainPart, Connecting, Connector, Cx, Pool, Tick, WorkerCx};
+use chain::{Builder, ChainPart, Connecting, Connector, Pool, Tick, WorkerCx};
 use observe::{Gauge, SharingMetrics};
 use sinks::{CassandraSinkSingle, Connections};
 use sources::{Client, Rules};
@@ -17,10 +16,12 @@ use super::client::{Application, Plan};
 use super::mirror::{self, MirrorLink, Mirrored};
 use super::server::{Database, Link};
 use super::{Book, Event, READ_TIMEOUT};
+use crate::client_task::ClientTask;
 use crate::pace::Pace;
-use crate::pipe::{Pipe, PipeStream, note_cuts};
+use crate::pipe::{Pipe, Sockets, note_cuts};
 use crate::random::Random;
 use crate::tasks::Tasks;
+use crate::turns::Turns;
 use crate::{FAULTS_MIN, REQUESTS_MIN};
 
 /// Requests that all clients together may have in flight, in the runs in which a second reply may be late.
@@ -37,6 +38,7 @@ const SUCCESSORS_MAX: usize = 3;
 
 /// The server, as the connector and the world see it.
 struct Server {
+    sockets: Sockets,
     links: Vec<Link>,
     mirrors: Vec<MirrorLink>,
     /// What moved on those that are gone.
@@ -53,7 +55,7 @@ impl Connector for SimConnector {
         let server = &mut *self.0.borrow_mut();
         if address == mirror::ADDRESS {
             let message_max = server.database.padding_max;
-            let pipe = Pipe::new(Random::new(server.random.below(usize::MAX) as u64), message_max);
+            let pipe = server.sockets.pipe(Random::new(server.random.below(usize::MAX) as u64), message_max);
             server.mirrors.push(MirrorLink::new(pipe.clone()));
             return pipe.connecting(0);
         }
@@ -69,7 +71,7 @@ impl Connector for SimConnector {
             };
         }
         let message_max = server.database.padding_max;
-        let pipe = Pipe::new(Random::new(server.random.below(usize::MAX) as u64), message_max);
+        let pipe = server.sockets.pipe(Random::new(server.random.below(usize::MAX) as u64), message_max);
         let link = Link::new(pipe.clone(), Random::new(server.random.below(usize::MAX) as u64));
         server.links.push(link);
         pipe.connecting(delay)
@@ -78,13 +80,15 @@ impl Connector for SimConnector {
 
 struct Seat {
     application: Application,
-    client: Option<Client<PipeStream>>,
+    task: ClientTask,
     drain_at: Option<usize>,
 }
 
 /// One run, from its seed.
 pub struct World {
     server: Rc<RefCell<Server>>,
+    sockets: Sockets,
+    turns: Turns,
     tasks: Tasks,
     seats: Vec<Seat>,
     pool: Pool,
@@ -136,7 +140,9 @@ impl World {
         let is_busy = random.once_in(12);
         let fault_every = if is_busy { 40 } else { fault_every(&mut random) };
         let has_timeout = is_busy || random.once_in(2);
+        let (sockets, turns) = (Sockets::default(), Turns::pick(&mut random));
         let server = Rc::new(RefCell::new(Server {
+            sockets: sockets.clone(),
             links: Vec::new(),
             mirrors: Vec::new(),
             moved_before: 0,
@@ -172,6 +178,8 @@ impl World {
         let successors = random.below(SUCCESSORS_MAX + 1);
         let mut world = Self {
             server,
+            sockets,
+            turns,
             tasks,
             seats: Vec::new(),
             pool,
@@ -200,21 +208,21 @@ impl World {
         let plan = plan(random, &server.database);
         server.book.has_slow_client |= plan.reads_seldom;
         let salt = self.seed ^ ((index as u64) << 40);
-        let pipe = Pipe::new(Random::new(salt ^ 2), plan.padding_max);
+        let pipe = self.sockets.pipe(Random::new(salt ^ 2), plan.padding_max);
         let rules = Rc::new(Rules { frame_bytes_max: 1 << 28, idle_timeout: None });
         let client = self.part.client().map(|chain| Client::new(pipe.stream(), chain, rules, None, self.now));
         let application = Application::new(index as u8, pipe, plan, Random::new(salt ^ 99), self.now);
         let drain_at = random.once_in(12).then(|| self.round + random.below(400));
-        Seat { application, client, drain_at }
+        Seat { application, task: ClientTask::new(client), drain_at }
     }
 
     /// Another client takes the place of one that is gone: some do in every run, and more until enough was asked and
     /// enough went wrong.
     fn replace_gone(&mut self) -> Result<(), String> {
         for at in 0..self.seats.len() {
-            let Seat { application, client, .. } = &self.seats[at];
+            let Seat { application, task, .. } = &self.seats[at];
             let is_enough = self.asked() >= REQUESTS_MIN && self.faults() >= FAULTS_MIN;
-            if client.is_some() || (is_enough && self.successors == 0) {
+            if !task.has_ended() || (is_enough && self.successors == 0) {
                 continue;
             }
             if !application.is_done() {
@@ -251,14 +259,18 @@ impl World {
             if self.round()? {
                 self.replace_gone()?;
             }
-            if self.seats.iter().all(|seat| seat.client.is_none()) && self.tasks.is_empty() {
+            if self.seats.iter().all(|seat| seat.task.has_ended()) && self.tasks.is_empty() {
                 break;
+            }
+            let moved = self.moved();
+            if self.turns == Turns::Probed && pace.is_settled(moved) {
+                self.probe(moved)?;
             }
             self.now = Tick(self.now.0 + self.random.below(200) as u64);
             if self.seats.iter().any(|seat| seat.application.will_read()) {
                 pace.is_moving();
             }
-            match pace.after_round(self.moved(), self.now, || self.next()) {
+            match pace.after_round(moved, self.now, || self.next()) {
                 Ok(now) => self.now = now,
                 Err(problem) => return Err(format!("{problem}: {}", self.describe())),
             }
@@ -268,7 +280,7 @@ impl World {
 
     /// The next time at which somebody wants to do something though nothing came.
     fn next(&self) -> Option<Tick> {
-        let clients = self.seats.iter().filter_map(|seat| seat.client.as_ref()?.deadline());
+        let clients = self.seats.iter().filter_map(|seat| seat.task.deadline());
         let server = self.server.borrow();
         let links = server.links.iter().filter_map(|link| link.due(self.now));
         clients.chain(self.tasks.deadline()).chain(links).min()
@@ -276,39 +288,58 @@ impl World {
 
     fn describe(&self) -> String {
         let clients = self.seats.iter().map(|seat| {
-            let deadline = seat.client.as_ref().map(Client::deadline);
-            format!("\n  {}, its client {deadline:?}", seat.application.describe())
+            let Seat { application, task, .. } = seat;
+            format!("\n  {}, {}, {}", application.describe(), application.pipe.describe(), task.describe())
         });
         let server = self.server.borrow();
-        let links = server.links.iter().map(|link| format!("\n  {}", link.describe()));
-        let tasks = self.tasks.len();
-        format!("at {:?}{}\n  {tasks} tasks", self.now, clients.chain(links).collect::<String>())
+        let links =
+            server.links.iter().map(|link| format!("\n  {}, {}", link.describe(), link.pipe.describe()));
+        let all: String = clients.chain(links).chain([self.tasks.describe()]).collect();
+        format!("at {:?}, turns for {:?}{all}", self.now, self.turns)
     }
 
-    /// Everybody has a turn. True when a client ended.
+    /// Nothing has moved for long, and nobody was woken: a turn for everybody moves nothing.
+    fn probe(&mut self, moved: u64) -> Result<(), String> {
+        if self.tasks.are_woken() || self.seats.iter().any(|seat| seat.task.is_woken()) {
+            return Ok(());
+        }
+        let before = self.describe();
+        let told = |by: String| Err(format!("{by} could go on, and nobody had woken it: {before}"));
+        for at in 0..self.seats.len() {
+            self.seats[at].task.poll(self.now, Turns::Everybody);
+            if self.moved() != moved {
+                return told(format!("client {}", self.seats[at].application.index));
+            }
+        }
+        self.tasks.poll(self.now, Turns::Everybody);
+        if self.moved() == moved { Ok(()) } else { told("a task".to_owned()) }
+    }
+
+    /// All have their turns. True when a client ended.
     fn round(&mut self) -> Result<bool, String> {
         let (round, mut has_ended) = (self.round, false);
         self.server.borrow_mut().book.now = self.now;
         for seat in &mut self.seats {
             seat.application.act(&mut self.server.borrow_mut().book)?;
-            let Some(client) = &mut seat.client else { continue };
+            if seat.task.has_ended() {
+                continue;
+            }
             if seat.drain_at.is_some_and(|at| at <= round) {
                 seat.drain_at = None;
                 seat.application.may_lose = true;
                 self.server.borrow_mut().book.note(Event::Drained);
-                client.drain(self.now.after(Duration::from_secs(5)));
+                seat.task.drain(self.now.after(Duration::from_secs(5)));
             }
-            let mut task = Context::from_waker(Waker::noop());
-            if let Poll::Ready(end) = client.poll(&mut Cx { task: &mut task, now: self.now }) {
-                seat.client = None;
+            if let Some(end) = seat.task.poll(self.now, self.turns) {
                 has_ended = true;
                 let book = &mut self.server.borrow_mut().book;
                 seat.application.act(book).map_err(|problem| format!("{problem} ({end:?})"))?;
             }
         }
         let now = self.now;
-        self.tasks.poll(now);
-        let Server { links, mirrors, moved_before, random, database, book } = &mut *self.server.borrow_mut();
+        self.tasks.poll(now, self.turns);
+        let Server { links, mirrors, moved_before, random, database, book, .. } =
+            &mut *self.server.borrow_mut();
         mirrors.iter_mut().try_for_each(|mirror| mirror.act(book))?;
         mirrors.retain(|mirror| {
             *moved_before += if mirror.pipe.is_over() { mirror.pipe.moved() } else { 0 };
@@ -331,6 +362,7 @@ impl World {
             }
             !link.is_gone()
         });
+        self.sockets.look();
         Ok(has_ended)
     }
 
