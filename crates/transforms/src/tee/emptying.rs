@@ -36,6 +36,8 @@ impl Emptying {
     ) -> Self {
         // Its transforms need not have been told, if the client broke off. A fault comes of the next poll, too.
         drop(mirror.client_done(cx));
+        // Nobody learns from a PREPARE any more: what waits for its ids goes, or is lost, at the first poll.
+        mirror.preparing = 0;
         let (shared, recorder) = (Rc::clone(shared), Rc::clone(recorder));
         Self { shared, mirror, recorder, deadline: cx.now.after(EMPTYING_MAX), is_second }
     }
@@ -59,8 +61,6 @@ impl Task for Emptying {
             let mut out = Outcome::default();
             let polled = self.mirror.poll(cx, &self.shared.prepared, &mut out);
             self.lose(out.dropped);
-            // Nobody learns from a PREPARE any more.
-            self.mirror.preparing = 0;
             match polled {
                 Ok(Progress::Moved) => {}
                 Ok(Progress::Idle | Progress::Drained)

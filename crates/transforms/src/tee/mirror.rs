@@ -358,15 +358,13 @@ impl Mirror {
         let State::Open(chain) = &mut self.state else { return Ok(Progress::Idle) };
         let mut collect = Collect { ids: &mut self.ids, out, steps: None };
         let progress = chain.poll(cx, &mut collect)?;
-        let is_empty = chain.in_flight() == 0;
         if let Some(reply) = collect.steps {
             self.step_answered(&reply)?;
         }
         let is_free = self.step.is_none() && self.agreement.is_settled();
-        let may_feed = !self.queue.is_empty() && is_free;
-        let is_due = self.agreement.is_broken() && is_empty;
-        let may_go_on = progress != Progress::Idle && (may_feed || is_due);
-        Ok(if has_fed || may_go_on { Progress::Moved } else { progress })
+        // One that was found to be in another keyspace lets go what it holds, and is renewed, at the next poll.
+        let may_go_on = (!self.queue.is_empty() && is_free) || self.agreement.is_broken();
+        Ok(if has_fed || (may_go_on && progress != Progress::Idle) { Progress::Moved } else { progress })
     }
 
     fn step_answered(&mut self, reply: &StepReply) -> Result<(), Fault> {
