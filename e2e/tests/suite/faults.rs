@@ -120,23 +120,29 @@ fn the_idle_timeout_spares_who_reads_slowly_and_ends_who_does_not_read() {
 
 #[test]
 fn a_server_that_stalls_inside_a_large_reply_times_out() {
-    let server = Server::start(|mut peer| {
-        accept_session(&mut peer);
-        let Ok(request) = peer.receive() else { return };
-        peer.send(&encode(0x84, request.id, opcode::RESULT, &vec![7; 1 << 20])[..1 << 19]);
-        drop(peer.receive());
-    });
-    let options =
-        format!("remote_address: '127.0.0.1:{}', connect_timeout_ms: 3000, read_timeout: 1", server.port);
-    let proxy = Proxy::with_chain(&format!("[CassandraSinkSingle: {{name: s, {options}}}]"), "");
-    let mut client = Peer::session(proxy.port);
-    client.0.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
-    client.send(&encode(4, 1, opcode::QUERY, b"x"));
-    let mut got = Vec::new();
-    // Ended by the proxy, and not by this end's patience.
-    client.0.read_to_end(&mut got).unwrap();
-    assert_eq!(got.len(), 1 << 19);
-    proxy.stop().unwrap();
+    for connections in ["PerClient", "Shared"] {
+        let server = Server::start(|mut peer| {
+            accept_session(&mut peer);
+            let Ok(request) = peer.receive() else { return };
+            peer.send(&encode(0x84, request.id, opcode::RESULT, &vec![7; 1 << 20])[..1 << 19]);
+            drop(peer.receive());
+        });
+        let proxy = Proxy::with_chain(&impatient_sink(server.port, connections), "");
+        let mut client = Peer::session(proxy.port);
+        client.0.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+        client.send(&encode(4, 1, opcode::QUERY, &query(b"SELECT 1")));
+        let mut got = Vec::new();
+        // Ended by the proxy, and not by this end's patience.
+        client.0.read_to_end(&mut got).unwrap();
+        assert_eq!(got.len(), 1 << 19, "{connections}");
+        proxy.stop().unwrap();
+    }
+}
+
+/// A chain whose server may be silent for a second.
+fn impatient_sink(port: u16, connections: &str) -> String {
+    let options = format!("remote_address: '127.0.0.1:{port}', connect_timeout_ms: 3000, read_timeout: 1");
+    format!("[CassandraSinkSingle: {{name: s, {options}, connections: {connections}}}]")
 }
 
 #[test]

@@ -116,6 +116,8 @@ pub(super) struct Inner {
     pub(super) retire_deadline: Option<Tick>,
     /// When the server last took a byte, or had nothing to take.
     pub(super) taken_at: Tick,
+    /// When the server last said something.
+    pub(super) heard_at: Tick,
     /// Requests in the order they were sent, for their timeout.
     pub(super) timeouts: VecDeque<(Tick, SlotName)>,
     /// Clients that wait for room.
@@ -163,6 +165,7 @@ impl Connection {
                 retires: false,
                 retire_deadline: None,
                 taken_at: now,
+                heard_at: now,
                 timeouts: VecDeque::new(),
                 waiting: Vec::new(),
                 counted: Counted::default(),
@@ -315,6 +318,14 @@ impl Inner {
     /// True while some client waits for a reply, or for the rest of one.
     pub(super) fn is_awaited(&self) -> bool {
         self.reply_tail.to.as_ref().is_some_and(|to| !to.is_closed()) || self.slots.is_awaited()
+    }
+
+    /// Until when more of a large reply must have come: nobody's request is timed any more whose reply has begun.
+    pub(super) fn tail_deadline(&self, read_timeout: Option<Duration>) -> Option<Tick> {
+        if self.reply_tail.rest == 0 {
+            return None;
+        }
+        Some(self.heard_at.after(read_timeout?))
     }
 
     pub(super) fn has_room(&self) -> bool {

@@ -20,6 +20,8 @@ mod session_tests;
 mod slots;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod timeout_tests;
 mod turn;
 
 use std::cell::{Cell, RefCell};

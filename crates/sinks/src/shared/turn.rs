@@ -69,8 +69,9 @@ impl Task for ConnectionTask {
             State::Open(_) | State::Dead => None,
         };
         let timeout = inner.timeouts.front().map(|(deadline, _)| *deadline);
+        let tail = inner.tail_deadline(self.0.surroundings.read_timeout);
         let spill = self.0.surroundings.spill.deadline();
-        own.into_iter().chain(inner.retire_deadline).chain(timeout).chain(spill).min()
+        own.into_iter().chain(inner.retire_deadline).chain(timeout).chain(tail).chain(spill).min()
     }
 }
 
@@ -220,9 +221,12 @@ impl Turn<'_> {
             let State::Open(stream) = state else { return Ok(()) };
             match inlet.poll_fill(cx, stream) {
                 // Reading goes on though writing failed: replies may have arrived before.
-                Poll::Pending => return broken.map_or(Ok(()), |error| Err(io_fault(error))),
+                Poll::Pending => {
+                    return broken.map_or_else(|| self.check_tail(cx.now), |error| Err(io_fault(error)));
+                }
                 Poll::Ready(Ok(Filled::Bytes(count))) => {
                     turn_bytes += count;
+                    self.inner.heard_at = cx.now;
                     self.cut(cx.now)?;
                 }
                 Poll::Ready(Ok(Filled::End)) => return Err(closed()),
@@ -231,6 +235,19 @@ impl Turn<'_> {
         }
         cx.task.waker().wake_by_ref();
         Ok(())
+    }
+
+    /// A server that falls silent inside a large reply will not answer anybody else's request either.
+    fn check_tail(&self, now: Tick) -> Result<(), Fault> {
+        match self.inner.tail_deadline(self.surroundings.read_timeout) {
+            Some(deadline) if deadline <= now => Err(Fault::new(self.no_response())),
+            _ => Ok(()),
+        }
+    }
+
+    fn no_response(&self) -> String {
+        let timeout = self.surroundings.read_timeout.unwrap_or_default();
+        format!("The other side of this connection did not respond within {timeout:?}")
     }
 
     fn write(&mut self, cx: &mut Cx<'_, '_>) -> io::Result<()> {
@@ -412,11 +429,7 @@ impl Turn<'_> {
             self.inner.timeouts.pop_front();
             let Some(Orphaned { inbox, ticket, work, .. }) = self.inner.slots.orphan(name) else { continue };
             let kind = if work == Work::Read { ErrorKind::ReadTimeout } else { ErrorKind::WriteTimeout };
-            let text = format!(
-                "The other side of this connection did not respond within {:?}",
-                self.surroundings.read_timeout.unwrap_or_default()
-            );
-            inbox.put(Delivery::Failed { ticket, kind, text: text.into() }, now);
+            inbox.put(Delivery::Failed { ticket, kind, text: self.no_response().into() }, now);
         }
         if self.inner.slots.orphans() > ORPHANS_MAX {
             self.inner.retire(&self.surroundings.metrics, RetireReason::Orphans);
