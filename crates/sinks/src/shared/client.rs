@@ -189,7 +189,10 @@ impl SharedSink {
     fn own(&mut self, now: Tick, binds: bool, why: OwnReason) -> Option<Rc<Connection>> {
         let is_accepted = matches!(self.session, Session::Accepted { .. });
         // One that is gone is replaced; unless it cannot be: then word of its end, which ends the client, is under way.
-        self.own.take_if(|own| is_accepted && !own.is_bound && !own.connection.is_usable());
+        let outdated = self.own.take_if(|own| is_accepted && !own.is_bound && own.connection.is_outdated());
+        if let Some(own) = outdated {
+            self.leave(&own.connection, RetireReason::KeyspaceChanged);
+        }
         let own = self.own.get_or_insert_with(|| {
             let replay = match &self.session {
                 Session::Accepted { identity, keyspace } => Some(identity.replay(keyspace.as_deref())),

@@ -99,6 +99,8 @@ pub(super) struct Inner {
     pub(super) replay: Option<Replay>,
     /// Its session was begun here: its client has another place to go.
     pub(super) is_replayed: bool,
+    /// The keyspace of its clients is gone, and it is in none.
+    pub(super) lacks_keyspace: bool,
     pub(super) inlet: Inlet,
     pub(super) outlet: Outlet,
     pub(super) gather: Gather,
@@ -153,6 +155,7 @@ impl Connection {
                 state: State::Connecting { attempt, deadline },
                 is_replayed: replay.is_some(),
                 replay,
+                lacks_keyspace: false,
                 inlet: Inlet::new(&surroundings.pool),
                 outlet: Outlet::default(),
                 gather: Gather::default(),
@@ -179,6 +182,14 @@ impl Connection {
     pub(super) fn is_usable(&self) -> bool {
         let inner = self.inner.borrow();
         !inner.retires && !matches!(inner.state, State::Dead)
+    }
+
+    /// True when its owner is better off with another: it takes nothing, or it is idle and not in the owner's keyspace, which
+    /// may be there again.
+    pub(super) fn is_outdated(&self) -> bool {
+        let inner = self.inner.borrow();
+        let is_idle = inner.slots.used() == 0 && inner.reply_tail.rest == 0;
+        inner.retires || matches!(inner.state, State::Dead) || (inner.lacks_keyspace && is_idle)
     }
 
     /// True when a request should be sent on it now.

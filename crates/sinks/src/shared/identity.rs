@@ -98,7 +98,7 @@ impl Identity {
         });
         let mut steps: Vec<_> = steps.collect();
         steps.reverse();
-        Replay { steps }
+        Replay { steps, chooses_keyspace: false }
     }
 }
 
@@ -106,6 +106,8 @@ impl Identity {
 pub(super) struct Replay {
     /// What is still to be sent, the last first.
     steps: Vec<Zeroizing<Vec<u8>>>,
+    /// The last step was sent, and it is a USE.
+    chooses_keyspace: bool,
 }
 
 /// What comes next.
@@ -114,6 +116,8 @@ pub(super) enum Next {
     Send(Zeroizing<Vec<u8>>),
     /// The session is as it was.
     Done,
+    /// It is, but for its keyspace, which the server does not know any more.
+    NoKeyspace,
     /// The server does not accept it any more.
     Refused,
 }
@@ -134,13 +138,24 @@ impl Replay {
             opcode::READY | opcode::AUTH_SUCCESS => {
                 self.steps.last().is_none_or(|next| next.get(4) == Some(&opcode::QUERY))
             }
+            // A connection that was in the keyspace when it was dropped would go on as well.
+            opcode::ERROR if self.chooses_keyspace && is_invalid(reply, frame) => return Next::NoKeyspace,
             opcode::RESULT => matches!(session::said(reply, frame), session::Said::Keyspace(_)),
             _ => false,
         };
         match self.steps.pop().filter(|_| is_in_order) {
-            Some(frame) => Next::Send(frame),
+            Some(frame) => {
+                self.chooses_keyspace = frame.get(4) == Some(&opcode::QUERY);
+                Next::Send(frame)
+            }
             None if is_in_order => Next::Done,
             None => Next::Refused,
         }
     }
+}
+
+/// A server says that a statement is invalid when it does not know the keyspace (section 9, code 0x2200).
+fn is_invalid(reply: &Head, frame: &[u8]) -> bool {
+    let code = wire::cql::body(wire::Side::Response, reply, frame).and_then(|mut body| body.i32());
+    code == Ok(0x2200)
 }

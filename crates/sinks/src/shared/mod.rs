@@ -12,6 +12,8 @@ mod connection;
 mod gather;
 mod identity;
 mod inbox;
+#[cfg(test)]
+mod keyspace_tests;
 mod prepared;
 #[cfg(test)]
 mod scene;

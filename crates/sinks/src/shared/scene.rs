@@ -402,6 +402,14 @@ pub(super) const STARTUP: [u8; 31] = *b"\x04\0\0\0\x01\0\0\0\x16\0\x01\0\x0bCQL_
 
 pub(super) const READY: [u8; 9] = [0x84, 0, 0, 0, 0x02, 0, 0, 0, 0];
 
+/// The answer to a session that is begun again.
+pub(super) const READY_AGAIN: [u8; 9] = [0x84, 0, 0x7F, 0xFF, 0x02, 0, 0, 0, 0];
+
+/// The keyspace in use is now this one.
+pub(super) fn set_keyspace(id: i16, name: u8) -> Vec<u8> {
+    frame(0x84, id, 0x08, &[0, 0, 0, 3, 0, 1, name])
+}
+
 /// A frame, of requests or replies as its version says.
 pub(super) fn frame(version: u8, id: i16, opcode: u8, body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len()).unwrap().to_be_bytes();

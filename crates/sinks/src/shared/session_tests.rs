@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::connection::STUCK_AFTER;
 use super::inbox::STALLED_MAX;
-use super::scene::{READY, STARTUP, Scene, frame, query, result};
+use super::scene::{READY, READY_AGAIN, STARTUP, Scene, frame, query, result, set_keyspace};
 
 /// The server wants to know who it is.
 fn authenticate(id: i16) -> Vec<u8> {
@@ -47,14 +47,6 @@ fn a_client_that_waits_for_its_session_shares_its_connection() {
     scene.client_sends(second, &query(5, "SELECT 2"));
     assert_eq!(scene.take_requests(0).len(), 2);
 }
-
-/// The keyspace in use is now `k`.
-fn set_keyspace(id: i16) -> Vec<u8> {
-    frame(0x84, id, 0x08, b"\0\0\0\x03\0\x01k")
-}
-
-/// The answer to a session that is begun again.
-const READY_AGAIN: [u8; 9] = [0x84, 0, 0x7F, 0xFF, 0x02, 0, 0, 0, 0];
 
 /// What a client may send behind its STARTUP without waiting for the answer.
 fn sent_too_early() -> [(&'static str, Vec<u8>); 6] {
@@ -156,10 +148,10 @@ fn a_connection_that_its_client_has_left_ends_with_the_client() {
     // There is a connection to share in the keyspace that it goes to.
     scene.client_sends(other, &query(2, "USE k"));
     scene.server_says(2, &READY_AGAIN);
-    scene.server_says(2, &set_keyspace(0));
+    scene.server_says(2, &set_keyspace(0, b'k'));
     scene.client_sends(client, &[query(2, "SELECT 1"), query(3, "USE k")].concat());
     scene.server_says(3, &READY_AGAIN);
-    scene.server_says(3, &set_keyspace(1));
+    scene.server_says(3, &set_keyspace(1, b'k'));
     assert_eq!(scene.take_replies(client), [(3, 0x08)]);
     assert!(!scene.server(3).borrow().is_closed, "a reply is due on it");
     scene.client_leaves(client);
@@ -330,7 +322,7 @@ fn a_long_answer_to_a_session_that_is_begun_again_is_read_in_more_than_one_turn(
     let mut scene = Scene::new(None);
     let (client, server) = waits_for_session(&mut scene);
     scene.server_says(server, &frame(0x84, i16::MAX, 0x02, &[0; 65_536]));
-    scene.server_says(server, &set_keyspace(0));
+    scene.server_says(server, &set_keyspace(0, b'k'));
     assert_eq!(scene.take_replies(client), [(1, 0x08)]);
 }
 

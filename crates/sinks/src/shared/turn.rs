@@ -201,15 +201,26 @@ impl Turn<'_> {
                 self.surroundings.metrics.replays_refused.add(1);
                 return Err(refused());
             }
-            Next::Done => {
-                self.surroundings.metrics.replays_accepted.add(1);
-                if let State::Beginning { stream, .. } = std::mem::replace(&mut self.inner.state, State::Dead)
-                {
-                    self.inner.state = State::Open(stream);
+            Next::Done => self.begun(),
+            Next::NoKeyspace => {
+                self.begun();
+                self.inner.lacks_keyspace = true;
+                // Those whose requests wait have asked for this keyspace, and need it no more than on a connection that was
+                // in it. Nobody else is served: the next connection may find it there again.
+                if self.inner.owner.is_none() {
+                    self.inner.retire(&self.surroundings.metrics, RetireReason::KeyspaceChanged);
                 }
             }
         }
         Ok(true)
+    }
+
+    /// The session is as it was on another connection.
+    fn begun(&mut self) {
+        self.surroundings.metrics.replays_accepted.add(1);
+        if let State::Beginning { stream, .. } = std::mem::replace(&mut self.inner.state, State::Dead) {
+            self.inner.state = State::Open(stream);
+        }
     }
 
     /// Writes what was gathered, then reads what came.
@@ -390,6 +401,7 @@ impl Turn<'_> {
     /// and what was sent after that request may have run in the wrong one.
     fn keyspace_changed(&mut self, sequence: u64, now: Tick) {
         if self.inner.owner.is_some() {
+            self.inner.lacks_keyspace = false;
             return;
         }
         self.inner.retire(&self.surroundings.metrics, RetireReason::KeyspaceChanged);
