@@ -131,6 +131,7 @@ impl WorkerPart for SinglePart {
             inlet: Inlet::new(&self.0.pool),
             outlet: Outlet::default(),
             awaited: IdTable::default(),
+            torn: None,
             reply_rest: 0,
             heard_at: Tick::default(),
             shared: Rc::clone(&self.0),
@@ -152,9 +153,12 @@ struct Single {
     outlet: Outlet,
     /// The requests whose replies are due, by the client's own stream ids: nobody else is on this connection.
     awaited: IdTable,
+    /// The id of a request whose rest has not come, and how many bytes that is.
+    torn: Option<(i32, u64)>,
     /// Bytes of a large reply that are still to come.
     reply_rest: u64,
-    /// When the server last said something, or the first of the awaited requests, or more of a large one, was sent.
+    /// When the server last said something, or the first of the awaited requests, or more of a large one that alone is
+    /// awaited, was sent.
     heard_at: Tick,
 }
 
@@ -163,7 +167,7 @@ impl Sink for Single {
         if self.awaited.is_empty() {
             self.heard_at = cx.now;
         }
-        let Self { state, outlet, awaited, shared, .. } = self;
+        let Self { state, outlet, awaited, torn, shared, .. } = self;
         if let State::Unconnected = state {
             let attempt = shared.connector.connect(&shared.options.remote_address);
             *state = State::Connecting { attempt, deadline: cx.now.after(shared.options.connect_timeout) };
@@ -172,6 +176,9 @@ impl Sink for Single {
             |message, ledger| {
                 mark_sent(message.ticket(), ledger);
                 awaited.insert(message.head().id, message.ticket());
+                if message.rest() > 0 {
+                    *torn = Some((message.head().id, message.rest()));
+                }
             },
             |outgoing| match state {
                 State::Connected(stream) => outlet.send_outgoing(cx, stream, outgoing),
@@ -186,8 +193,13 @@ impl Sink for Single {
     }
 
     fn submit_tail(&mut self, cx: &mut Cx<'_, '_>, chunk: &Chunk, range: Range<usize>) -> Result<(), Fault> {
-        // Until it has all of a request a server cannot answer it. One that takes no bytes is not sent more of them.
-        self.heard_at = cx.now;
+        if !self.owes_more_than_torn() {
+            self.heard_at = cx.now;
+        }
+        if let Some((_, rest)) = &mut self.torn {
+            *rest = rest.saturating_sub(range.len() as u64);
+        }
+        self.torn.take_if(|(_, rest)| *rest == 0);
         match &mut self.state {
             State::Connected(stream) => self.outlet.send(cx, stream, chunk, range).or(Ok(())),
             _ => {
@@ -244,9 +256,16 @@ impl Sink for Single {
 
 impl Single {
     fn read_deadline(&self) -> Option<Tick> {
-        let is_owed = !self.awaited.is_empty() || self.reply_rest > 0;
+        // It also owes to take what was sent.
+        let is_owed = self.owes_more_than_torn() || (!self.awaited.is_empty() && !self.outlet.is_empty());
         let timeout = self.shared.options.read_timeout.filter(|_| is_owed)?;
         Some(self.heard_at.after(timeout))
+    }
+
+    /// The server owes something else than the reply to a request that it cannot answer, since it has not all of it.
+    fn owes_more_than_torn(&self) -> bool {
+        let is_torn_awaited = self.torn.is_some_and(|(id, _)| self.awaited.peek(id).is_some());
+        self.awaited.len() > usize::from(is_torn_awaited) || self.reply_rest > 0
     }
 
     fn poll_connected(&mut self, cx: &mut Cx<'_, '_>, up: &mut Up<'_>) -> Result<Progress, Fault> {

@@ -148,18 +148,19 @@ fn impatient_sink(port: u16, connections: &str) -> String {
 #[test]
 fn a_server_that_waits_for_a_slow_client_is_not_silent() {
     let server = Server::echo();
-    let options =
-        format!("remote_address: '127.0.0.1:{}', connect_timeout_ms: 3000, read_timeout: 1", server.port);
-    let proxy = Proxy::with_chain(&format!("[CassandraSinkSingle: {{name: s, {options}}}]"), "");
-    let mut client = Peer::session(proxy.port);
-    let body = vec![7; 400_000];
-    let request = encode(4, 1, opcode::QUERY, &body);
-    for piece in request.chunks(100_000) {
-        client.send(piece);
-        std::thread::sleep(std::time::Duration::from_millis(600));
+    for connections in ["PerClient", "Shared"] {
+        let proxy = Proxy::with_chain(&impatient_sink(server.port, connections), "");
+        let mut client = Peer::session(proxy.port);
+        let body = query(&[&b"SELECT "[..], &[b'x'; 400_000]].concat());
+        let request = encode(4, 1, opcode::QUERY, &body);
+        // Steadily, and then with a pause that is longer than the server may be silent.
+        for (piece, pause) in request.chunks(110_000).zip([600, 600, 1300, 0]) {
+            client.send(piece);
+            std::thread::sleep(std::time::Duration::from_millis(pause));
+        }
+        assert!(client.receive().expect("its reply").body == body, "{connections}");
+        proxy.stop().unwrap();
     }
-    assert!(client.receive().expect("its reply").body == body);
-    proxy.stop().unwrap();
 }
 
 #[test]

@@ -256,7 +256,8 @@ impl SharedSink {
                 )));
             }
             self.leave(&own.connection, RetireReason::Failed);
-            self.dropped_rest = std::mem::take(&mut self.request_rest);
+            own.connection.give_up_torn(cx.now, &format!("the server took no more of it within {timeout:?}"));
+            self.drop_rest();
         }
         let text = format!("no server connection had room within {timeout:?}; the request was not sent");
         for Waiting { ticket, rest, .. } in std::mem::take(&mut self.waiting) {
@@ -264,6 +265,13 @@ impl SharedSink {
             up.answer_error(cx, ticket, ErrorKind::Server, &text)?;
         }
         Ok(())
+    }
+
+    /// What is still to come of a request goes nowhere: the connection that has its beginning is gone.
+    fn drop_rest(&mut self) {
+        if self.request_rest > 0 {
+            self.dropped_rest = std::mem::take(&mut self.request_rest);
+        }
     }
 
     /// The server has accepted the client: from here on it may share, unless more is on its connection than a handshake:
@@ -405,6 +413,7 @@ impl SharedSink {
             }
             Some(own) => {
                 self.leave(&own.connection, RetireReason::KeyspaceChanged);
+                self.drop_rest();
                 Ok(())
             }
             None => Ok(()),
@@ -415,6 +424,9 @@ impl SharedSink {
     fn broken(&mut self, mut fault: Fault, from: ConnectionId) -> Result<(), Fault> {
         let is_torn = self.reply_tail.is_some_and(|(torn, _)| torn == from);
         let was_own = self.own.take_if(|own| own.connection.id == from);
+        if was_own.is_some() {
+            self.drop_rest();
+        }
         let must_end = match &self.session {
             Session::Accepted { .. } => {
                 // Nothing was sent on this connection; on the shared ones there may be more of the client's.
@@ -456,17 +468,21 @@ impl Sink for SharedSink {
         })
     }
 
-    fn submit_tail(&mut self, _: &mut Cx<'_, '_>, chunk: &Chunk, range: Range<usize>) -> Result<(), Fault> {
+    fn submit_tail(&mut self, cx: &mut Cx<'_, '_>, chunk: &Chunk, range: Range<usize>) -> Result<(), Fault> {
         let dropped = self.dropped_rest.min(range.len() as u64);
         if dropped > 0 {
             self.dropped_rest -= dropped;
             return Ok(());
         }
-        // The client is not read while something waits, so the request that this belongs to has been sent.
-        let own = self.own.as_ref().filter(|own| own.connection.is_usable());
-        let own = own.ok_or_else(|| Fault::new("The other side of this connection closed the connection"))?;
         self.request_rest = self.request_rest.saturating_sub(range.len() as u64);
-        own.connection.submit_tail(chunk, range);
+        // The client is not read while something waits, so the request that this belongs to has been sent. A connection
+        // that takes no new ones takes the rest of that all the same.
+        if let Some(own) = self.own.as_ref().filter(|own| !own.connection.is_dead()) {
+            own.connection.submit_tail(cx.now, chunk, range);
+        } else {
+            // Word of its end is under way, and says whether the client can go on.
+            self.drop_rest();
+        }
         Ok(())
     }
 

@@ -84,6 +84,12 @@ pub(super) struct ReplyTail {
     pub(super) to: Option<Rc<Inbox>>,
 }
 
+/// A request whose rest has not come. It is not timed: until it has all of it the server cannot answer.
+pub(super) struct Torn {
+    name: SlotName,
+    rest: u64,
+}
+
 /// The connection, as its clients and its task see it.
 pub(super) struct Connection {
     pub(super) id: ConnectionId,
@@ -122,6 +128,7 @@ pub(super) struct Inner {
     pub(super) heard_at: Tick,
     /// Requests in the order they were sent, for their timeout.
     pub(super) timeouts: VecDeque<(Tick, SlotName)>,
+    torn: Option<Torn>,
     /// Clients that wait for room.
     pub(super) waiting: Vec<Waker>,
     /// What the gauges hold of this connection.
@@ -170,6 +177,7 @@ impl Connection {
                 taken_at: now,
                 heard_at: now,
                 timeouts: VecDeque::new(),
+                torn: None,
                 waiting: Vec::new(),
                 counted: Counted::default(),
             }),
@@ -182,6 +190,11 @@ impl Connection {
     pub(super) fn is_usable(&self) -> bool {
         let inner = self.inner.borrow();
         !inner.retires && !matches!(inner.state, State::Dead)
+    }
+
+    /// True when nothing comes or goes on it any more.
+    pub(super) fn is_dead(&self) -> bool {
+        matches!(self.inner.borrow().state, State::Dead)
     }
 
     /// True when its owner is better off with another: it takes nothing, or it is idle and not in the owner's keyspace, which
@@ -228,6 +241,14 @@ impl Connection {
         self.wake();
     }
 
+    /// The rest of the request that was submitted last will not come. Whoever waits for its reply is told.
+    pub(super) fn give_up_torn(&self, now: Tick, text: &str) {
+        let mut inner = self.inner.borrow_mut();
+        let orphaned = inner.torn.take().and_then(|torn| inner.slots.orphan(torn.name));
+        let unsent_from = inner.unsent_from();
+        Inner::fail(orphaned.into_iter().collect(), unsent_from, text, now);
+    }
+
     /// A client left: nobody waits for its replies any more.
     pub(super) fn forget(&self, inbox: &Rc<Inbox>) {
         let mut inner = self.inner.borrow_mut();
@@ -270,7 +291,9 @@ impl Connection {
         };
         inner.next_sequence += 1;
         let name = inner.slots.take(pending);
-        if let Some(timeout) = self.surroundings.read_timeout {
+        if leaving.rest > 0 {
+            inner.torn = Some(Torn { name, rest: leaving.rest });
+        } else if let Some(timeout) = self.surroundings.read_timeout {
             inner.timeouts.push_back((now.after(timeout), name));
         }
         inner.append(&self.surroundings.pool, &leaving.outgoing, name.index);
@@ -278,9 +301,16 @@ impl Connection {
         self.wake();
     }
 
-    /// Appends more bytes of the large request that was submitted last.
-    pub(super) fn submit_tail(&self, chunk: &Chunk, range: Range<usize>) {
+    /// Appends more bytes of the large request that was submitted last. With the last of them its time begins.
+    pub(super) fn submit_tail(&self, now: Tick, chunk: &Chunk, range: Range<usize>) {
         let mut inner = self.inner.borrow_mut();
+        if let Some(torn) = &mut inner.torn {
+            torn.rest = torn.rest.saturating_sub(range.len() as u64);
+        }
+        let whole = inner.torn.take_if(|torn| torn.rest == 0);
+        if let (Some(Torn { name, .. }), Some(timeout)) = (whole, self.surroundings.read_timeout) {
+            inner.timeouts.push_back((now.after(timeout), name));
+        }
         let tail = Outgoing::Received(chunk, range);
         inner.appended_bytes += tail.bytes().len() as u64;
         let Inner { gather, outlet, .. } = &mut *inner;

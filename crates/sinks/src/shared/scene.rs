@@ -226,6 +226,11 @@ pub(super) struct Scene {
 impl Scene {
     /// A worker whose requests wait for their replies for `read_timeout`, and that has one connection to share.
     pub(super) fn new(read_timeout: Option<Duration>) -> Self {
+        Self::of(Connections::Shared, read_timeout)
+    }
+
+    /// As [`Scene::new`], or each client has a connection of its own.
+    pub(super) fn of(connections: Connections, read_timeout: Option<Duration>) -> Self {
         let (servers, spawned, pool) = (Servers::default(), Spawned::default(), Pool::new());
         let worker = WorkerCx {
             prepared: Rc::default(),
@@ -237,7 +242,7 @@ impl Scene {
             nested: Rc::default(),
         };
         let mut sink = CassandraSinkSingle::new("server:9042".to_owned(), Duration::from_secs(3));
-        sink.connections = Connections::Shared;
+        sink.connections = connections;
         sink.read_timeout = read_timeout;
         sink.connections_max = 1;
         let part = ChainPart::new("chain", &worker, [("CassandraSinkSingle", "sink", &sink as _)], None);

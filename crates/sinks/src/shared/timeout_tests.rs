@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::scene::{Scene, query, result};
+use super::scene::{READY_AGAIN, Scene, query, result};
+use crate::Connections;
 
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -52,4 +53,113 @@ fn without_a_timeout_the_rest_of_a_large_reply_may_take_any_time() {
     scene.pass(READ_TIMEOUT * 1000);
     scene.server_says(0, &large[100_000..]);
     assert_eq!(scene.take_replies(reader), [(1, 0x08)]);
+}
+
+/// A request that comes in pieces, and is not shared.
+fn large_query(id: i16) -> Vec<u8> {
+    query(id, &format!("SELECT {}", "x".repeat(400_000)))
+}
+
+#[test]
+fn a_request_is_timed_once_the_server_has_all_of_it() {
+    for connections in [Connections::PerClient, Connections::Shared] {
+        let mut scene = Scene::of(connections, Some(READ_TIMEOUT));
+        let client = scene.accepted();
+        let request = large_query(1);
+        scene.client_sends(client, &request[..30_000]);
+        if connections == Connections::Shared {
+            scene.server_says(1, &READY_AGAIN);
+        }
+        scene.pass(READ_TIMEOUT * 2);
+        scene.client_goes_on(client, &request[30_000..200_000]);
+        scene.pass(READ_TIMEOUT * 2);
+        scene.client_goes_on(client, &request[200_000..]);
+        scene.pass(NEARLY);
+        assert_eq!(scene.take_replies(client), []);
+        assert!(scene.fault(client).is_none());
+        scene.pass(READ_TIMEOUT - NEARLY);
+        let told = scene.take_errors(client);
+        match connections {
+            Connections::PerClient => assert!(scene.fault(client).is_some()),
+            Connections::Shared => assert_eq!(told, [(1, 0x1200)]),
+        }
+    }
+}
+
+#[test]
+fn what_else_a_server_owes_is_timed_while_a_request_comes() {
+    for connections in [Connections::PerClient, Connections::Shared] {
+        let mut scene = Scene::of(connections, Some(READ_TIMEOUT));
+        let client = scene.accepted();
+        let request = large_query(2);
+        scene.client_sends(client, &[&query(1, "SELECT 1")[..], &request[..30_000]].concat());
+        if connections == Connections::Shared {
+            scene.server_says(1, &READY_AGAIN);
+        }
+        scene.pass(NEARLY);
+        scene.client_goes_on(client, &request[30_000..200_000]);
+        scene.pass(READ_TIMEOUT - NEARLY);
+        let told = scene.take_errors(client);
+        match connections {
+            Connections::PerClient => assert!(scene.fault(client).is_some()),
+            Connections::Shared => assert_eq!(told, [(1, 0x1200)]),
+        }
+    }
+}
+
+#[test]
+fn a_server_that_takes_no_more_of_a_request_is_timed() {
+    let mut scene = Scene::of(Connections::PerClient, Some(READ_TIMEOUT));
+    let client = scene.accepted();
+    let request = large_query(1);
+    scene.client_sends(client, &request[..30_000]);
+    scene.server(0).borrow_mut().is_deaf = true;
+    scene.pass(READ_TIMEOUT * 2);
+    scene.client_goes_on(client, &request[30_000..200_000]);
+    scene.pass(NEARLY);
+    assert!(scene.fault(client).is_none());
+    scene.pass(READ_TIMEOUT - NEARLY);
+    assert!(scene.fault(client).is_some());
+}
+
+#[test]
+fn the_rest_of_a_request_whose_connection_is_gone_does_not_end_its_client() {
+    // What may change the keyspace has an end of its own.
+    for text in ["SELECT", "?"] {
+        let mut scene = Scene::new(None);
+        let client = scene.accepted();
+        let request = query(1, &format!("{text} {}", "x".repeat(400_000)));
+        scene.client_sends(client, &request[..30_000]);
+        scene.server_says(1, &READY_AGAIN);
+        scene.server_ends(1);
+        assert_eq!(scene.take_replies(client), [(1, 0x00)]);
+        scene.client_goes_on(client, &request[30_000..200_000]);
+        scene.client_goes_on(client, &request[200_000..]);
+        scene.client_sends(client, &large_query(2));
+        scene.server_says(2, &READY_AGAIN);
+        scene.server_says(2, &result(0, 0));
+        assert_eq!(scene.take_replies(client), [(2, 0x08)]);
+        assert!(scene.fault(client).is_none());
+    }
+}
+
+#[test]
+fn a_connection_that_is_given_up_still_takes_the_rest_of_a_request() {
+    let mut scene = Scene::new(Some(READ_TIMEOUT));
+    let client = scene.accepted();
+    let large = large_query(1);
+    scene.client_sends(client, &large);
+    scene.server_says(1, &READY_AGAIN);
+    scene.server_says(1, &result(0, 2_000_000));
+    assert_eq!(scene.take_replies(client), [(1, 0x08)]);
+    // None of these is shared any more, and all are left unanswered.
+    let asked: Vec<u8> = (2..302).flat_map(|id| query(id, "SELECT 1")).collect();
+    scene.client_sends(client, &[&asked[..], &large[..30_000]].concat());
+    scene.pass(READ_TIMEOUT);
+    assert_eq!(scene.take_errors(client).len(), 300);
+    scene.client_goes_on(client, &large[30_000..]);
+    let (asked, _) = *scene.take_requests(1).last().expect("requests");
+    scene.server_says(1, &result(asked, 0));
+    assert_eq!(scene.take_replies(client), [(1, 0x08)]);
+    assert!(scene.server(1).borrow().is_closed && scene.fault(client).is_none());
 }
