@@ -69,8 +69,10 @@ pub(super) struct SharedSink {
     /// A request whose reply says in which keyspace the client is.
     moving: Option<Ticket>,
     waiting: VecDeque<Waiting>,
-    /// Since when no connection has had room for what this client has to send, or will have.
+    /// Since when no connection has had room for what this client has to send, or made any.
     no_room_since: Option<Tick>,
+    /// What waited last was meant for the client's own connection.
+    waits_for_own: bool,
     /// Bytes of a large request that are still to come. Until then the client must be read, whatever waits.
     request_rest: u64,
     /// Those of one that will not be sent.
@@ -92,6 +94,7 @@ impl SharedSink {
             moving: None,
             waiting: VecDeque::new(),
             no_room_since: None,
+            waits_for_own: false,
             request_rest: 0,
             dropped_rest: 0,
             reply_tail: None,
@@ -163,7 +166,10 @@ impl SharedSink {
             Place::Shared { .. } => self.shared(now),
             Place::Own { binds, why, .. } => self.own(now, binds, why),
         };
-        let Some(connection) = connection else { return Err(leaving) };
+        let Some(connection) = connection else {
+            self.waits_for_own = matches!(place, Place::Own { .. });
+            return Err(leaving);
+        };
         let metrics = &self.part.surroundings.metrics;
         match place {
             Place::Shared { .. } => metrics.shared_requests.add(1),
@@ -230,7 +236,8 @@ impl SharedSink {
         if !is_blocked && self.own.as_ref().is_none_or(|own| own.connection.has_room()) {
             return false;
         }
-        self.no_room_since = since.or(Some(cx.now));
+        // A server that takes or says something is slow, and not silent: room is on its way.
+        self.no_room_since = since.map_or(Some(cx.now), |since| Some(since.max(self.moved_at(is_blocked))));
         if self.deadline().is_some_and(|deadline| deadline <= cx.now) {
             return true;
         }
@@ -242,6 +249,17 @@ impl SharedSink {
             pool.each(|connection| connection.wait_for_room(waker));
         }
         false
+    }
+
+    /// When something last moved on the connections whose room is waited for.
+    fn moved_at(&self, is_blocked: bool) -> Tick {
+        let mut moved_at = Tick::default();
+        if let Some(pool) = self.pool.as_ref().filter(|_| is_blocked && !self.waits_for_own) {
+            pool.each(|connection| moved_at = moved_at.max(connection.moved_at()));
+        } else if let Some(own) = &self.own {
+            moved_at = own.connection.moved_at();
+        }
+        moved_at
     }
 
     /// What waits for room is told that it was not sent. A connection of the client's own that has none is of no more use.

@@ -122,7 +122,7 @@ pub(super) struct Inner {
     /// Takes no new requests; ends when the last reply is here, or at the deadline.
     pub(super) retires: bool,
     pub(super) retire_deadline: Option<Tick>,
-    /// When the server last took a byte, or had nothing to take.
+    /// When the server last took a byte, or was given the first to take.
     pub(super) taken_at: Tick,
     /// When the server last said something.
     pub(super) heard_at: Tick,
@@ -215,6 +215,12 @@ impl Connection {
     /// True when there is room for another request.
     pub(super) fn has_room(&self) -> bool {
         self.inner.borrow().has_room()
+    }
+
+    /// When the server last took or said something.
+    pub(super) fn moved_at(&self) -> Tick {
+        let inner = self.inner.borrow();
+        inner.taken_at.max(inner.heard_at)
     }
 
     /// Requests that await their replies.
@@ -310,6 +316,9 @@ impl Connection {
         let whole = inner.torn.take_if(|torn| torn.rest == 0);
         if let (Some(Torn { name, .. }), Some(timeout)) = (whole, self.surroundings.read_timeout) {
             inner.timeouts.push_back((now.after(timeout), name));
+        }
+        if inner.queued_bytes() == 0 {
+            inner.taken_at = now;
         }
         let tail = Outgoing::Received(chunk, range);
         inner.appended_bytes += tail.bytes().len() as u64;

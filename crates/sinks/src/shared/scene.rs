@@ -31,6 +31,8 @@ pub(super) struct Wires {
     is_ended: bool,
     /// The server reads nothing.
     pub(super) is_deaf: bool,
+    /// But this many bytes.
+    takes: usize,
     /// The proxy has closed it.
     pub(super) is_closed: bool,
     /// Whatever the proxy reads, there is as much more of this byte.
@@ -85,12 +87,14 @@ impl Stream for End {
     }
     fn poll_write(&mut self, task: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let wires = &mut *self.0.borrow_mut();
-        if wires.is_deaf {
+        let count = if wires.is_deaf { bytes.len().min(wires.takes) } else { bytes.len() };
+        if count == 0 {
             wires.waiting.push(task.waker().clone());
             return Poll::Pending;
         }
-        wires.from_proxy.extend(bytes);
-        Poll::Ready(Ok(bytes.len()))
+        wires.takes = wires.takes.saturating_sub(count);
+        wires.from_proxy.extend(&bytes[..count]);
+        Poll::Ready(Ok(count))
     }
     fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
@@ -349,6 +353,14 @@ impl Scene {
     pub(super) fn server_hears(&mut self, server: usize) {
         let wires = self.server(server);
         wires.borrow_mut().is_deaf = false;
+        wires.borrow_mut().wake();
+        self.turn();
+    }
+
+    /// The server reads so many bytes, and no more.
+    pub(super) fn server_takes(&mut self, server: usize, count: usize) {
+        let wires = self.server(server);
+        wires.borrow_mut().takes = count;
         wires.borrow_mut().wake();
         self.turn();
     }

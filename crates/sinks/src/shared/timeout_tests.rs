@@ -163,3 +163,43 @@ fn a_connection_that_is_given_up_still_takes_the_rest_of_a_request() {
     assert_eq!(scene.take_replies(client), [(1, 0x08)]);
     assert!(scene.server(1).borrow().is_closed && scene.fault(client).is_none());
 }
+
+#[test]
+fn a_server_that_makes_room_slowly_is_not_given_up() {
+    let mut scene = Scene::new(Some(READ_TIMEOUT));
+    let client = scene.accepted();
+    let request = query(1, &format!("SELECT {}", "x".repeat(900_000)));
+    scene.client_sends(client, &request[..30_000]);
+    scene.server_says(1, &READY_AGAIN);
+    scene.server(1).borrow_mut().is_deaf = true;
+    scene.client_goes_on(client, &request[30_000..500_000]);
+    assert!(scene.is_over_mark(client));
+    for _ in 0..5 {
+        scene.pass(NEARLY);
+        scene.server_takes(1, 10_000);
+    }
+    assert!(scene.is_over_mark(client));
+    scene.pass(NEARLY);
+    assert_eq!(scene.take_replies(client), []);
+    // Now it takes nothing any more.
+    scene.pass(READ_TIMEOUT - NEARLY);
+    assert_eq!(scene.take_errors(client), [(1, 0x1200)]);
+}
+
+#[test]
+fn who_waits_for_a_connection_of_its_own_is_not_put_off_by_what_others_are_answered() {
+    let mut scene = Scene::new(Some(READ_TIMEOUT));
+    let [client, other] = [scene.accepted(), scene.accepted()];
+    let request = query(1, &format!("SELECT {}", "x".repeat(900_000)));
+    scene.client_sends(client, &request[..30_000]);
+    scene.server_says(2, &READY_AGAIN);
+    scene.server(2).borrow_mut().is_deaf = true;
+    scene.client_goes_on(client, &request[30_000..500_000]);
+    scene.pass(NEARLY);
+    scene.take_bytes(0);
+    scene.client_sends(other, &query(1, "SELECT 1"));
+    let (asked, _) = scene.take_requests(0).pop().expect("a request");
+    scene.server_says(0, &result(asked, 0));
+    scene.pass(READ_TIMEOUT - NEARLY);
+    assert_eq!(scene.take_errors(client), [(1, 0x1200)]);
+}

@@ -268,8 +268,7 @@ impl Turn<'_> {
         if outlet.poll_flush(cx, stream)?.is_ready() {
             gather.send(cx, stream, outlet)?;
         }
-        let after = self.inner.queued_bytes();
-        if after == 0 || after < before {
+        if self.inner.queued_bytes() < before {
             self.inner.taken_at = cx.now;
         }
         Ok(())
