@@ -15,7 +15,7 @@ use wire::{ErrorKind, Head, Protocol};
 
 use super::connection::{Connection, Request};
 use super::identity::{Identity, Recorder};
-use super::inbox::{ConnectionId, Delivery, Inbox};
+use super::inbox::{ConnectionId, Delivery, Inbox, NO_CONNECTION};
 use super::{ConnectionPool, SharedPart};
 
 /// A longer request goes on its client's own connection: others would wait behind it.
@@ -64,8 +64,9 @@ pub(super) struct SharedSink {
     session: Session,
     own: Option<Own>,
     pool: Option<Rc<ConnectionPool>>,
-    /// Connections that it has left, and that may still owe it replies: nobody else would end them when it is gone.
-    left: Vec<Weak<Connection>>,
+    /// Connections that may owe it replies, which not all are its own or on its pool's list: each is told when it goes.
+    used: Vec<(ConnectionId, Weak<Connection>)>,
+    last_used: ConnectionId,
     /// A request whose reply says in which keyspace the client is.
     moving: Option<Ticket>,
     waiting: VecDeque<Waiting>,
@@ -90,7 +91,8 @@ impl SharedSink {
             session: Session::Beginning(Recorder::default()),
             own: None,
             pool: None,
-            left: Vec::new(),
+            used: Vec::new(),
+            last_used: NO_CONNECTION,
             moving: None,
             waiting: VecDeque::new(),
             no_room_since: None,
@@ -179,8 +181,19 @@ impl SharedSink {
             self.moving = Some(leaving.ticket);
         }
         self.request_rest = leaving.rest;
+        if connection.id != self.last_used {
+            self.note_used(&connection);
+        }
         connection.submit(now, &Request { leaving, work, prepares, need }, &self.inbox);
         Ok(())
+    }
+
+    fn note_used(&mut self, connection: &Rc<Connection>) {
+        self.last_used = connection.id;
+        if !self.used.iter().any(|(id, _)| *id == connection.id) {
+            self.used.retain(|(_, used)| used.strong_count() > 0);
+            self.used.push((connection.id, Rc::downgrade(connection)));
+        }
     }
 
     /// A connection of the client's pool with room for a request.
@@ -197,7 +210,7 @@ impl SharedSink {
         // One that is gone is replaced; unless it cannot be: then word of its end, which ends the client, is under way.
         let outdated = self.own.take_if(|own| is_accepted && !own.is_bound && own.connection.is_outdated());
         if let Some(own) = outdated {
-            self.leave(&own.connection, RetireReason::KeyspaceChanged);
+            own.connection.retire(RetireReason::KeyspaceChanged);
         }
         let own = self.own.get_or_insert_with(|| {
             let replay = match &self.session {
@@ -273,7 +286,7 @@ impl SharedSink {
                     "The other side of this connection did not respond within {timeout:?}"
                 )));
             }
-            self.leave(&own.connection, RetireReason::Failed);
+            own.connection.retire(RetireReason::Failed);
             own.connection.give_up_torn(cx.now, &format!("the server took no more of it within {timeout:?}"));
             self.drop_rest();
         }
@@ -318,21 +331,14 @@ impl SharedSink {
                 own.connection.share();
                 pool.add(own.connection);
             } else {
-                self.leave(&own.connection, RetireReason::Unused);
+                own.connection.retire(RetireReason::Unused);
             }
         }
         if let Some(before) = self.pool.replace(pool)
             && Rc::strong_count(&before) == 1
         {
-            before.each(|connection| self.leave(connection, RetireReason::Unused));
+            before.each(|connection| connection.retire(RetireReason::Unused));
         }
-    }
-
-    /// Uses a connection no more; it ends when the last reply is here.
-    fn leave(&mut self, connection: &Rc<Connection>, why: RetireReason) {
-        connection.retire(why);
-        self.left.retain(|left| left.strong_count() > 0);
-        self.left.push(Rc::downgrade(connection));
     }
 
     /// Hears what a reply says of the client's session.
@@ -430,7 +436,7 @@ impl SharedSink {
                 Err(Fault::new(text))
             }
             Some(own) => {
-                self.leave(&own.connection, RetireReason::KeyspaceChanged);
+                own.connection.retire(RetireReason::KeyspaceChanged);
                 self.drop_rest();
                 Ok(())
             }
@@ -540,12 +546,7 @@ impl Sink for SharedSink {
 impl Drop for SharedSink {
     fn drop(&mut self) {
         self.inbox.close();
-        if let Some(own) = &self.own {
-            own.connection.forget(&self.inbox);
-        }
-        if let Some(pool) = &self.pool {
-            pool.each(|connection| connection.forget(&self.inbox));
-        }
-        self.left.iter().filter_map(Weak::upgrade).for_each(|connection| connection.forget(&self.inbox));
+        let used = self.used.iter().filter_map(|(_, connection)| connection.upgrade());
+        used.for_each(|connection| connection.forget(&self.inbox));
     }
 }

@@ -24,6 +24,9 @@ pub(super) const STALLED_MAX: Duration = Duration::from_secs(10);
 /// Names a server connection of a worker.
 pub(super) type ConnectionId = u64;
 
+/// The name of none.
+pub(super) const NO_CONNECTION: ConnectionId = 0;
+
 /// Something for a client.
 pub(super) enum Delivery {
     /// A reply, or its head. `ticket` is `NONE` for an event.

@@ -35,7 +35,7 @@ use observe::RetireReason;
 
 use self::connection::{Connection, Surroundings};
 use self::identity::{Key, Replay};
-use self::inbox::{Inbox, Spill};
+use self::inbox::{Inbox, NO_CONNECTION, Spill};
 use self::prepared::Prepared;
 pub(crate) use self::prepared::{AllPrepared, none_prepared};
 use self::turn::ConnectionTask;
@@ -70,7 +70,7 @@ impl SharedPart {
             connector: Rc::clone(&worker.connector),
             spawner: Rc::clone(&worker.spawner),
             pools: RefCell::default(),
-            next_connection: Cell::new(1),
+            next_connection: Cell::new(NO_CONNECTION + 1),
             connections_max: options.connections_max,
         })
     }
@@ -150,7 +150,7 @@ impl ConnectionPool {
         Some(opened)
     }
 
-    /// Everything that a client may have requests on.
+    /// All that are on its list. Those that take no more requests may not be.
     fn each(&self, look: impl FnMut(&Rc<Connection>)) {
         self.connections.borrow().iter().for_each(look);
     }

@@ -158,6 +158,40 @@ fn a_connection_that_its_client_has_left_ends_with_the_client() {
     assert!(scene.server(3).borrow().is_closed);
 }
 
+/// The client asks more than a connection may leave unanswered.
+fn ask_much(scene: &mut Scene, client: usize) {
+    let requests: Vec<u8> = (0..300).flat_map(|id| query(id, "SELECT 1")).collect();
+    scene.client_sends(client, &requests);
+}
+
+#[test]
+fn a_connection_that_takes_no_more_requests_ends_with_the_last_client_it_owes_something() {
+    let mut scene = Scene::new(None);
+    let [first, last] = [scene.accepted(), scene.accepted()];
+    ask_much(&mut scene, first);
+    scene.client_sends(last, &query(1, "SELECT 1"));
+    scene.client_leaves(first);
+    scene.client_sends(last, &query(2, "SELECT 1"));
+    assert_eq!(scene.take_requests(2), [(i16::MAX, 0x01)], "it is off the list of those that are shared");
+    assert!(!scene.server(0).borrow().is_closed);
+    scene.client_leaves(last);
+    assert!(scene.server(0).borrow().is_closed);
+}
+
+#[test]
+fn what_a_client_has_left_unanswered_in_another_keyspace_counts_when_it_goes() {
+    let mut scene = Scene::new(None);
+    let [client, other] = [scene.accepted(), scene.accepted()];
+    ask_much(&mut scene, client);
+    scene.client_sends(client, &query(301, "USE k"));
+    scene.server_says(2, &READY_AGAIN);
+    scene.server_says(2, &set_keyspace(0, b'k'));
+    assert_eq!(scene.take_replies(client), [(301, 0x08)]);
+    scene.client_leaves(client);
+    scene.client_sends(other, &query(1, "SELECT 1"));
+    assert_eq!(scene.take_requests(3), [(i16::MAX, 0x01)], "the first owes too many replies");
+}
+
 /// Replies that one client leaves unread, in bytes.
 fn unread(scene: &mut Scene, client: usize, bytes: usize) {
     scene.client_reads(client, false);
