@@ -119,6 +119,8 @@ pub(super) struct Inner {
     pub(super) ready: Vec<Ready>,
     /// The only client that may use it, who also gets its events.
     pub(super) owner: Option<Rc<Inbox>>,
+    /// It is not read, since its owner has enough to fetch.
+    pub(super) is_paused: bool,
     /// Takes no new requests; ends when the last reply is here, or at the deadline.
     pub(super) retires: bool,
     pub(super) retire_deadline: Option<Tick>,
@@ -172,6 +174,7 @@ impl Connection {
                 reply_tail: ReplyTail { rest: 0, to: None },
                 ready: Vec::new(),
                 owner,
+                is_paused: false,
                 retires: false,
                 retire_deadline: None,
                 taken_at: now,
@@ -238,7 +241,13 @@ impl Connection {
 
     /// From here on anybody whose session it is may use it.
     pub(super) fn share(&self) {
-        self.inner.borrow_mut().owner = None;
+        let mut inner = self.inner.borrow_mut();
+        inner.owner = None;
+        let is_paused = inner.is_paused;
+        drop(inner);
+        if is_paused {
+            self.wake();
+        }
     }
 
     /// Takes no new requests, and ends when the last reply is here.
@@ -372,7 +381,7 @@ impl Inner {
 
     /// Until when more of a large reply must have come: nobody's request is timed any more whose reply has begun.
     pub(super) fn tail_deadline(&self, read_timeout: Option<Duration>) -> Option<Tick> {
-        if self.reply_tail.rest == 0 {
+        if self.reply_tail.rest == 0 || self.is_paused {
             return None;
         }
         Some(self.heard_at.after(read_timeout?))

@@ -15,6 +15,10 @@ use wire::{ErrorKind, Head};
 /// Bytes that may wait for a client before they go on account of its worker.
 pub(super) const BYTES_MAX: usize = 1024 * 1024;
 
+/// Bytes that may wait for a client before a connection of its own is not read: nobody else waits for that, so that its
+/// client needs not be cut off. What is read at once must not reach [`BYTES_MAX`].
+pub(super) const OWN_BYTES_MAX: usize = 512 * 1024;
+
 /// Bytes that may wait for all clients of a sink on one worker, beyond what each may have.
 pub(super) const SPILL_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -109,6 +113,8 @@ pub(super) struct Inbox {
     has_large_replies: Cell<bool>,
     fetched_at: Cell<Tick>,
     cut_off_why: Cell<Option<&'static str>>,
+    /// Connections that are read on when something was fetched.
+    paused: RefCell<Vec<Waker>>,
 }
 
 impl Inbox {
@@ -124,6 +130,7 @@ impl Inbox {
             has_large_replies: Cell::new(false),
             fetched_at: Cell::new(Tick::default()),
             cut_off_why: Cell::new(None),
+            paused: RefCell::default(),
         })
     }
 
@@ -199,6 +206,21 @@ impl Inbox {
         Some(delivery)
     }
 
+    /// True when enough waits, some of it from this connection, so that the client needs no more from there to go on: it
+    /// may be in the middle of a large reply, and fetch nothing of the others.
+    pub(super) fn has_enough(&self, from: ConnectionId) -> bool {
+        self.bytes.get() > OWN_BYTES_MAX
+            && self.deliveries.borrow().iter().rev().any(|delivery| delivery.from() == Some(from))
+    }
+
+    /// Who is woken when something was fetched. Only while [`Inbox::has_enough`].
+    pub(super) fn pause(&self, waker: &Waker) {
+        let mut paused = self.paused.borrow_mut();
+        if !paused.iter().any(|known| known.will_wake(waker)) {
+            paused.push(waker.clone());
+        }
+    }
+
     /// Why the client was cut off, once.
     pub(super) fn cut_off_why(&self) -> Option<&'static str> {
         self.cut_off_why.take()
@@ -230,13 +252,22 @@ impl Inbox {
 
     fn set_bytes(&self, bytes: usize) {
         let before = self.bytes.replace(bytes);
+        if before > OWN_BYTES_MAX || bytes > OWN_BYTES_MAX {
+            self.has_much(before, bytes);
+        }
+    }
+
+    #[cold]
+    fn has_much(&self, before: usize, bytes: usize) {
+        if bytes < before {
+            self.paused.borrow_mut().drain(..).for_each(Waker::wake);
+        }
         if before > BYTES_MAX || bytes > BYTES_MAX {
             self.settle_spill(before, bytes);
         }
     }
 
     /// Counts what is beyond the limit, which is seldom anything. Who falls below it keeps nobody waiting any more.
-    #[cold]
     fn settle_spill(&self, before: usize, bytes: usize) {
         let beyond = |bytes: usize| bytes.saturating_sub(BYTES_MAX);
         let spilled = self.spill.bytes.get() + beyond(bytes) - beyond(before);

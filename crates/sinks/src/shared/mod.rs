@@ -14,6 +14,8 @@ mod identity;
 mod inbox;
 #[cfg(test)]
 mod keyspace_tests;
+#[cfg(test)]
+mod pause_tests;
 mod prepared;
 #[cfg(test)]
 mod scene;

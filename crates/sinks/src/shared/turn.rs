@@ -68,7 +68,7 @@ impl Task for ConnectionTask {
             State::Connecting { deadline, .. } | State::Beginning { deadline, .. } => Some(*deadline),
             State::Open(_) | State::Dead => None,
         };
-        let timeout = inner.timeouts.front().map(|(deadline, _)| *deadline);
+        let timeout = inner.timeouts.front().filter(|_| !inner.is_paused).map(|(deadline, _)| *deadline);
         let tail = inner.tail_deadline(self.0.surroundings.read_timeout);
         let spill = self.0.surroundings.spill.deadline();
         own.into_iter().chain(inner.retire_deadline).chain(timeout).chain(tail).chain(spill).min()
@@ -84,7 +84,9 @@ struct Turn<'t> {
 
 impl Turn<'_> {
     fn run(&mut self, cx: &mut Cx<'_, '_>) -> Result<(), Fault> {
-        self.expire(cx.now);
+        if !self.inner.is_paused {
+            self.expire(cx.now);
+        }
         if self.inner.retire_deadline.is_some_and(|deadline| deadline <= cx.now) {
             return Err(Fault::new("the server called the connection broken"));
         }
@@ -228,6 +230,10 @@ impl Turn<'_> {
         let broken = self.write(cx).err();
         let mut turn_bytes = 0;
         while turn_bytes < TURN_BYTES {
+            if self.must_pause(cx) {
+                // Whether it is broken is asked again when what came before has been read.
+                return Ok(());
+            }
             let Inner { state, inlet, .. } = &mut *self.inner;
             let State::Open(stream) = state else { return Ok(()) };
             match inlet.poll_fill(cx, stream) {
@@ -246,6 +252,28 @@ impl Turn<'_> {
         }
         cx.task.waker().wake_by_ref();
         Ok(())
+    }
+
+    /// True when the owner has enough to fetch: as direct, a server whose client does not read is not read either, and is
+    /// not silent because it is not listened to.
+    fn must_pause(&mut self, cx: &Cx<'_, '_>) -> bool {
+        let must_pause = self.inner.owner.as_ref().is_some_and(|owner| owner.has_enough(self.id));
+        if must_pause && let Some(owner) = &self.inner.owner {
+            owner.pause(cx.task.waker());
+        } else if self.inner.is_paused {
+            self.listen_again(cx.now);
+        }
+        self.inner.is_paused = must_pause;
+        must_pause
+    }
+
+    /// All that the server owes is timed from here on.
+    #[cold]
+    fn listen_again(&mut self, now: Tick) {
+        self.inner.heard_at = now;
+        if let Some(timeout) = self.surroundings.read_timeout {
+            self.inner.timeouts.iter_mut().for_each(|(deadline, _)| *deadline = now.after(timeout));
+        }
     }
 
     /// A server that falls silent inside a large reply will not answer anybody else's request either.

@@ -1,0 +1,64 @@
+//! Clients that read slowly, and connections of their own.
+
+use std::time::Duration;
+
+use super::inbox::{BYTES_MAX, STALLED_MAX};
+use super::scene::{READY_AGAIN, Scene, query, result};
+
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A request that is too long to share a connection.
+fn large_query(id: i16) -> Vec<u8> {
+    query(id, &format!("SELECT {}", "x".repeat(70_000)))
+}
+
+/// A client that has asked this on connection 1, which is its own.
+fn asks_alone(scene: &mut Scene, ids: &[i16]) -> usize {
+    let client = scene.accepted();
+    for id in ids {
+        scene.client_sends(client, &large_query(*id));
+    }
+    scene.server_says(1, &READY_AGAIN);
+    client
+}
+
+#[test]
+fn a_client_that_does_not_read_is_not_cut_off_for_what_its_own_connection_brings() {
+    let mut scene = Scene::new(Some(READ_TIMEOUT));
+    let client = asks_alone(&mut scene, &[1, 2, 3]);
+    scene.client_reads(client, false);
+    scene.server_says(1, &[result(0, 1_500_000), result(1, 500_000)].concat());
+    assert!(scene.server(1).borrow().read_bytes < BYTES_MAX);
+    // Nor is the server silent meanwhile.
+    scene.pass(STALLED_MAX * 2);
+    assert!(scene.fault(client).is_none());
+    scene.client_reads(client, true);
+    assert_eq!(scene.take_replies(client), [(1, 0x08), (2, 0x08)]);
+    scene.pass(READ_TIMEOUT);
+    assert_eq!(scene.take_errors(client), [(3, 0x1200)]);
+}
+
+#[test]
+fn a_large_reply_goes_on_though_much_of_others_waits_behind_it() {
+    let mut scene = Scene::new(None);
+    let client = asks_alone(&mut scene, &[1]);
+    let large = result(0, 1_000_000);
+    scene.server_says(1, &large[..100_000]);
+    scene.take_bytes(0);
+    scene.client_sends(client, &[query(2, "SELECT 1"), query(3, "SELECT 1")].concat());
+    for (asked, _) in scene.take_requests(0) {
+        scene.server_says(0, &result(asked, 400_000));
+    }
+    scene.server_says(1, &large[100_000..]);
+    assert_eq!(scene.take_replies(client), [(1, 0x08), (2, 0x08), (3, 0x08)]);
+}
+
+#[test]
+fn a_connection_that_is_not_read_ends_with_its_client() {
+    let mut scene = Scene::new(None);
+    let client = asks_alone(&mut scene, &[1]);
+    scene.client_reads(client, false);
+    scene.server_says(1, &result(0, 1_000_000));
+    scene.client_leaves(client);
+    assert!(scene.server(1).borrow().is_closed);
+}
