@@ -250,7 +250,8 @@ impl SharedSink {
             return false;
         }
         // A server that takes or says something is slow, and not silent: room is on its way.
-        self.no_room_since = since.map_or(Some(cx.now), |since| Some(since.max(self.moved_at(is_blocked))));
+        self.no_room_since =
+            since.map_or(Some(cx.now), |since| Some(since.max(self.moved_at(cx.now, is_blocked))));
         if self.deadline().is_some_and(|deadline| deadline <= cx.now) {
             return true;
         }
@@ -265,12 +266,12 @@ impl SharedSink {
     }
 
     /// When something last moved on the connections whose room is waited for.
-    fn moved_at(&self, is_blocked: bool) -> Tick {
+    fn moved_at(&self, now: Tick, is_blocked: bool) -> Tick {
         let mut moved_at = Tick::default();
         if let Some(pool) = self.pool.as_ref().filter(|_| is_blocked && !self.waits_for_own) {
-            pool.each(|connection| moved_at = moved_at.max(connection.moved_at()));
+            pool.each(|connection| moved_at = moved_at.max(connection.moved_at(now)));
         } else if let Some(own) = &self.own {
-            moved_at = own.connection.moved_at();
+            moved_at = own.connection.moved_at(now);
         }
         moved_at
     }
@@ -278,6 +279,10 @@ impl SharedSink {
     /// What waits for room is told that it was not sent. A connection of the client's own that has none is of no more use.
     fn give_up_waiting(&mut self, cx: &mut Cx<'_, '_>, up: &mut Up<'_>) -> Result<(), Fault> {
         self.no_room_since = None;
+        if self.moving.is_some() {
+            // That request has a time of its own, and who does not know its end does not know the keyspace.
+            return Ok(());
+        }
         let timeout = self.part.surroundings.read_timeout.unwrap_or_default();
         if let Some(own) = self.own.take_if(|own| !own.connection.has_room()) {
             if own.is_bound || !matches!(self.session, Session::Accepted { .. }) {
@@ -536,10 +541,12 @@ impl Sink for SharedSink {
     }
 
     fn is_over_mark(&self) -> bool {
-        let own = self.own.as_ref();
+        // One that was given up still takes the rest of a request.
+        let takes =
+            |own: &Own| own.connection.is_usable() || (self.request_rest > 0 && !own.connection.is_dead());
         (self.moving.is_some() && self.request_rest == 0)
             || !self.waiting.is_empty()
-            || own.is_some_and(|own| own.connection.is_usable() && !own.connection.has_room())
+            || self.own.as_ref().is_some_and(|own| takes(own) && !own.connection.has_room())
     }
 }
 

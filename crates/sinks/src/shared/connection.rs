@@ -220,10 +220,10 @@ impl Connection {
         self.inner.borrow().has_room()
     }
 
-    /// When the server last took or said something.
-    pub(super) fn moved_at(&self) -> Tick {
+    /// When the server last took or said something, as far as it was listened to.
+    pub(super) fn moved_at(&self, now: Tick) -> Tick {
         let inner = self.inner.borrow();
-        inner.taken_at.max(inner.heard_at)
+        if inner.is_paused { now } else { inner.taken_at.max(inner.heard_at) }
     }
 
     /// Requests that await their replies.

@@ -39,6 +39,22 @@ fn a_client_that_does_not_read_is_not_cut_off_for_what_its_own_connection_brings
 }
 
 #[test]
+fn a_server_that_is_not_listened_to_need_not_make_room() {
+    let mut scene = Scene::new(Some(READ_TIMEOUT));
+    let client = asks_alone(&mut scene, &[1, 2, 3]);
+    scene.client_reads(client, false);
+    scene.server_says(1, &[result(0, 1_500_000), result(1, 500_000)].concat());
+    // It does not read either, until it is heard.
+    scene.server(1).borrow_mut().is_deaf = true;
+    (4..9).for_each(|id| scene.client_sends(client, &large_query(id)));
+    assert!(scene.is_over_mark(client));
+    scene.pass(READ_TIMEOUT * 3);
+    assert!(scene.fault(client).is_none());
+    scene.client_reads(client, true);
+    assert_eq!(scene.take_replies(client), [(1, 0x08), (2, 0x08)]);
+}
+
+#[test]
 fn a_large_reply_goes_on_though_much_of_others_waits_behind_it() {
     let mut scene = Scene::new(None);
     let client = asks_alone(&mut scene, &[1]);

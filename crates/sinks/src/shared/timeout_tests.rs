@@ -165,6 +165,24 @@ fn a_connection_that_is_given_up_still_takes_the_rest_of_a_request() {
 }
 
 #[test]
+fn a_connection_that_is_given_up_takes_no_more_of_the_rest_than_its_server() {
+    let mut scene = Scene::new(Some(READ_TIMEOUT));
+    let client = scene.accepted();
+    let large = query(1, &format!("SELECT {}", "x".repeat(2_000_000)));
+    scene.client_sends(client, &large_query(1));
+    scene.server_says(1, &READY_AGAIN);
+    scene.server_says(1, &result(0, 2_000_000));
+    assert_eq!(scene.take_replies(client), [(1, 0x08)]);
+    let asked: Vec<u8> = (2..302).flat_map(|id| query(id, "SELECT 1")).collect();
+    scene.client_sends(client, &[&asked[..], &large[..30_000]].concat());
+    scene.pass(READ_TIMEOUT);
+    assert_eq!(scene.take_errors(client).len(), 300);
+    scene.server(1).borrow_mut().is_deaf = true;
+    scene.client_goes_on(client, &large[30_000..500_000]);
+    assert!(scene.is_over_mark(client));
+}
+
+#[test]
 fn a_server_that_makes_room_slowly_is_not_given_up() {
     let mut scene = Scene::new(Some(READ_TIMEOUT));
     let client = scene.accepted();
