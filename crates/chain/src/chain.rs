@@ -509,22 +509,26 @@ impl Chain {
     /// # Errors
     /// What a transform or the sink said.
     pub fn client_done(&mut self, cx: &mut Cx<'_, '_>) -> Result<(), Fault> {
-        if self.request_tail.is_due() {
-            return Ok(());
-        }
-        let layers = self.transforms.len();
-        (0..layers).try_for_each(|layer| self.wake(cx, layer, Why::ClientDone))?;
-        self.sink.client_done(cx).map_err(|fault| self.part.fault_at(layers, fault))
+        self.release(cx, Why::ClientDone, |sink, cx| sink.client_done(cx))
     }
 
     /// As [`Self::client_done`], but that more will come: see [`Why::LetGo`].
     pub(crate) fn let_go(&mut self, cx: &mut Cx<'_, '_>) -> Result<(), Fault> {
+        self.release(cx, Why::LetGo, |sink, cx| sink.let_go(cx))
+    }
+
+    fn release(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        why: Why,
+        tell: fn(&mut dyn Sink, &mut Cx<'_, '_>) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
         if self.request_tail.is_due() {
             return Ok(());
         }
         let layers = self.transforms.len();
-        (0..layers).try_for_each(|layer| self.wake(cx, layer, Why::LetGo))?;
-        self.sink.let_go(cx).map_err(|fault| self.part.fault_at(layers, fault))
+        (0..layers).try_for_each(|layer| self.wake(cx, layer, why))?;
+        tell(&mut *self.sink, cx).map_err(|fault| self.part.fault_at(layers, fault))
     }
 
     /// Tells every transform that this client is being closed. What it releases goes nowhere any more.

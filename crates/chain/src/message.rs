@@ -442,6 +442,12 @@ impl Item<'_> {
         &self.message.head
     }
 
+    /// Bytes of it that are still to come.
+    #[must_use]
+    pub fn rest(&self) -> u64 {
+        self.message.rest()
+    }
+
     /// The frame, header included: all of it, or as much of a large one as `Need` asked for.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {

@@ -229,11 +229,7 @@ fn tee_notices_a_use_that_somebody_else_prepared_while_it_prepares_at_the_second
 #[test]
 fn tee_goes_on_at_once_when_the_second_server_refuses_a_use() {
     let (main, _frames) = server(|frame| keyspaces(frame, ""));
-    let (other, _others) = server(|frame| {
-        let is_refused = frame.body == query(b"USE b");
-        std::thread::sleep(Duration::from_millis(if is_refused { 300 } else { 0 }));
-        if is_refused { keyspaces(frame, "b") } else { keyspaces(frame, "") }
-    });
+    let (other, _others) = server(refuses_b_late);
     let proxy = tee(main.port, other.port, "behavior: LogWarningOnMismatch,");
     let mut client = Peer::session(proxy.port);
     let begun = Instant::now();
@@ -274,11 +270,7 @@ fn tee_is_told_of_a_use_that_is_executed_by_a_large_request() {
 #[test]
 fn tee_whose_client_has_left_goes_on_in_its_keyspace() {
     let (main, _frames) = server(|frame| keyspaces(frame, ""));
-    let (other, mirrored) = server(|frame| {
-        let is_refused = frame.body == query(b"USE b");
-        std::thread::sleep(Duration::from_millis(if is_refused { 300 } else { 0 }));
-        if is_refused { keyspaces(frame, "b") } else { keyspaces(frame, "") }
-    });
+    let (other, mirrored) = server(refuses_b_late);
     let proxy = tee(main.port, other.port, ROOMY);
     let mut client = Peer::session(proxy.port);
     for text in [&b"USE a"[..], b"USE b", b"SELECT"] {
@@ -405,6 +397,13 @@ fn tee_is_told_of_a_use_that_stands_behind_a_long_comment() {
     assert_eq!(mirrored.recv_timeout(WAIT).unwrap().body, query(b"in k"));
     assert_eq!(dropped(&proxy), 1);
     end_of(proxy, client);
+}
+
+/// As [`keyspaces`], but that `USE b` is refused, and late.
+fn refuses_b_late(frame: &Frame) -> Option<Vec<u8>> {
+    let is_refused = frame.body == query(b"USE b");
+    std::thread::sleep(Duration::from_millis(if is_refused { 300 } else { 0 }));
+    keyspaces(frame, if is_refused { "b" } else { "" })
 }
 
 /// As [`keyspaces`], whatever stands in front of a USE.

@@ -194,8 +194,7 @@ impl Instances {
                 Place::One(index) => vec![index],
                 Place::All => self.live().map(|(index, _)| index).collect(),
             };
-            let rest = u64::from(item.head().frame_bytes).saturating_sub(item.bytes().len() as u64);
-            self.request_tail = RequestTail { to, rest };
+            self.request_tail = RequestTail { to, rest: item.rest() };
         }
         let demand = session::demand(item.head(), item.bytes());
         let is_read = demand == Demand::Plain(Work::Read);
@@ -233,6 +232,10 @@ impl Instances {
         if let Some(Err(fault)) = instance.working().map(give) {
             instance.fail(fault);
         }
+    }
+
+    fn give_each(&mut self, mut give: impl FnMut(&mut SubChain) -> Result<(), Fault>) {
+        (0..self.instances.len()).for_each(|index| self.give(index, &mut give));
     }
 
     /// An instance is gone: what it owes gets definite errors, and the others go on.
@@ -418,16 +421,12 @@ impl Sink for Instances {
     }
 
     fn client_done(&mut self, cx: &mut Cx<'_, '_>) -> Result<(), Fault> {
-        for index in 0..self.instances.len() {
-            self.give(index, |chain| chain.client_done(cx));
-        }
+        self.give_each(|chain| chain.client_done(cx));
         Ok(())
     }
 
     fn let_go(&mut self, cx: &mut Cx<'_, '_>) -> Result<(), Fault> {
-        for index in 0..self.instances.len() {
-            self.give(index, |chain| chain.let_go(cx));
-        }
+        self.give_each(|chain| chain.let_go(cx));
         Ok(())
     }
 

@@ -85,9 +85,14 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    /// The server did not get a request. If somebody waits for its reply, there will be none.
+    /// The server did not get a request.
     fn was_not_given(&mut self, key: u32) {
         self.dropped += 1;
+        self.will_not_reply(key);
+    }
+
+    /// If somebody waits for the server's reply to a request, there will be none.
+    fn will_not_reply(&mut self, key: u32) {
         if key != 0 {
             self.absent.push(key);
         }
@@ -313,7 +318,7 @@ impl Mirror {
             Kind::ByIds => match translate(&head, piece.bytes(), prepared) {
                 // It is told in plain words, once the first server has confirmed it.
                 translated if translated.is_use() => {
-                    out.absent.extend(Some(origin.key).filter(|key| *key != 0));
+                    out.will_not_reply(origin.key);
                     return false;
                 }
                 Translated::Same { .. } => {}

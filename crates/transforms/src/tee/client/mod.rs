@@ -53,7 +53,7 @@ pub(super) struct TeeClient {
     sampled: u32,
     large: Option<Large>,
     /// Bytes of the last request that are still to come, whether it is mirrored or not.
-    rest: usize,
+    rest: u64,
     /// PREPAREs that the second chain could not take.
     unprepared: Vec<u32>,
     /// The queue is full: until then the client is not read.
@@ -95,7 +95,7 @@ impl TeeClient {
     /// Copies a request to the second chain, if it goes there.
     fn mirror_item(&mut self, item: &mut Item<'_>, mode: &mut Mode, (run, late): (&mut Run, &mut Vec<u32>)) {
         let head = *item.head();
-        self.rest = rest_of(item);
+        self.rest = item.rest();
         let sorted = sort(&head, item.bytes());
         if let Sort::State(step) = sorted {
             self.mirror_step(item, step, mode);
@@ -363,12 +363,6 @@ impl TeeClient {
     }
 }
 
-/// Bytes of a request that are still to come. One that was written anew is whole, however long it was.
-fn rest_of(item: &Item<'_>) -> usize {
-    let frame_bytes = item.head().frame_bytes as usize;
-    if item.is_whole() { 0 } else { frame_bytes.saturating_sub(item.bytes().len()) }
-}
-
 impl Transform for TeeClient {
     fn request_need(&self, _opcode: u8) -> Need {
         Need::Head
@@ -487,7 +481,7 @@ impl Transform for TeeClient {
     }
 
     fn request_tail(&mut self, _: &mut Cx<'_, '_>, chunk: &Chunk, range: Range<usize>) -> Result<(), Fault> {
-        self.rest = self.rest.saturating_sub(range.len());
+        self.rest = self.rest.saturating_sub(range.len() as u64);
         if let Some(large) = &mut self.large {
             large.take(chunk.bytes().get(range).unwrap_or_default());
             self.finish_large();
