@@ -124,7 +124,8 @@ impl Enrichment {
 /// What a message means, in a chain where a builder enriches ([`crate::Builder::enriches`]); elsewhere all of these
 /// are `None`. As with [`Item::bytes`], a transform says by `Need` how much of a message it looks at.
 impl Item<'_> {
-    /// The keyspace in use, as the server last confirmed it. A `USE` that is in flight does not count yet.
+    /// The keyspace in use, as the server last confirmed it. A `USE` that is in flight does not count yet, and a request
+    /// may have a keyspace of its own.
     #[must_use]
     pub fn keyspace(&self) -> Option<&str> {
         self.enrichment()?.keyspace.as_deref()

@@ -176,6 +176,43 @@ fn a_name_without_keyspace_is_of_the_one_that_the_server_confirmed() {
     assert!(passes(&mut scene, "SELECT * FROM t"));
 }
 
+/// The same request with a keyspace of its own (v5's flag): its parameters are a consistency level and no flags.
+fn in_keyspace(request: &[u8], keyspace: &str) -> Vec<u8> {
+    let (opcode, body) = (request[4], &request[9..request.len() - 1]);
+    let length = u16::try_from(keyspace.len()).unwrap().to_be_bytes();
+    let id = i16::from_be_bytes([request[2], request[3]]);
+    frame(id, opcode, &[body, &[0x80], &length, keyspace.as_bytes()].concat())
+}
+
+#[test]
+fn a_keyspace_that_a_request_brings_along_opens_no_other() {
+    for options in ["deny_keyspaces: [secret]", "deny_tables: [secret.cards]", "allow_keyspaces: [ks]"] {
+        let mut scene = client(options);
+        let (select, insert) = ("SELECT * FROM cards", "INSERT INTO cards (a) VALUES (1)");
+        let qualified = ["SELECT * FROM ks.cards", "INSERT INTO ks.cards (a) VALUES (1)"];
+        scene.send(&[prepare(9, insert)]);
+        assert_eq!(scene.replies(), [(9, None)], "{options}");
+        let requests = [
+            query(1, select),
+            batch(2, &[insert]),
+            batch(3, &["9", insert]),
+            query(4, "BEGIN BATCH INSERT INTO cards (a) VALUES (1) APPLY BATCH"),
+            query(5, qualified[0]),
+            batch(6, &[qualified[1]]),
+            // Prepared in ks, whatever comes with it.
+            execute_of(7, 9),
+            batch(8, &["9"]),
+        ];
+        scene.send(&requests);
+        assert_eq!(sorted(&mut scene), [1, 2, 3, 4, 5, 6, 7, 8].map(|id| (id, None)), "{options}");
+        for keyspace in ["secret", "ks"] {
+            scene.send(&requests.each_ref().map(|request| in_keyspace(request, keyspace)));
+            let expected = [1, 2, 3, 4, 5, 6, 7, 8].map(|id| (id, if id < 5 { FILTERED } else { None }));
+            assert_eq!(sorted(&mut scene), expected, "{options}");
+        }
+    }
+}
+
 #[test]
 fn a_use_does_not_overtake_what_was_judged_by_the_keyspace_in_use() {
     let mut scene = client("deny_tables: [b.t]");

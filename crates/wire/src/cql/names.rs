@@ -58,12 +58,18 @@ pub fn outline(
     let unreadable = Outlined { is_readable: false, is_told: false, ..nothing };
     match head.opcode {
         opcode::QUERY | opcode::PREPARE => {
-            let Some((text, is_whole)) = statement::text(head, frame) else { return unreadable };
-            let here = readable(text);
-            let kind = into.push_part(here, is_whole);
-            let is_told = is_whole && here.len() == text.len();
-            let name = if head.opcode == opcode::QUERY { kind.name() } else { nothing.name };
-            Outlined { name, is_told, ..nothing }
+            let Some((text, rest)) = statement::text_and_rest(head, frame) else { return unreadable };
+            let (first, here) = (into.len(), readable(text));
+            let kind = into.push_part(here, rest.is_some());
+            let is_told = rest.is_some() && here.len() == text.len();
+            if head.opcode == opcode::PREPARE {
+                return Outlined { is_told, ..nothing };
+            }
+            let flags = rest.and_then(request::flags);
+            if flags.is_some_and(has_keyspace) {
+                into.forget_in_use(first);
+            }
+            Outlined { name: kind.name(), is_told: is_told && flags.is_some(), ..nothing }
         }
         opcode::EXECUTE => match body(Side::Request, head, frame).and_then(|mut body| body.short_bytes()) {
             Ok(id) => {
@@ -74,15 +80,25 @@ pub fn outline(
         },
         opcode::BATCH => {
             let Ok(body) = body(Side::Request, head, frame) else { return unreadable };
+            let first = into.len();
             let read = request::batch(body, |statement, _| match statement {
                 request::BatchStatement::Text(text) => drop(into.push(text)),
                 request::BatchStatement::Prepared(id) => prepared(id, into),
             });
+            if read.is_ok_and(|batch| has_keyspace(batch.flags)) {
+                into.forget_in_use(first);
+            }
             let is_cut = frame.len() < usize::try_from(head.frame_bytes).unwrap_or(usize::MAX);
             Outlined { is_readable: read.is_ok() || is_cut, is_told: read.is_ok(), ..nothing }
         }
         _ => nothing,
     }
+}
+
+/// True for flags that give the request a keyspace of its own. Whether its names without one are of that or of the one in
+/// use depends on the server: nobody can tell.
+fn has_keyspace(flags: u8) -> bool {
+    flags & request::flag::KEYSPACE != 0
 }
 
 /// See [`crate::Protocol::statements`]. The number stands in front of the statements, so the head of a batch is enough.
@@ -229,6 +245,45 @@ mod tests {
         assert_eq!(statements(&head(4, opcode::BATCH, all), &frame), 1);
         // A compressed one is not looked into.
         assert_eq!(statements(&head(1, opcode::BATCH, 65_545), &frame), 1);
+    }
+
+    #[test]
+    fn where_the_request_has_a_keyspace_of_its_own_the_one_in_use_is_not_meant() {
+        let long = |text: &str| [&u32::try_from(text.len()).unwrap().to_be_bytes(), text.as_bytes()].concat();
+        let statement = |text: &str| [&[0], &long(text)[..], &[0, 0]].concat();
+        let told = |opcode: u8, body: &[u8]| {
+            let frame = [&[4, 0, 0, 1, opcode, 0, 0, 0, 0][..], body].concat();
+            let mut outlined = Outline::default();
+            outlined.push("SELECT * FROM another_request");
+            let head = head(0, opcode, u32::try_from(frame.len()).unwrap());
+            let said = outline(&head, &frame, &mut outlined, |_, _| ());
+            assert!(outlined.get(0, None).unwrap().is_in_use);
+            let about =
+                (1..outlined.len()).map(|place| match outlined.get(place, Some("shop")).unwrap().about {
+                    About::Table { keyspace, table } => format!("{}.{table}", keyspace.unwrap_or("?")),
+                    about => format!("{about:?}"),
+                });
+            said.is_told.then(|| about.collect::<Vec<_>>().join(" "))
+        };
+        // Consistency, flags, and the keyspace, behind all values. Some servers read it, some do not.
+        for (rest, t) in [
+            (&b"\0\x01\0"[..], "shop.t"),
+            (&b"\0\x01\x80\0\x06secret"[..], "Unknown"),
+            (&b"\0\x01\x81\0\x01\0\0\0\x01x\0\x06secret"[..], "Unknown"),
+            (&b"\0\x01\x80"[..], "Unknown"),
+        ] {
+            let query = |text: &str| told(opcode::QUERY, &[&long(text), rest].concat());
+            assert_eq!(query("SELECT * FROM t").as_deref(), Some(t), "{rest:?}");
+            assert_eq!(query("SELECT * FROM k.t").as_deref(), Some("k.t"), "{rest:?}");
+            let both = [statement("UPDATE t SET a = 1"), statement("DELETE FROM k.t WHERE a = 1")].concat();
+            let batch = told(opcode::BATCH, &[b"\0\0\x02", &both[..], rest].concat());
+            assert_eq!(batch, Some(format!("{t} k.t")), "{rest:?}");
+        }
+        // Of what is not here nobody knows whether it is a keyspace.
+        for rest in [&b""[..], b"\0\x01"] {
+            assert_eq!(told(opcode::QUERY, &[&long("SELECT * FROM t"), rest].concat()), None, "{rest:?}");
+        }
+        assert_eq!(told(opcode::PREPARE, &long("SELECT * FROM t")).as_deref(), Some("shop.t"));
     }
 
     #[test]

@@ -133,6 +133,14 @@ pub(crate) mod flag {
     pub(crate) const SERIAL_CONSISTENCY: u8 = 0x10;
     pub(crate) const TIMESTAMP: u8 = 0x20;
     pub(crate) const NAMES: u8 = 0x40;
+    /// A keyspace of the request's own is behind all that. It belongs to v5, but Cassandra goes by it in every version
+    /// since 4.0, and in none before.
+    pub(crate) const KEYSPACE: u8 = 0x80;
+}
+
+/// The flags of a QUERY, of what is behind its text; `None` if they are not there. In front of them is the consistency.
+pub(crate) fn flags(parameters: &[u8]) -> Option<u8> {
+    parameters.get(2).copied()
 }
 
 impl Parameters<'_> {

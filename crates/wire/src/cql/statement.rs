@@ -139,10 +139,15 @@ pub(crate) fn skip_blank(mut text: &[u8]) -> &[u8] {
 
 /// The text of a QUERY or PREPARE, and whether it is all there.
 pub(crate) fn text<'f>(request: &Head, frame: &'f [u8]) -> Option<(&'f [u8], bool)> {
+    text_and_rest(request, frame).map(|(text, rest)| (text, rest.is_some()))
+}
+
+/// The text of a QUERY or PREPARE, and what is behind it if it is all there.
+pub(crate) fn text_and_rest<'f>(request: &Head, frame: &'f [u8]) -> Option<(&'f [u8], Option<&'f [u8]>)> {
     let mut body: Reader<'f> = body(Side::Request, request, frame).ok()?;
     let length = usize::try_from(body.i32().ok()?).ok()?;
     let here = body.left();
-    Some((here.get(..length).unwrap_or(here), here.len() >= length))
+    Some(here.split_at_checked(length).map_or((here, None), |(text, rest)| (text, Some(rest))))
 }
 
 /// See [`crate::Protocol::query_type`]. The kinds are upstream's, but that a PREPARE is what its statement is; what

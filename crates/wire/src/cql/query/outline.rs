@@ -59,6 +59,13 @@ enum Named {
     Unknown,
 }
 
+impl Named {
+    /// It has no keyspace of its own, and is in one.
+    fn is_in_use(self) -> bool {
+        matches!(self, Self::Table(None, _) | Self::Keyspace(None) | Self::Part(None))
+    }
+}
+
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 struct Entry {
     kind: StatementKind,
@@ -121,8 +128,7 @@ impl Outline {
             Named::Unknown => About::Unknown,
         };
         let (is_prepared, is_again) = (entry.is_prepared, entry.is_again);
-        let is_in_use =
-            matches!(entry.named, Named::Table(None, _) | Named::Keyspace(None) | Named::Part(None));
+        let is_in_use = entry.named.is_in_use();
         Some(Stated { kind: entry.kind, about, is_prepared, is_again, is_in_use })
     }
 
@@ -220,6 +226,13 @@ impl Outline {
         match prepared.len() {
             1 => self.push_prepared(prepared, keyspace),
             _ => self.push_unknown(),
+        }
+    }
+
+    /// Of those from this place on, what names no keyspace is in none that anybody can tell.
+    pub(crate) fn forget_in_use(&mut self, first: usize) {
+        for entry in self.entries.iter_mut().skip(first).filter(|entry| entry.named.is_in_use()) {
+            entry.named = Named::Unknown;
         }
     }
 
