@@ -19,13 +19,30 @@ pub struct Reader<'b> {
     left: &'b [u8],
     /// Where `left` begins in the frame, for errors.
     at: u32,
+    /// What is made of a \[value\] whose length is negative and has no meaning.
+    negatives: Negatives,
+}
+
+/// What is made of a \[value\] whose length is neither of the two negative ones that have a meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Negatives {
+    /// It is malformed.
+    Malformed,
+    /// It is null, as Cassandra has it in custom payloads and, in v3, among bound values: whoever counts and judges what
+    /// such a frame makes the server do must read on.
+    Null,
 }
 
 impl<'b> Reader<'b> {
     /// A reader of `bytes`, which begin `at` bytes into their frame.
     #[must_use]
     pub fn new(bytes: &'b [u8], at: u32) -> Self {
-        Self { left: bytes, at }
+        Self { left: bytes, at, negatives: Negatives::Malformed }
+    }
+
+    /// The same, which makes this of negative lengths.
+    pub(crate) fn with(self, negatives: Negatives) -> Self {
+        Self { negatives, ..self }
     }
 
     /// Bytes not yet read.
@@ -111,12 +128,13 @@ impl<'b> Reader<'b> {
     /// \[value\]: unlike [`Reader::bytes`] it tells null from not set.
     ///
     /// # Errors
-    /// Truncated, or a negative length without a meaning.
+    /// Truncated, or a negative length without a meaning, but where Cassandra takes it for null.
     pub fn value(&mut self) -> Result<Raw<'b>, Malformed> {
         let at = *self;
         match self.i32()? {
             -1 => Ok(Raw::Null),
             -2 => Ok(Raw::Unset),
+            ..-2 if self.negatives == Negatives::Null => Ok(Raw::Null),
             length => {
                 let length = usize::try_from(length)
                     .map_err(|_| at.malformed(Reason::UnknownValue { value: length }))?;

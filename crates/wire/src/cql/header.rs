@@ -3,7 +3,7 @@
 use crate::cql::opcode;
 use crate::error::{Malformed, Reason};
 use crate::protocol::{Framed, Head, Side};
-use crate::reader::{Raw, Reader};
+use crate::reader::{Negatives, Raw, Reader};
 
 /// Bytes of a header.
 pub const HEADER_BYTES: u32 = 9;
@@ -94,10 +94,12 @@ pub(crate) enum Lead<'f> {
 }
 
 /// The body of a frame, behind what flags put in front of it, which `each` is shown. `frame` may be cut short.
+/// `negatives`: what is made of negative lengths in a custom payload.
 pub(crate) fn body_behind<'f>(
     side: Side,
     head: &Head,
     frame: &'f [u8],
+    negatives: Negatives,
     mut each: impl FnMut(Lead<'f>),
 ) -> Result<Reader<'f>, Malformed> {
     let bytes = frame.get(HEADER_BYTES as usize..).unwrap_or_default();
@@ -112,10 +114,12 @@ pub(crate) fn body_behind<'f>(
         reader.string_list(|warning| each(Lead::Warning(warning)))?;
     }
     if head.flags & Flags::CUSTOM_PAYLOAD != 0 {
-        for _ in 0..reader.u16()? {
-            let key = reader.short_bytes()?;
-            each(Lead::Payload(key, reader.value()?));
+        let mut payload = reader.with(negatives);
+        for _ in 0..payload.u16()? {
+            let key = payload.short_bytes()?;
+            each(Lead::Payload(key, payload.value()?));
         }
+        reader = payload.with(Negatives::Malformed);
     }
     Ok(reader)
 }
@@ -126,5 +130,5 @@ pub(crate) fn body_behind<'f>(
 /// A compressed body, or one that ends inside what leads it.
 #[inline]
 pub fn body<'f>(side: Side, head: &Head, frame: &'f [u8]) -> Result<Reader<'f>, Malformed> {
-    body_behind(side, head, frame, |_| ())
+    body_behind(side, head, frame, Negatives::Null, |_| ())
 }

@@ -5,6 +5,7 @@
 use crate::cql::query::{self, Outline, classify_part};
 use crate::cql::{Flags, body, opcode, request, response, statement};
 use crate::protocol::{Head, Outlined, Side};
+use crate::reader::Negatives;
 
 /// A text as far as it is one: what is here of a statement may be cut off inside a character.
 fn readable(text: &[u8]) -> &str {
@@ -80,6 +81,8 @@ pub fn outline(
         },
         opcode::BATCH => {
             let Ok(body) = body(Side::Request, head, frame) else { return unreadable };
+            // Since v4 a bound value that is nothing has to be null or not set.
+            let body = if head.version < 4 { body.with(Negatives::Null) } else { body };
             let first = into.len();
             let read = request::batch(body, |statement, _| match statement {
                 request::BatchStatement::Text(text) => drop(into.push(text)),
@@ -245,6 +248,24 @@ mod tests {
         assert_eq!(statements(&head(4, opcode::BATCH, all), &frame), 1);
         // A compressed one is not looked into.
         assert_eq!(statements(&head(1, opcode::BATCH, 65_545), &frame), 1);
+    }
+
+    #[test]
+    fn what_cassandra_takes_for_null_hides_no_statement() {
+        let frame = |body: &[u8]| [&[4, 4, 0, 1, opcode::BATCH, 0, 0, 0, 0][..], body].concat();
+        let of = |flags, frame: &[u8]| head(flags, opcode::BATCH, u32::try_from(frame.len()).unwrap());
+        let payload = frame(b"\0\x01\0\x01k\xff\xff\xff\xfd\0\x9c\x40\0");
+        assert_eq!(statements(&of(4, &payload), &payload), 40_000);
+        // Two INSERTs, a value of the first of which has the length -3.
+        let insert = b"\0\0\0\0\x0dINSERT INTO t";
+        let bound =
+            frame(&[b"\0\0\x02", &insert[..], b"\0\x01\xff\xff\xff\xfd", insert, b"\0\0\0\x01\0"].concat());
+        for (version, expected) in [(3, (2, true)), (4, (0, false))] {
+            let mut outlined = Outline::default();
+            let head = Head { version, ..of(0, &bound) };
+            let about = outline(&head, &bound, &mut outlined, |_, _| ());
+            assert_eq!((outlined.len(), about.is_told), expected, "v{version}");
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::cql::value::Value;
 use crate::cql::writer::{Unencodable, Writer};
 use crate::error::{Malformed, Reason};
 use crate::protocol::{Head, Side};
-use crate::reader::{Raw, Reader};
+use crate::reader::{Negatives, Raw, Reader};
 
 /// Takes a whole message apart and writes it again, which gives the same bytes. `None` for a message that can only be
 /// passed on as it is: of a kind that nobody changes, or one that `decode` refuses.
@@ -59,7 +59,8 @@ impl<'f> Envelope<'f> {
         let (mut tracing_id, mut is_text) = (None, true);
         let mut warnings = (side == Side::Response && has(Flags::WARNING)).then(Vec::new);
         let mut payload = has(Flags::CUSTOM_PAYLOAD).then(Vec::new);
-        let body = body_behind(side, head, frame, |lead| match lead {
+        // Any null is written as -1: a frame that says it otherwise could not be written again as it is.
+        let body = body_behind(side, head, frame, Negatives::Malformed, |lead| match lead {
             Lead::TracingId(id) => tracing_id = <[u8; 16]>::try_from(id).ok(),
             Lead::Warning(warning) => warnings.iter_mut().for_each(|all| all.push(Cow::Borrowed(warning))),
             Lead::Payload(key, value) => match std::str::from_utf8(key) {

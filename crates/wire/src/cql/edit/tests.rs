@@ -109,6 +109,20 @@ fn what_is_cut_short_or_has_bytes_behind_is_refused() {
 }
 
 #[test]
+fn a_null_that_would_be_written_otherwise_is_refused() {
+    for (length, is_kept) in [(0xff, true), (0xfe, true), (0xfd, false), (0, false)] {
+        let null = vec![0xff, 0xff, 0xff, length];
+        let body = [vec![0, 1], string("k"), null, long_string("Q"), vec![0, 1, 0]].concat();
+        let bytes = frame(4, 4, opcode::QUERY, &body);
+        let head = head(Side::Request, &bytes);
+        assert_eq!(Request::decode(&head, &bytes).is_ok(), is_kept, "{length}");
+        // A server reads it all the same.
+        assert_eq!(Protocol::Cql.check(Side::Request, &head, &bytes), Ok(()), "{length}");
+        fuzz::reencode(&bytes);
+    }
+}
+
+#[test]
 fn what_is_changed_is_changed_alone() {
     let bytes = &requests()[1];
     let mut request = Request::decode(&head(Side::Request, bytes), bytes).unwrap();
