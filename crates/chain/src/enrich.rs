@@ -86,7 +86,7 @@ impl Enrichment {
         for message in messages {
             let (head, bytes) = (message.head(), message.bytes(chunk));
             match self.protocol.said(head, bytes) {
-                Said::Keyspace(keyspace) => self.keyspace = Some(keyspace.into()),
+                Said::Keyspace(keyspace) => self.enter(keyspace),
                 Said::Prepared(id) => {
                     if let Some(Noted::Prepare { text, keyspace }) = self.requests.get(&message.ticket())
                         && let Some(metadata) = self.protocol.prepared_metadata(head, bytes)
@@ -96,6 +96,16 @@ impl Enrichment {
                     }
                 }
                 Said::Nothing | Said::ProtocolError => {}
+            }
+        }
+    }
+
+    /// Another keyspace is in use. Nobody knows in which of the two the server has prepared what is on its way.
+    fn enter(&mut self, entered: &str) {
+        self.keyspace = Some(entered.into());
+        for noted in self.requests.values_mut() {
+            if let Noted::Prepare { keyspace, .. } = noted {
+                keyspace.take_if(|keyspace| **keyspace != *entered);
             }
         }
     }

@@ -82,7 +82,7 @@ impl Transform for Seer {
     }
 }
 
-/// A server of one statement; the type of its only column and only value, by its code.
+/// A server of one statement, of `ks.t`; the type of its only column and only value, by its code, or [`NO_COLUMN`].
 struct Server(u8);
 
 impl Builder for Server {
@@ -100,11 +100,13 @@ impl WorkerPart for Part {
     }
 }
 
-struct Below(Pool, u8, Vec<(Ticket, u8)>);
+struct Below(Pool, u8, Vec<(Ticket, Vec<u8>)>);
 
-fn reply(opcode: u8, kind: u8) -> Vec<u8> {
+/// What is said to a request, by a server of this kind of column. To a QUERY: that its keyspace is in use now, or `other`.
+fn reply(request: &[u8], kind: u8) -> Vec<u8> {
     let column = [&b"\0\x02ks\0\x01t\0\x01v\0"[..], &[kind]].concat();
-    let body = match opcode {
+    let body = match request[4] {
+        PREPARE if kind == NO_COLUMN => [&b"\0\0\0\x04\0\x02id"[..], &[0; 15], &[4], &[0; 4]].concat(),
         PREPARE => [
             &b"\0\0\0\x04\0\x02id\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\0"[..],
             &column,
@@ -113,7 +115,11 @@ fn reply(opcode: u8, kind: u8) -> Vec<u8> {
         ]
         .concat(),
         EXECUTE => b"\0\0\0\x02\0\0\0\x04\0\0\0\x01\0\0\0\x02\0\0\0\x04\0\0\0\x07\xff\xff\xff\xff".to_vec(),
-        _ => b"\0\0\0\x03\0\x05other".to_vec(),
+        _ => {
+            let entered = request[13..].strip_prefix(b"USE ").unwrap_or(b"other");
+            let entered = entered.split(|byte| *byte == 0).next().unwrap();
+            [&b"\0\0\0\x03\0"[..], &[u8::try_from(entered.len()).unwrap()], entered].concat()
+        }
     };
     frame(0x84, 8, &body)
 }
@@ -121,13 +127,13 @@ fn reply(opcode: u8, kind: u8) -> Vec<u8> {
 impl Sink for Below {
     fn submit(&mut self, _: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault> {
         batch.leaving(|leaving, _| {
-            self.2.push((leaving.ticket, leaving.head.opcode));
+            self.2.push((leaving.ticket, leaving.outgoing.bytes().to_vec()));
             Ok(())
         })
     }
     fn poll(&mut self, cx: &mut Cx<'_, '_>, up: &mut Up<'_>) -> Result<Progress, Fault> {
-        for (ticket, opcode) in self.2.drain(..) {
-            let bytes = reply(opcode, self.1);
+        for (ticket, request) in self.2.drain(..) {
+            let bytes = reply(&request, self.1);
             let here = bytes.len();
             let Framed::Frame(head) = Protocol::Cql.frame(&bytes, Side::Response, u32::MAX) else { panic!() };
             up.replies(cx, &self.0.own(bytes), vec![Message::reply(head, 0, here, ticket)])?;
@@ -177,13 +183,20 @@ fn client_behind(seers: &[&dyn Builder], kind: u8, all: &AllPrepared) -> (Chain,
 }
 
 /// Sends a request, and takes its reply.
-fn exchange((chain, pool): &mut (Chain, Pool), opcode: u8, body: &[u8]) {
-    let bytes = frame(4, opcode, body);
-    let here = bytes.len();
-    let Framed::Frame(head) = Protocol::Cql.frame(&bytes, Side::Request, u32::MAX) else { panic!() };
+fn exchange(client: &mut (Chain, Pool), opcode: u8, body: &[u8]) {
+    exchange_all(client, &[(opcode, body)]);
+}
+
+/// Sends requests, and takes their replies when all are on their way.
+fn exchange_all((chain, pool): &mut (Chain, Pool), requests: &[(u8, &[u8])]) {
     let mut task = Context::from_waker(Waker::noop());
     let mut cx = Cx { task: &mut task, now: Tick(0) };
-    chain.submit(&mut cx, &pool.own(bytes), vec![Message::new(head, 0, here)]).unwrap();
+    for (opcode, body) in requests {
+        let bytes = frame(4, *opcode, body);
+        let here = bytes.len();
+        let Framed::Frame(head) = Protocol::Cql.frame(&bytes, Side::Request, u32::MAX) else { panic!() };
+        chain.submit(&mut cx, &pool.own(bytes), vec![Message::new(head, 0, here)]).unwrap();
+    }
     chain.poll(&mut cx, &mut Out).unwrap();
     assert_eq!(chain.in_flight(), 0);
 }
@@ -193,6 +206,9 @@ const SELECT: &[u8] = b"\0\0\0\x06SELECT";
 const EXECUTE_7: &[u8] = b"\0\x02id\0\x01\x03\0\x01\0\0\0\x04\0\0\0\x07";
 const INT: u8 = 9;
 const BIGINT: u8 = 2;
+const NO_COLUMN: u8 = 0;
+const USE_OTHER: &[u8] = b"\0\0\0\x09USE other\0\x01\0";
+const USE_THIRD: &[u8] = b"\0\0\0\x09USE third\0\x01\0";
 
 #[test]
 fn what_one_client_prepares_is_known_where_another_executes() {
@@ -221,8 +237,8 @@ fn rows_that_do_not_fit_their_statement_have_no_types() {
 #[test]
 fn the_keyspace_is_the_one_that_the_server_confirmed() {
     let (seer, all) = (Seer { enriches: true, ..Seer::default() }, AllPrepared::default());
-    let mut client = client(&seer, INT, &all);
-    exchange(&mut client, QUERY, b"\0\0\0\x09USE other\0\x01\0");
+    let mut client = client(&seer, NO_COLUMN, &all);
+    exchange(&mut client, QUERY, USE_OTHER);
     exchange(&mut client, PREPARE, SELECT);
     let seen = seer.seen();
     assert_eq!(seen[0], "down in None: None, None, None");
@@ -230,6 +246,26 @@ fn the_keyspace_is_the_one_that_the_server_confirmed() {
     assert_eq!(seen[2], "down in Some(\"other\"): None, None, None");
     let known = Prepared::new(&all).get(b"id").unwrap();
     assert_eq!((known.keyspace.as_deref(), &*known.text), (Some("other"), "SELECT"));
+}
+
+#[test]
+fn a_use_that_is_on_its_way_does_not_tell_where_a_statement_is() {
+    let (seer, all) = (Seer { enriches: true, ..Seer::default() }, AllPrepared::default());
+    let prepare_t = (PREPARE, &SELECT_T[..19]);
+    // The server says with a column where it is.
+    for (kind, with_use, alone) in [(INT, Some("ks"), Some("ks")), (NO_COLUMN, None, Some("third"))] {
+        let mut client = client(&seer, kind, &all);
+        exchange(&mut client, QUERY, USE_OTHER);
+        for (requests, keyspace) in [
+            (&[(QUERY, USE_THIRD), prepare_t][..], with_use),
+            (&[prepare_t][..], alone),
+            (&[(QUERY, USE_THIRD), prepare_t][..], alone),
+        ] {
+            exchange_all(&mut client, requests);
+            let known = Prepared::new(&all).get(b"id").unwrap();
+            assert_eq!(known.keyspace.as_deref(), keyspace, "{kind}, {} requests", requests.len());
+        }
+    }
 }
 
 #[test]
@@ -245,7 +281,7 @@ fn one_statement_is_learned_however_long_it_is() {
 fn nothing_is_learned_where_nobody_asks() {
     let (seer, all) = (Seer::default(), AllPrepared::default());
     let mut client = client(&seer, INT, &all);
-    exchange(&mut client, QUERY, b"\0\0\0\x09USE other\0\x01\0");
+    exchange(&mut client, QUERY, USE_OTHER);
     exchange(&mut client, PREPARE, SELECT);
     exchange(&mut client, EXECUTE, EXECUTE_7);
     assert!(seer.seen().iter().all(|line| line.ends_with("in None: None, None, None")));

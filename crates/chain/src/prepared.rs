@@ -3,7 +3,7 @@
 //! the id: a broadcast would lose the race between the reply to a PREPARE and the first EXECUTE.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,7 +29,8 @@ const ENTRY_BYTES: usize = 256;
 pub struct Statement {
     /// Its text, as the client sent it.
     pub text: Box<str>,
-    /// The keyspace in use when it was prepared.
+    /// The keyspace of what its text names without one: the server says it with what the statement binds and with its
+    /// columns. If it does not, the one that was in use when the statement was prepared.
     pub keyspace: Option<Box<str>>,
     /// What it binds and what rows it has.
     pub metadata: PreparedMetadata,
@@ -40,22 +41,37 @@ pub struct Statement {
 }
 
 impl Statement {
-    /// Takes its text apart.
+    /// Takes its text apart. `in_use`: the keyspace that was in use when it was prepared, as far as anybody knows.
     #[must_use]
     pub fn new(
         protocol: Protocol,
         text: Box<str>,
-        keyspace: Option<Box<str>>,
+        in_use: Option<Box<str>>,
         metadata: PreparedMetadata,
     ) -> Self {
         let (query_type, outline) = protocol.outline_of_text(&text);
+        let keyspace = said_keyspace(&outline, &metadata).map(Into::into).or(in_use);
         Self { text, keyspace, metadata, query_type, outline }
+    }
+
+    /// True if who knows this one is wrong about the other one.
+    fn contradicts(&self, other: &Self) -> bool {
+        // The id of a text that names no keyspace is that of one keyspace; others have one id in all of them.
+        let is_elsewhere = self.outline.is_in_use() && self.keyspace != other.keyspace;
+        is_elsewhere || self.metadata != other.metadata
     }
 
     fn memory_bytes(&self) -> usize {
         let names = self.keyspace.as_ref().map_or(0, |name| name.len()) + self.outline.heap_bytes();
         self.text.len() + names + self.metadata.memory_bytes()
     }
+}
+
+/// The keyspace of names that are written without one, as the server says. A statement of several tables may name others:
+/// one that is not written in the text is none of theirs.
+fn said_keyspace<'m>(outline: &Outline, metadata: &'m PreparedMetadata) -> Option<&'m str> {
+    let written: HashSet<&str> = outline.keyspaces().collect();
+    metadata.tables().map(|table| &*table.keyspace).find(|keyspace| !written.contains(keyspace))
 }
 
 /// A statement that this worker knows. To clone it is to count without an atomic.
@@ -138,7 +154,7 @@ impl<V> Map<V> {
 
 struct All {
     map: Mutex<Map<Arc<Statement>>>,
-    /// Counts the statements that came again with other metadata: what workers have at hand may be out of date.
+    /// Counts the statements that came again as something else: what workers have at hand may be out of date.
     replaced: AtomicU64,
 }
 
@@ -189,7 +205,7 @@ impl Prepared {
             // The same again, as from each of a driver's connections.
             Some(known) if **known == statement => Arc::clone(known),
             other => {
-                let is_replaced = other.is_some_and(|known| known.metadata != statement.metadata);
+                let is_replaced = other.is_some_and(|known| known.contradicts(&statement));
                 let bytes = statement.memory_bytes();
                 let statement = Arc::new(statement);
                 map.insert(id, Arc::clone(&statement), bytes);
@@ -227,7 +243,7 @@ impl Prepared {
 mod tests {
     use super::{AllPrepared, BYTES_MAX, Map, Prepared, Statement};
     use wire::Protocol;
-    use wire::cql::metadata::{Column, Metadata, PreparedMetadata};
+    use wire::cql::metadata::{Column, Metadata, PreparedMetadata, Table};
     use wire::cql::types::ColumnType;
 
     fn statement(text: &str, kind: ColumnType) -> Statement {
@@ -264,6 +280,57 @@ mod tests {
             let known = worker.get(b"id").unwrap();
             assert_eq!(known.metadata.binds.columns[0].kind, ColumnType::BigInt);
         }
+    }
+
+    #[test]
+    fn a_statement_of_another_keyspace_is_replaced_on_all_workers() {
+        let all = AllPrepared::default();
+        let workers = [Prepared::new(&all), Prepared::new(&all)];
+        let in_keyspace = |text: &str, keyspace: &str| Statement {
+            keyspace: Some(keyspace.into()),
+            ..statement(text, ColumnType::Int)
+        };
+        for (text, is_replaced) in [("SELECT * FROM t", true), ("SELECT * FROM k.t", false)] {
+            let id = text.as_bytes();
+            workers[0].learn(id, in_keyspace(text, "a"));
+            assert_eq!(workers[1].get(id).unwrap().keyspace.as_deref(), Some("a"), "{text}");
+            workers[0].learn(id, in_keyspace(text, "b"));
+            workers[1].refresh();
+            let known = workers[1].get(id).unwrap();
+            assert_eq!(known.keyspace.as_deref(), Some(if is_replaced { "b" } else { "a" }), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_keyspace_is_the_one_that_the_server_says() {
+        let table = |keyspace: &str| Some(Table { keyspace: keyspace.into(), name: "t".into() });
+        let of_columns = |keyspaces: &[&str]| {
+            let column = |keyspace: &&str| {
+                let table = table(keyspace).map(Box::new);
+                Column { table, name: "c".into(), kind: ColumnType::Int }
+            };
+            Metadata { table: None, columns: keyspaces.iter().map(column).collect() }
+        };
+        let of_all = |keyspace: &str| Metadata { table: table(keyspace), ..Metadata::default() };
+        let said = |text: &str, binds: Metadata, result: Option<Metadata>| {
+            let metadata = PreparedMetadata {
+                binds,
+                partition_key: Vec::new(),
+                result: result.map(std::sync::Arc::new),
+            };
+            let statement = Statement::new(Protocol::Cql, text.into(), Some("noted".into()), metadata);
+            statement.keyspace.unwrap()
+        };
+        let (select, none) = ("SELECT * FROM t", Metadata::default());
+        assert_eq!(&*said(select, of_all("a"), Some(none.clone())), "a");
+        assert_eq!(&*said(select, none.clone(), Some(of_all("a"))), "a");
+        assert_eq!(&*said(select, of_columns(&["a", "a"]), None), "a");
+        assert_eq!(&*said(select, none.clone(), Some(of_columns(&["a"]))), "a");
+        assert_eq!(&*said(select, none.clone(), Some(none)), "noted");
+        // Of several tables one may be in a keyspace that is written.
+        let batch = "BEGIN BATCH DELETE FROM b.t WHERE c = ? DELETE FROM t WHERE c = ? APPLY BATCH";
+        assert_eq!(&*said(batch, of_columns(&["b", "a"]), None), "a");
+        assert_eq!(&*said(batch, of_all("b"), None), "noted", "the other may bind nothing");
     }
 
     #[test]

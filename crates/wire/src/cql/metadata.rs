@@ -86,6 +86,12 @@ impl Metadata {
         column.table.as_deref().or(self.table.as_ref())
     }
 
+    /// The tables of the columns, as often as they are there.
+    fn tables(&self) -> impl Iterator<Item = &Table> {
+        let of_columns = self.columns.iter().filter_map(|column| column.table.as_deref());
+        self.table.iter().chain(of_columns)
+    }
+
     /// Bytes that belong to it outside itself.
     pub(crate) fn heap_bytes(&self) -> usize {
         self.columns.iter().fold(self.table.as_ref().map_or(0, Table::heap_bytes), |sum, column| {
@@ -113,6 +119,11 @@ pub struct PreparedMetadata {
 }
 
 impl PreparedMetadata {
+    /// The tables of what it binds and of its columns, as often as they are there.
+    pub fn tables(&self) -> impl Iterator<Item = &Table> {
+        [Some(&self.binds), self.result.as_deref()].into_iter().flatten().flat_map(Metadata::tables)
+    }
+
     /// Bytes that it takes, roughly.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {

@@ -109,6 +109,21 @@ impl Outline {
         self.prepared_bytes = 0;
     }
 
+    /// The keyspaces that are written in it, as often as they are.
+    pub fn keyspaces(&self) -> impl Iterator<Item = &str> {
+        let written = self.entries.iter().filter_map(|entry| match entry.named {
+            Named::Table(keyspace, _) | Named::Keyspace(keyspace) | Named::Part(keyspace) => keyspace,
+            Named::Nothing | Named::Unknown => None,
+        });
+        written.map(|span| self.name(span))
+    }
+
+    /// True if a name in it is written without a keyspace.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        self.entries.iter().any(|entry| entry.named.is_in_use())
+    }
+
     /// Bytes that it has on the heap.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
@@ -189,7 +204,7 @@ impl Outline {
         }
     }
 
-    /// Adds a prepared statement. `keyspace`: the one that was in use when it was prepared.
+    /// Adds a prepared statement. `keyspace`: the one of its names that are written without.
     pub fn push_prepared(&mut self, prepared: &Self, keyspace: Option<&str>) {
         let of_each = size_of::<Entry>().saturating_add(keyspace.map_or(0, str::len));
         let added = prepared.len().saturating_mul(of_each).saturating_add(prepared.names.len());
