@@ -29,16 +29,36 @@ impl Limiter {
 
     /// Takes as many of `wanted` as there are, and says how many.
     pub(crate) fn take(&self, now: Tick, wanted: u64) -> u64 {
+        self.take_at_least(now, 1, wanted)
+    }
+
+    /// Takes so many or none, and says whether it did.
+    pub(crate) fn take_all(&self, now: Tick, wanted: u64) -> bool {
+        self.take_at_least(now, wanted, wanted) == wanted
+    }
+
+    /// True if there are so many. Others may take them first.
+    pub(crate) fn has(&self, now: Tick, wanted: u64) -> bool {
         let now = now.0.saturating_mul(1000);
+        self.left(now, self.paid_at.load(Ordering::Relaxed)) >= wanted
+    }
+
+    /// How many there are, where what has passed will have been paid for then.
+    fn left(&self, now: u64, paid_at: u64) -> u64 {
         let full_at = now.saturating_add(self.burst * self.interval);
+        full_at.saturating_sub(paid_at.max(now)) / self.interval
+    }
+
+    /// Takes as many of `wanted` as there are, if they are enough.
+    fn take_at_least(&self, now: Tick, enough: u64, wanted: u64) -> u64 {
+        let now = now.0.saturating_mul(1000);
         let mut paid_at = self.paid_at.load(Ordering::Relaxed);
         loop {
-            let from = paid_at.max(now);
-            let taken = wanted.min(full_at.saturating_sub(from) / self.interval);
-            if taken == 0 {
+            let taken = wanted.min(self.left(now, paid_at));
+            if taken < enough {
                 return 0;
             }
-            let next = from + taken * self.interval;
+            let next = paid_at.max(now) + taken * self.interval;
             match self.paid_at.compare_exchange_weak(paid_at, next, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return taken,
                 Err(changed) => paid_at = changed,
@@ -153,6 +173,14 @@ mod tests {
         assert_eq!(limiter.take(Tick(0), 50), 50);
         limiter.give_back(3);
         assert_eq!(limiter.take(Tick(0), 50), 3);
+    }
+
+    #[test]
+    fn all_or_none_are_taken() {
+        let limiter = Limiter::new(50);
+        assert!(limiter.take_all(Tick(0), 30) && !limiter.take_all(Tick(0), 21));
+        assert!(limiter.has(Tick(0), 20) && !limiter.has(Tick(0), 21) && limiter.has(Tick(20 * MILLIS), 21));
+        assert!(limiter.take_all(Tick(0), 20) && !limiter.has(Tick(0), 1));
     }
 
     #[test]

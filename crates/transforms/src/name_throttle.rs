@@ -94,45 +94,61 @@ impl Near {
 pub(crate) struct NameThrottle {
     limits: Arc<NameLimits>,
     near: Rc<RefCell<Near>>,
-    /// What was taken for a request: given back unless all of it passes.
-    taken: Vec<(Arc<Limiter>, u64)>,
+    /// What a request costs, and from which quotas. Empty between two requests.
+    costs: Vec<(Arc<Limiter>, u64)>,
 }
 
 impl NameThrottle {
     pub(crate) fn new(limits: &Arc<NameLimits>, near: &Rc<RefCell<Near>>) -> Self {
-        Self { limits: Arc::clone(limits), near: Rc::clone(near), taken: Vec::new() }
+        Self { limits: Arc::clone(limits), near: Rc::clone(near), costs: Vec::new() }
     }
 
-    /// Takes one from a limiter; false if there is none.
-    fn take(&mut self, limiter: Arc<Limiter>, now: Tick) -> bool {
-        if limiter.take(now, 1) == 0 {
-            let of_this = self.taken.iter().filter(|(taken, _)| Arc::ptr_eq(taken, &limiter));
-            if of_this.map(|(_, count)| count).sum::<u64>() >= u64::from(self.limits.quota) {
-                warn_of_too_many();
-            }
+    fn lets_pass(&mut self, request: &mut Item<'_>, protocol: Protocol, now: Tick) -> bool {
+        let statements = request.statements();
+        let (are_told, mut told) = (statements.are_told(), 0);
+        for stated in statements.each() {
+            let limiter = self.near.borrow_mut().limiter(&self.limits, stated.about, now);
+            self.add(limiter, 1);
+            told += 1;
+        }
+        // A batch costs as many as it says it has, also those that cannot be read.
+        let all = if are_told { 1 } else { protocol.statements(request.head(), request.bytes()) };
+        if u64::from(all) > told {
+            self.add(Arc::clone(&self.limits.of_none), u64::from(all) - told);
+        }
+        let passes = self.pay(now);
+        self.costs.clear();
+        passes
+    }
+
+    fn add(&mut self, limiter: Arc<Limiter>, count: u64) {
+        match self.costs.last_mut() {
+            Some((last, cost)) if Arc::ptr_eq(last, &limiter) => *cost += count,
+            _ => self.costs.push((limiter, count)),
+        }
+    }
+
+    /// Takes all that a request costs; false, and nothing is taken, if there is not all of it.
+    fn pay(&mut self, now: Tick) -> bool {
+        self.costs.sort_unstable_by_key(|(limiter, _)| Arc::as_ptr(limiter));
+        self.costs.dedup_by(|(limiter, cost), (first, sum)| {
+            let is_same = Arc::ptr_eq(limiter, first);
+            *sum += if is_same { *cost } else { 0 };
+            is_same
+        });
+        if self.costs.iter().any(|(_, cost)| *cost > u64::from(self.limits.quota)) {
+            warn_of_too_many();
             return false;
         }
-        match self.taken.last_mut() {
-            Some((last, count)) if Arc::ptr_eq(last, &limiter) => *count += 1,
-            _ => self.taken.push((limiter, 1)),
+        // What is taken from one while another has too little would be missed by everybody else until it is given back.
+        if self.costs.len() > 1 && !self.costs.iter().all(|(limiter, cost)| limiter.has(now, *cost)) {
+            return false;
         }
-        true
-    }
-
-    fn lets_pass(&mut self, request: &mut Item<'_>, now: Tick) -> bool {
-        let mut is_empty = true;
-        let mut passes = request.statements().each().all(|stated| {
-            is_empty = false;
-            let limiter = self.near.borrow_mut().limiter(&self.limits, stated.about, now);
-            self.take(limiter, now)
-        });
-        if is_empty {
-            passes = self.take(Arc::clone(&self.limits.of_none), now);
+        let missing = self.costs.iter().position(|(limiter, cost)| !limiter.take_all(now, *cost));
+        for (limiter, cost) in self.costs.iter().take(missing.unwrap_or_default()) {
+            limiter.give_back(*cost);
         }
-        for (limiter, count) in self.taken.drain(..).filter(|_| !passes) {
-            limiter.give_back(count);
-        }
-        passes
+        missing.is_none()
     }
 }
 
@@ -144,12 +160,12 @@ impl Transform for NameThrottle {
     fn requests(&mut self, cx: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault> {
         let protocol = batch.protocol();
         batch.each(|request| {
-            if protocol.runs_statements(request.head()) && !self.lets_pass(request, cx.now) {
+            if protocol.runs_statements(request.head()) && !self.lets_pass(request, protocol, cx.now) {
                 request.answer_error(ErrorKind::Overloaded, OVERLOADED);
             }
         });
         // A large batch is rare.
-        self.taken.shrink_to(NEAR_MAX);
+        self.costs.shrink_to(NEAR_MAX);
         Ok(())
     }
 }

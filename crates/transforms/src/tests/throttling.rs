@@ -1,6 +1,12 @@
 //! RequestThrottling: who may pass, and what it is counted for.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::with_default;
+use tracing::{Event, Metadata, Subscriber};
 
 use super::options::read;
 use super::scene::{
@@ -187,6 +193,55 @@ fn a_batch_is_taken_from_the_quota_of_each_of_its_tables_or_of_none() {
     let text = "BEGIN BATCH INSERT INTO ks.t (a) VALUES (1) UPDATE ks.u SET a = 1 WHERE b = 1 APPLY BATCH";
     assert_eq!(texts_passed(&mut scene, 30, text), 30);
     assert_eq!([texts_passed(&mut scene, 30, t), texts_passed(&mut scene, 30, u)], [20, 20]);
+}
+
+/// Counts what is logged.
+struct Logged(Arc<AtomicUsize>);
+
+impl Subscriber for Logged {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn event(&self, _: &Event<'_>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+#[test]
+fn nothing_is_taken_for_a_batch_that_can_never_pass_however_much_of_the_quota_is_left() {
+    let throttle = throttle("{max_requests_per_second: 50, per: Table}");
+    let mut scene = scene(&[&throttle]);
+    let (t, u) = ("INSERT INTO ks.t (a) VALUES (1)", "INSERT INTO ks.u (a) VALUES (1)");
+    assert_eq!(texts_passed(&mut scene, 30, t), 30);
+    let warnings = Arc::<AtomicUsize>::default();
+    with_default(Logged(Arc::clone(&warnings)), || {
+        scene.send(&[batch(1, &[t; 51])]);
+        assert_eq!((scene.replies(), warnings.load(Ordering::Relaxed)), (vec![(1, OVERLOADED)], 1));
+        // One of another table between any two of them.
+        scene.send(&[batch(2, &[t, u].repeat(51))]);
+        assert_eq!((scene.replies(), warnings.load(Ordering::Relaxed)), (vec![(2, OVERLOADED)], 2));
+        // This one may pass later.
+        scene.send(&[batch(3, &[u, t].repeat(21))]);
+        assert_eq!((scene.replies(), warnings.load(Ordering::Relaxed)), (vec![(3, OVERLOADED)], 2));
+    });
+    assert_eq!([texts_passed(&mut scene, 60, t), texts_passed(&mut scene, 60, u)], [20, 50]);
+}
+
+#[test]
+fn a_batch_costs_what_it_says_though_it_cannot_be_read() {
+    let throttle = throttle("{max_requests_per_second: 50, per: Table}");
+    let mut scene = scene(&[&throttle]);
+    // Of 40 statements, the first is of a kind that there is not.
+    scene.send(&[1, 2].map(|id| frame(id, opcode::BATCH, b"\0\0\x28\x07")));
+    assert_eq!(scene.replies(), [(2, OVERLOADED), (1, None)]);
+    assert_eq!(texts_passed(&mut scene, 30, "CREATE ROLE bob"), 10);
 }
 
 #[test]
