@@ -178,7 +178,7 @@ impl Logger {
         let first = statements.without_keyspace().each().next().filter(|stated| !stated.is_prepared);
         let table = first.filter(|_| is_shown).and_then(|stated| table_of(&stated));
         let text = protocol.statement_text(request.head(), request.bytes()).filter(|_| is_shown);
-        let statement = text.map(|text| self.shown(protocol, text));
+        let statement = text.map(|(text, is_whole)| self.shown(protocol, text, is_whole));
         let statement = statement.map(String::into_boxed_str);
         let pending = Pending { asked_at: now, kind, statement, table };
         self.pending_bytes += pending.bytes();
@@ -192,9 +192,9 @@ impl Logger {
         }
     }
 
-    fn shown(&self, protocol: Protocol, text: &[u8]) -> String {
+    fn shown(&self, protocol: Protocol, text: &[u8], is_whole: bool) -> String {
         if self.options.redacts {
-            return protocol.redacted(text, STATEMENT_BYTES_MAX);
+            return protocol.redacted(text, is_whole, STATEMENT_BYTES_MAX);
         }
         String::from_utf8_lossy(text.get(..STATEMENT_BYTES_MAX).unwrap_or(text)).into_owned()
     }

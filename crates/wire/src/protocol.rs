@@ -324,19 +324,19 @@ impl Protocol {
         }
     }
 
-    /// The text of a request, as far as it is here and can be read.
+    /// The text of a request, as far as it is here, and whether that is all of it.
     #[must_use]
-    pub fn statement_text<'f>(self, request: &Head, frame: &'f [u8]) -> Option<&'f [u8]> {
+    pub fn statement_text<'f>(self, request: &Head, frame: &'f [u8]) -> Option<(&'f [u8], bool)> {
         match self {
             Self::Cql => cql::statement_text(request, frame),
         }
     }
 
-    /// A text without its literals and comments, at most so many bytes of it.
+    /// A text without its literals and comments, at most so many bytes of it. `is_whole`: it does not go on elsewhere.
     #[must_use]
-    pub fn redacted(self, text: &[u8], bytes_max: usize) -> String {
+    pub fn redacted(self, text: &[u8], is_whole: bool, bytes_max: usize) -> String {
         match self {
-            Self::Cql => cql::redacted(text, bytes_max),
+            Self::Cql => cql::redacted(text, is_whole, bytes_max),
         }
     }
 

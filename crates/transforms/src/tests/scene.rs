@@ -74,7 +74,7 @@ fn head_of(frame: &[u8], side: Side) -> Head {
 /// What a server says: that a statement is prepared or a keyspace is in use, or nothing.
 fn reply_to(head: &Head, request: &[u8]) -> Vec<u8> {
     let id = i16::try_from(head.id).unwrap();
-    let text = Protocol::Cql.statement_text(head, request).unwrap_or_default();
+    let (text, _) = Protocol::Cql.statement_text(head, request).unwrap_or_default();
     let body = match text.strip_prefix(b"USE ") {
         _ if head.opcode == opcode::PREPARE => {
             let no_columns = [[0; 12], [0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0]].concat();

@@ -32,8 +32,8 @@ fn views_of_request(head: &Head, frame: &[u8]) {
     let mut outline = Outline::default();
     ignore(Protocol::Cql.outline(head, frame, &mut outline, |_, into| into.push_unknown()));
     ignore(Protocol::Cql.login_user(head, frame));
-    if let Some(text) = Protocol::Cql.statement_text(head, frame) {
-        ignore(Protocol::Cql.redacted(text, 100));
+    if let Some((text, is_whole)) = Protocol::Cql.statement_text(head, frame) {
+        ignore(Protocol::Cql.redacted(text, is_whole, 100));
     }
     let Ok(body) = body(Side::Request, head, frame) else { return };
     match head.opcode {
@@ -124,8 +124,9 @@ pub fn query(bytes: &[u8]) {
     let tables: Vec<_> = classified.tables().collect();
     let kinds: Vec<_> = classified.kinds().collect();
     outlined(text, &classified);
-    let shown = redacted(text, usize::MAX);
-    assert_eq!(redacted(&shown, usize::MAX), shown, "a literal was shown");
+    let shown = redacted(text, true, usize::MAX);
+    assert_eq!(redacted(&shown, true, usize::MAX), shown, "a literal was shown");
+    assert!(shown.starts_with(&redacted(text, false, usize::MAX)), "more is shown where less is here");
     let Ok(parsed) = parse(text) else { return };
     assert_eq!(parsed.statement.kind(), classified.kind, "{text}");
     let parsed_tables: Vec<_> = match &parsed.statement {

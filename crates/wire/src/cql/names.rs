@@ -132,24 +132,26 @@ pub fn runs_statements(head: &Head) -> bool {
 
 /// See [`crate::Protocol::statement_text`]: that of a QUERY or a PREPARE, or the first one of a BATCH.
 #[must_use]
-pub fn statement_text<'f>(head: &Head, frame: &'f [u8]) -> Option<&'f [u8]> {
+pub fn statement_text<'f>(head: &Head, frame: &'f [u8]) -> Option<(&'f [u8], bool)> {
     match head.opcode {
-        opcode::QUERY | opcode::PREPARE => statement::text(head, frame).map(|(text, _)| text),
+        opcode::QUERY | opcode::PREPARE => statement::text(head, frame),
         opcode::BATCH => {
             let mut body = body(Side::Request, head, frame).ok()?;
             body.u8().ok()?;
             let has_text = body.u16().ok()? > 0 && body.u8().ok()? == 0;
             let length = usize::try_from(body.i32().ok()?).ok().filter(|_| has_text)?;
-            Some(body.left().get(..length).unwrap_or_else(|| body.left()))
+            let text = body.left().get(..length);
+            Some((text.unwrap_or_else(|| body.left()), text.is_some()))
         }
         _ => None,
     }
 }
 
-/// See [`crate::Protocol::redacted`]. Of what is cut off nothing is shown: it might end inside a literal.
+/// See [`crate::Protocol::redacted`]. Of a word that may go on nothing is shown: it might be the beginning of a literal.
 #[must_use]
-pub fn redacted(text: &[u8], bytes_max: usize) -> String {
-    query::redacted(readable(text), bytes_max)
+pub fn redacted(text: &[u8], is_whole: bool, bytes_max: usize) -> String {
+    let here = readable(text);
+    query::redacted(here, is_whole && here.len() == text.len(), bytes_max)
 }
 
 /// See [`crate::Protocol::error_code`].
@@ -334,8 +336,35 @@ mod tests {
             ("SELECT 1h30m, P1Y2M, p1, \"Q 1\", :v, ?", "SELECT ?, ?, p1, \"Q 1\", :v, ?"),
             ("SELECT a -- secret\nFROM t /* secret", "SELECT a FROM t"),
         ] {
-            assert_eq!(redacted(text.as_bytes(), 1000), shown);
+            assert_eq!(redacted(text.as_bytes(), true, 1000), shown);
         }
-        assert_eq!(redacted(b"SELECT abcdef FROM t", 12), "SELECT");
+        assert_eq!(redacted(b"SELECT abcdef FROM t", true, 12), "SELECT");
+    }
+
+    #[test]
+    fn nothing_of_a_literal_is_shown_wherever_the_text_is_cut_off() {
+        for literal in [
+            "abcdef12-1234-1234-1234-123456789abc",
+            "P0001-02-03T04:05:06",
+            "12.5e-3",
+            "-Infinity",
+            "0xCAFE",
+            "'it''s a  secret'",
+            "$$ a $ secret $$",
+            "/* a secret */ true",
+            "-- a secret\nfalse",
+        ] {
+            let text = format!("SELECT * FROM t WHERE a = {literal}\u{e9}");
+            let known = text.find(literal).unwrap();
+            for cut in known..=known + literal.len() + 1 {
+                let shown = redacted(&text.as_bytes()[..cut], false, 1000);
+                assert_eq!(shown, "SELECT * FROM t WHERE a =", "{}", text.get(..cut).unwrap_or(literal));
+            }
+            // Bytes that are no text end it as well.
+            let broken = [&text.as_bytes()[..known + 7], &[0xff], literal.as_bytes()].concat();
+            assert_eq!(redacted(&broken, true, 1000), "SELECT * FROM t WHERE a =", "{literal}");
+        }
+        assert_eq!(redacted(b"SELECT a, b FR", false, 1000), "SELECT a, b");
+        assert_eq!(redacted(b"SELECT", false, 1000), "");
     }
 }
