@@ -242,7 +242,8 @@ fn outlined(text: &str, classified: &Classified<'_>) {
             assert_eq!(name.keyspace_or(Some("in_use")).as_deref(), keyspace, "{text}");
         }
     }
-    assert!(tables.next().is_none(), "a table is left out: {text}");
+    let are_told = stated.iter().all(|stated| stated.about != About::Unknown);
+    assert!(tables.next().is_none() || !are_told, "a table is left out: {text}");
     let mut executed = Outline::default();
     executed.push_prepared(&outline, None);
     assert_eq!(executed.len(), outline.len());
