@@ -12,7 +12,8 @@ use chain::Tick;
 
 /// A quota of so many a second, all of which may pass at once.
 pub(crate) struct Limiter {
-    /// What one costs, nanoseconds. Rounded up: rather one too few in a billion.
+    /// What one costs, in whole nanoseconds. Rounded up, rather too few than too many: of n a second up to n in a billion
+    /// are lost (700,000 become 699,790).
     interval: u64,
     burst: u64,
     /// When all that has passed will have been paid for, nanoseconds.

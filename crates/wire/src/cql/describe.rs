@@ -1,6 +1,7 @@
 //! Messages in one line, for people.
 
 use crate::cql::encode::truncated;
+use crate::cql::hex::Hex;
 use crate::cql::{body, opcode, request, response};
 use crate::error::Malformed;
 use crate::limits::DESCRIBE_BYTES_MAX;
@@ -115,14 +116,9 @@ fn consistency(level: u16) -> &'static str {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    for byte in bytes.iter().take(32) {
-        text.extend(
-            [byte >> 4, byte & 15].map(|digit| char::from_digit(u32::from(digit), 16).unwrap_or('?')),
-        );
-    }
-    text
+/// The first bytes of an id; Cassandra's have 16.
+fn hex(id: &[u8]) -> String {
+    Hex(id.get(..32).unwrap_or(id)).to_string()
 }
 
 /// Control characters would let a peer forge log lines.

@@ -14,6 +14,7 @@ mod encode;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod header;
+mod hex;
 pub mod metadata;
 mod names;
 pub mod opcode;

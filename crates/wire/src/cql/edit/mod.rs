@@ -82,10 +82,9 @@ impl<'f> Envelope<'f> {
 
     /// The flags that announce what is in front of the body.
     fn announced(&self) -> u8 {
-        let flag = |is_there, flag| if is_there { flag } else { 0 };
-        flag(self.tracing_id.is_some(), Flags::TRACING)
-            | flag(self.warnings.is_some(), Flags::WARNING)
-            | flag(self.payload.is_some(), Flags::CUSTOM_PAYLOAD)
+        announced(self.tracing_id.is_some(), Flags::TRACING)
+            | announced(self.warnings.is_some(), Flags::WARNING)
+            | announced(self.payload.is_some(), Flags::CUSTOM_PAYLOAD)
     }
 
     /// Writes a frame with this body.
@@ -119,6 +118,11 @@ impl<'f> Envelope<'f> {
         })?;
         out.finish()
     }
+}
+
+/// The flag that announces a field, if the field is there.
+fn announced(is_there: bool, flag: u8) -> u8 {
+    if is_there { flag } else { 0 }
 }
 
 /// The bytes of a value.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Cell, Envelope};
+use super::{Cell, Envelope, announced};
 use crate::cql::opcode;
 use crate::cql::request::{self, flag};
 use crate::cql::writer::{Unencodable, Writer};
@@ -160,10 +160,6 @@ impl<'f> Request<'f> {
 /// The flags that announce a field.
 const FIELDS: u8 =
     flag::VALUES | flag::PAGE_SIZE | flag::PAGING_STATE | flag::SERIAL_CONSISTENCY | flag::TIMESTAMP;
-
-fn announced(is_there: bool, flag: u8) -> u8 {
-    if is_there { flag } else { 0 }
-}
 
 impl<'f> Parameters<'f> {
     fn decode(view: &request::Parameters<'f>) -> Result<Self, Malformed> {

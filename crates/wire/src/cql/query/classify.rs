@@ -148,7 +148,8 @@ fn is_any(lexer: Lexer<'_>, token: Token, words: &[&str]) -> bool {
     words.iter().any(|word| is(lexer, token, word))
 }
 
-/// The name behind the first of these words, all of which are reserved: they are nobody's name.
+/// The name behind the first of these words. Each is reserved, and so nobody's name, or stands in front of every name of the
+/// statements in which it is looked for (TYPE, FUNCTION, AGGREGATE).
 pub(super) fn name_behind<'t>(lexer: &mut Lexer<'t>, triggers: &[&str]) -> Option<TableName<'t>> {
     loop {
         let token = lexer.next();

@@ -2,6 +2,7 @@
 //! Vectors come so in every version, durations in v3 and v4, and some more in v3.
 
 use super::{ColumnType, NATIVE, Types, UserType, VectorType};
+use crate::cql::hex::Hex;
 use crate::limits::TYPE_DEPTH_MAX;
 
 /// The package of the server's own types; a name without any package is of it too.
@@ -118,12 +119,8 @@ fn of_hex(text: &str) -> Option<Box<str>> {
     String::from_utf8(bytes).ok().map(String::into_boxed_str)
 }
 
-fn push_hex(name: &mut String, text: &str) {
-    for byte in text.bytes() {
-        name.extend(
-            [byte >> 4, byte & 15].iter().filter_map(|digit| char::from_digit(u32::from(*digit), 16)),
-        );
-    }
+fn hex(name: &str) -> String {
+    Hex(name.as_bytes()).to_string()
 }
 
 /// The class of a type, as the server names it.
@@ -160,10 +157,10 @@ fn push_name(name: &mut String, kind: &ColumnType) {
         ColumnType::Udt(udt) => with("UserType", &mut |name| {
             name.push_str(&udt.keyspace);
             name.push(',');
-            push_hex(name, &udt.name);
+            name.push_str(&hex(&udt.name));
             for (field, kind) in &udt.fields {
                 name.push(',');
-                push_hex(name, field);
+                name.push_str(&hex(field));
                 name.push(':');
                 push_name(name, kind);
             }

@@ -3,6 +3,7 @@
 use std::fmt::{self, Formatter};
 
 use super::Value;
+use crate::cql::hex::Hex;
 use crate::limits::VARINT_TEXT_BYTES_MAX;
 
 impl fmt::Display for Value<'_> {
@@ -86,8 +87,7 @@ fn identifier(f: &mut Formatter<'_>, name: &str) -> fmt::Result {
 }
 
 fn hex(f: &mut Formatter<'_>, bytes: &[u8]) -> fmt::Result {
-    f.write_str("0x")?;
-    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    write!(f, "0x{}", Hex(bytes))
 }
 
 fn uuid_text(f: &mut Formatter<'_>, uuid: &[u8; 16]) -> fmt::Result {
@@ -149,11 +149,8 @@ fn digits(bytes: &[u8]) -> Option<(bool, String)> {
 /// As Java and Python write it: with an exponent where the point is far from the digits.
 fn decimal(f: &mut Formatter<'_>, scale: i32, unscaled: &[u8]) -> fmt::Result {
     let Some((is_negative, digits)) = digits(unscaled) else {
-        write!(f, "0x")?;
-        return unscaled
-            .iter()
-            .try_for_each(|byte| write!(f, "{byte:02x}"))
-            .and_then(|()| write!(f, "E-({scale})"));
+        hex(f, unscaled)?;
+        return write!(f, "E-({scale})");
     };
     if is_negative {
         f.write_str("-")?;
