@@ -137,7 +137,17 @@ pub struct Catalog {
 #[derive(Default)]
 pub struct SourceMetrics {
     /// Sessions begun, by protocol version: index 0 is v3, 1 is v4, 2 is v5.
-    pub protocol_versions: [Counter; 3],
+    protocol_versions: [Counter; 3],
+}
+
+impl SourceMetrics {
+    /// Counts a session of this protocol version.
+    pub fn count_session(&self, version: u8) {
+        let index = usize::from(version).checked_sub(3);
+        if let Some(counter) = index.and_then(|index| self.protocol_versions.get(index)) {
+            counter.add(1);
+        }
+    }
 }
 
 /// What one worker counts for a chain.

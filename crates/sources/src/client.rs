@@ -17,9 +17,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use chain::{
-    After, Chain, Cx, Fault, Filled, Framing, Inlet, Message, Outlet, Piece, Progress, Stream, Tick,
-};
+use chain::{After, Chain, Cx, Fault, Filled, Framing, Inlet, Outlet, Piece, Progress, Stream, Tick};
 use observe::SourceMetrics;
 use wire::{ErrorKind, Malformed, Side};
 
@@ -329,9 +327,8 @@ impl<S: Stream> Client<S> {
             let mut messages = self.chain.list();
             let need = |head: &wire::Head| self.chain.request_need(head.opcode);
             let (bytes, after) = framing.cut(&self.inlet, need, &mut messages);
-            self.count_sessions(&messages);
             if let Some((chunk, _)) = self.inlet.place() {
-                self.replies.note_logins(framing.protocol, chunk, &messages);
+                self.replies.note_handshake(framing.protocol, chunk, &messages, self.metrics.as_deref());
                 self.chain.submit(cx, chunk, messages)?;
             }
             self.inlet.consume(bytes);
@@ -353,18 +350,6 @@ impl<S: Stream> Client<S> {
         }
     }
 
-    /// Counts sessions by protocol version. Looks no further once the session has begun.
-    fn count_sessions(&self, messages: &[Message]) {
-        let Some(metrics) = self.metrics.as_ref().filter(|_| !self.replies.is_established) else { return };
-        let protocol = self.chain.part().protocol();
-        for head in messages.iter().map(Message::head).filter(|head| protocol.is_startup(head)) {
-            let index = usize::from(head.version).checked_sub(3);
-            if let Some(counter) = index.and_then(|index| metrics.protocol_versions.get(index)) {
-                counter.add(1);
-            }
-        }
-    }
-
     /// Sends on, or discards, what has come of the rest of a large request.
     fn pass_tail(&mut self, cx: &mut Cx<'_, '_>) -> Result<(), Fault> {
         let Some((chunk, place)) = self.inlet.place().filter(|_| self.request_rest > 0) else {
@@ -381,11 +366,8 @@ impl<S: Stream> Client<S> {
 
     /// Answers a request that is too large to be assembled for a transform that needs it whole, and discards it.
     fn refuse_large(&mut self, cx: &Cx<'_, '_>, head: wire::Head) {
-        let text = format!(
-            "the request has {} bytes, more than the {} a transform can be given",
-            head.frame_bytes,
-            chain::WHOLE_BYTES_MAX
-        );
+        let (bytes, most) = (head.frame_bytes, chain::WHOLE_BYTES_MAX);
+        let text = format!("the request has {bytes} bytes, more than the {most} a transform can be given");
         self.chain.refuse(cx, head, &text);
         self.request_rest = u64::from(head.frame_bytes);
         self.drops_rest = true;
@@ -443,17 +425,21 @@ impl<S: Stream> Client<S> {
                 return Ok(Turn::Moved);
             }
         }
-        let may_finish =
-            self.request_rest > 0 && matches!(self.state, State::Ending { end: End::Drained, .. });
-        if !self.is_done_told && !self.has_uncut && !may_finish {
+        if !self.is_done_told && !self.has_uncut && !self.may_finish() {
             (self.is_done_told, self.quiet.replies) = (true, false);
             self.chain.client_done(cx)?;
         }
-        if self.finish_request(cx)? || self.take_replies(cx)? == Progress::Moved {
-            return Ok(Turn::Moved);
+        let requests = self.finish_request(cx)?;
+        if let Turn::Ended(_) = requests {
+            return Ok(requests);
+        }
+        match (requests, self.take_replies(cx)?) {
+            (Turn::Idle, Progress::Idle) => {}
+            _ => return Ok(Turn::Moved),
         }
         // A request whose rest will never come needs no reply.
-        let is_answered = !self.is_owed() && !self.has_uncut;
+        let is_coming = self.may_finish() && self.chain.is_torn();
+        let is_answered = !self.is_owed() && !self.has_uncut && !is_coming;
         let State::Ending { end, deadline } = &mut self.state else { return Ok(Turn::Moved) };
         if *deadline <= cx.now {
             return Ok(Turn::Ended(End::TimedOut));
@@ -470,18 +456,29 @@ impl<S: Stream> Client<S> {
         Ok(Turn::Ended(end))
     }
 
-    /// A client that is drained while it sends a large request may finish it. True when something came.
-    fn finish_request(&mut self, cx: &mut Cx<'_, '_>) -> Result<bool, Fault> {
-        let State::Ending { end: End::Drained, .. } = &self.state else { return Ok(false) };
-        if self.request_rest == 0 || self.is_over_mark() {
-            return Ok(false);
+    /// A client that is drained while it sends a large request may finish it, unless that was refused.
+    fn may_finish(&self) -> bool {
+        let is_drained = matches!(self.state, State::Ending { end: End::Drained, .. });
+        is_drained && self.request_rest > 0 && !self.drops_rest
+    }
+
+    fn finish_request(&mut self, cx: &mut Cx<'_, '_>) -> Result<Turn, Fault> {
+        if !self.may_finish() || self.is_over_mark() {
+            return Ok(Turn::Idle);
         }
-        let Poll::Ready(Ok(Filled::Bytes(_))) = self.inlet.poll_fill(cx, &mut self.stream) else {
-            return Ok(false);
-        };
+        match self.inlet.poll_fill(cx, &mut self.stream) {
+            Poll::Pending => return Ok(Turn::Idle),
+            Poll::Ready(Ok(Filled::Bytes(_))) => {}
+            Poll::Ready(Ok(Filled::End)) => {
+                if let State::Ending { end, .. } = &mut self.state {
+                    *end = End::ClientLeft;
+                }
+            }
+            Poll::Ready(Err(error)) => return Ok(Turn::Ended(End::ClientFailed(error))),
+        }
         self.quiet.replies = false;
         self.pass_tail(cx)?;
-        Ok(true)
+        Ok(Turn::Moved)
     }
 
     /// Tells the client what was wrong with its bytes, and closes.

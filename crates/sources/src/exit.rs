@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use chain::{Batch, Chunk, Cx, Exit, Fault, Message, Outlet, Stream};
+use observe::SourceMetrics;
 use wire::Protocol;
 
 use crate::login::Login;
@@ -30,10 +31,22 @@ pub(crate) struct ReplyProgress {
 }
 
 impl ReplyProgress {
-    /// Looks at requests on their way to the server for who their client says it is.
-    pub(crate) fn note_logins(&mut self, protocol: Protocol, chunk: &Chunk, requests: &[Message]) {
-        if !self.is_established {
-            self.login.note(protocol, chunk, requests);
+    /// Looks at requests on their way to the server for who their client says it is, and counts the sessions they begin.
+    /// Looks no further once the session has begun.
+    pub(crate) fn note_handshake(
+        &mut self,
+        protocol: Protocol,
+        chunk: &Chunk,
+        requests: &[Message],
+        metrics: Option<&SourceMetrics>,
+    ) {
+        if self.is_established {
+            return;
+        }
+        self.login.note(protocol, chunk, requests);
+        let Some(metrics) = metrics else { return };
+        for head in requests.iter().map(Message::head).filter(|head| protocol.is_startup(head)) {
+            metrics.count_session(head.version);
         }
     }
 }

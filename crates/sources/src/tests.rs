@@ -24,7 +24,9 @@ const QUERY: [u8; 10] = [4, 0, 0, 1, 7, 0, 0, 0, 1, b'x'];
 #[derive(Clone, Default)]
 struct Socket {
     to_read: Rc<RefCell<VecDeque<u8>>>,
-    written: Rc<Cell<usize>>,
+    /// The client has ended its sending side.
+    is_shut: Rc<Cell<bool>>,
+    written: Rc<RefCell<Vec<u8>>>,
 }
 
 impl Stream for Socket {
@@ -32,10 +34,10 @@ impl Stream for Socket {
         let mut bytes = self.to_read.borrow_mut();
         let count = bytes.len().min(into.len());
         into.iter_mut().zip(bytes.drain(..count)).for_each(|(to, from)| *to = from);
-        if count == 0 { Poll::Pending } else { Poll::Ready(Ok(count)) }
+        if count == 0 && !self.is_shut.get() { Poll::Pending } else { Poll::Ready(Ok(count)) }
     }
     fn poll_write(&mut self, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.written.set(self.written.get() + bytes.len());
+        self.written.borrow_mut().extend(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
     fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -126,6 +128,11 @@ struct Scene {
 
 /// A client that was accepted at 0 s.
 fn scene(reaches_servers: bool) -> Scene {
+    scene_below(&[], reaches_servers)
+}
+
+/// As [`scene`], with these transforms.
+fn scene_below(above: &[&dyn Builder], reaches_servers: bool) -> Scene {
     let (socket, below) = (Socket::default(), Below { reaches_servers, ..Below::default() });
     let worker = WorkerCx {
         prepared: Rc::default(),
@@ -136,7 +143,8 @@ fn scene(reaches_servers: bool) -> Scene {
         sharing: Rc::default(),
         nested: Rc::default(),
     };
-    let part = ChainPart::new("c", &worker, [("Below", "b", &below as &dyn Builder)], None);
+    let above = above.iter().map(|above| ("Above", "a", *above));
+    let part = ChainPart::new("c", &worker, above.chain([("Below", "b", &below as &dyn Builder)]), None);
     let rules = Rc::new(Rules { frame_bytes_max: 1 << 20, idle_timeout: None });
     let chain = part.client().unwrap();
     let identity = Rc::clone(chain.identity());
@@ -159,6 +167,10 @@ impl Scene {
             }
         }
         None
+    }
+
+    fn written(&self) -> usize {
+        self.socket.written.borrow().len()
     }
 
     /// As [`Scene::try_at`]: its connection goes on, and wants to be polled at the second that is returned.
@@ -195,7 +207,7 @@ fn a_slow_server_does_not_use_up_the_patience_with_its_client() {
     assert_eq!(scene.at(50, &[]), None);
     scene.below.answers.store(true, Ordering::Relaxed);
     assert_eq!(scene.at(100, &[]), Some(120));
-    assert!(scene.socket.written.get() > 9);
+    assert!(scene.written() > 9);
     // One that is answered at once wins no time.
     assert_eq!(scene.at(119, &QUERY), Some(120));
     assert!(matches!(scene.try_at(120, &[]), Some(End::NotBegun)));
@@ -227,14 +239,44 @@ fn a_request_that_begins_must_go_on() {
     assert!(matches!(scene.try_at(230, &[]), Some(End::Stalled)));
 }
 
+/// The beginning of a query with a body of 512 KiB, this much of that.
+fn large(bytes: usize) -> Vec<u8> {
+    [[4, 0, 0, 1, 7, 0, 8, 0, 0].as_slice(), &vec![b'x'; bytes]].concat()
+}
+
 #[test]
 fn the_rest_of_a_large_request_must_come() {
     let mut scene = scene(true);
     scene.at(0, &STARTUP);
-    let large = [[4, 0, 0, 1, 7, 0, 8, 0, 0].as_slice(), &[b'x'; 100_000]].concat();
-    assert_eq!(scene.at(10, &large), Some(40));
+    assert_eq!(scene.at(10, &large(100_000)), Some(40));
     assert_eq!(scene.at(39, &[b'x'; 10]), Some(69));
     assert!(matches!(scene.try_at(69, &[]), Some(End::Stalled)));
+}
+
+#[test]
+fn who_is_drained_may_pause_in_a_large_request_and_finish_it() {
+    let mut scene = scene(true);
+    scene.at(0, &STARTUP);
+    scene.at(10, &large(300_000));
+    scene.client.drain(Tick(25_000_000));
+    assert_eq!(scene.at(11, &[]), Some(25));
+    assert_eq!(scene.at(20, &vec![b'x'; 224_288]), Some(25), "its reply is due");
+    assert_eq!(scene.written(), 9);
+    scene.below.answers.store(true, Ordering::Relaxed);
+    assert_eq!(scene.at(21, &[]), Some(22), "what is under way is discarded for a second");
+    assert!(scene.written() > 9);
+    assert!(matches!(scene.try_at(22, &[]), Some(End::Drained)));
+}
+
+#[test]
+fn who_is_drained_and_leaves_in_a_large_request_is_not_waited_for() {
+    let mut scene = scene(true);
+    scene.at(0, &STARTUP);
+    scene.at(10, &large(300_000));
+    scene.client.drain(Tick(25_000_000));
+    scene.at(11, &[]);
+    scene.socket.is_shut.set(true);
+    assert!(matches!(scene.try_at(12, &[]), Some(End::ClientLeft)));
 }
 
 #[test]
@@ -266,7 +308,7 @@ fn a_refused_query_does_not_make_its_client_another_user() {
     scene.at(0, &login("eve"));
     scene.at(0, &QUERY);
     scene.at(0, &login("bob"));
-    assert!(scene.socket.written.get() > 9, "the query was refused");
+    assert!(scene.written() > 9, "the query was refused");
     scene.below.accepts.store(true, Ordering::Relaxed);
     scene.at(0, &[]);
     assert!(scene.identity.user().is_none(), "which of the two?");
