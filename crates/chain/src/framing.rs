@@ -34,6 +34,14 @@ pub enum After {
     Malformed(Malformed),
 }
 
+impl After {
+    /// Bytes that are still to come of the last frame that was cut.
+    #[must_use]
+    pub fn rest(&self) -> u64 {
+        if let Self::Tail { rest } = self { *rest } else { 0 }
+    }
+}
+
 /// What is being framed, by which rules.
 pub struct Framing {
     /// The protocol.

@@ -329,7 +329,11 @@ impl<S: Stream> Client<S> {
             let (bytes, after) = framing.cut(&self.inlet, need, &mut messages);
             if let Some((chunk, _)) = self.inlet.place() {
                 self.replies.note_handshake(framing.protocol, chunk, &messages, self.metrics.as_deref());
-                self.chain.submit(cx, chunk, messages)?;
+                if let Err(fault) = self.chain.submit(cx, chunk, messages) {
+                    // The ledger has these requests, and answers them: their bytes are not to be answered as well.
+                    self.request_rest = bytes as u64 + after.rest();
+                    return Err(fault);
+                }
             }
             self.inlet.consume(bytes);
             match after {
@@ -340,8 +344,7 @@ impl<S: Stream> Client<S> {
                     return Ok(None);
                 }
                 After::Tail { rest } => {
-                    self.request_rest = rest;
-                    self.drops_rest = false;
+                    (self.request_rest, self.drops_rest) = (rest, false);
                     return Ok(None);
                 }
                 After::TooLarge(head) => self.refuse_large(cx, head),

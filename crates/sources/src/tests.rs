@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use chain::{
     Batch, Builder, ChainPart, Connecting, Connector, Cx, Fault, Identity, Link, Message, Pool, Progress,
-    Sink, Spawner, Stream, Task, Tick, Ticket, Up, WorkerCx, WorkerPart,
+    Sink, Spawner, Stream, Task, Tick, Ticket, Transform, Up, WorkerCx, WorkerPart,
 };
 use wire::{ErrorKind, Framed, Protocol, Side};
 
@@ -323,4 +323,40 @@ fn a_refused_query_does_not_take_its_clients_login_away() {
     scene.below.accepts.store(true, Ordering::Relaxed);
     scene.at(0, &[]);
     assert_eq!(scene.identity.user().as_deref(), Some("eve"));
+}
+
+/// Fails before anything is sent.
+struct Failing;
+
+impl Builder for Failing {
+    fn worker(&self, _: &WorkerCx) -> Box<dyn WorkerPart> {
+        Box::new(Self)
+    }
+}
+
+impl WorkerPart for Failing {
+    fn client(&self) -> Link {
+        Link::Transform(Box::new(Self))
+    }
+}
+
+impl Transform for Failing {
+    fn requests(&mut self, _: &mut Cx<'_, '_>, _: &mut Batch<'_>) -> Result<(), Fault> {
+        Err(Fault::new("x").nothing_sent())
+    }
+}
+
+#[test]
+fn a_fault_answers_each_request_once() {
+    for (sent, requests) in [(QUERY.to_vec(), 1), (QUERY.repeat(3), 3), (large(100_000), 1)] {
+        let mut scene = scene_below(&[&Failing], true);
+        scene.at(0, &sent);
+        let written = scene.socket.written.borrow();
+        let (mut rest, mut replies) = (&**written, 0);
+        while let Framed::Frame(head) = Protocol::Cql.frame(rest, Side::Response, 1 << 20) {
+            assert!(Protocol::Cql.is_error(&head));
+            (rest, replies) = (&rest[head.frame_bytes as usize..], replies + 1);
+        }
+        assert_eq!((replies, rest.len()), (requests, 0));
+    }
 }
