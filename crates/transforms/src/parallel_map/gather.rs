@@ -22,7 +22,7 @@ pub(super) struct Gather {
     best: Option<(usize, KeptReply)>,
     /// Who has said what, of those that went to more than one instance.
     verdicts: Option<Box<Verdicts>>,
-    /// An instance failed, with this to be said if no other replies.
+    /// An instance failed, with this to be said if no other replies: the first that may have run the request, if one may.
     lost: Option<(ErrorKind, String)>,
 }
 
@@ -146,7 +146,11 @@ impl Gathers {
     /// An instance has failed before it replied.
     pub(super) fn lose(&mut self, index: u32, kind: ErrorKind, text: &str) {
         if let Some(gather) = self.get(index) {
-            gather.lost.get_or_insert_with(|| (kind, text.to_owned()));
+            // `Server` says that the request was not sent, and drivers send it again: not if another may have run it.
+            let is_worse = |(known, _): &(ErrorKind, String)| *known == ErrorKind::Server && kind != *known;
+            if gather.lost.as_ref().is_none_or(is_worse) {
+                gather.lost = Some((kind, text.to_owned()));
+            }
             self.replied(index);
         }
     }
@@ -216,5 +220,27 @@ impl Gathers {
             }
         }
         Ok(has_moved)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chain::Ticket;
+    use wire::ErrorKind;
+
+    use super::Gathers;
+
+    #[test]
+    fn that_one_instance_may_have_run_a_request_is_said_though_another_did_not_get_it() {
+        for (first, second) in
+            [(ErrorKind::Server, ErrorKind::WriteTimeout), (ErrorKind::WriteTimeout, ErrorKind::Server)]
+        {
+            let mut gathers = Gathers::new(false);
+            let index = gathers.open(Ticket::NONE, 2, false, false);
+            gathers.lose(index, first, "the first");
+            gathers.lose(index, second, "the second");
+            let lost = gathers.get(index).and_then(|gather| gather.lost.as_ref()).map(|(kind, _)| *kind);
+            assert_eq!(lost, Some(ErrorKind::WriteTimeout));
+        }
     }
 }
