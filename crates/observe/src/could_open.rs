@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use crate::writer::LineTarget;
+use crate::lines::LineTarget;
 
 /// Looks whether [`crate::open_lines`] would certainly fail. Nothing is made or written.
 ///

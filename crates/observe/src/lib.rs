@@ -6,6 +6,7 @@
 
 mod connection_span;
 mod could_open;
+mod lines;
 mod logs;
 mod metrics;
 mod own;
@@ -17,6 +18,7 @@ mod writer;
 
 pub use connection_span::connection_span;
 pub use could_open::{could_open_lines, could_open_message_files};
+pub use lines::{LineTarget, json_string, open_lines};
 pub use logs::{FilterHandle, LogFormat, Logs, check_filter, start_logs};
 pub use metrics::{
     Catalog, ChainEntry, ChainMetrics, Counter, NestedMetrics, Process, Snapshot, SourceCounts, SourceEntry,
@@ -25,7 +27,7 @@ pub use metrics::{
 pub use own::{OwnFamily, OwnMetrics, Tallies, Tally};
 pub use render::{render, render_own};
 pub use sharing::{CutOffReason, Gauge, OwnReason, RetireReason, SharingMetrics};
-pub use writer::{LineTarget, MessageFile, Queue, json_string, open_lines, open_message_files};
+pub use writer::{MessageFile, Queue, open_message_files};
 
 /// Targets of log lines. They are upstream's, since filters and tests of its users name them.
 pub mod target {
