@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tracing::warn;
+
 use crate::writer::{Job, Output, Queue, Writer};
 
 /// How long a rotation that failed waits until it is gone on with: what it lacks, such as a free descriptor, is often there
@@ -22,6 +24,14 @@ pub struct LineTarget {
     pub file_bytes_max: u64,
     /// Files that were set aside and are kept: `path.1` is the youngest.
     pub files_kept: u32,
+}
+
+impl LineTarget {
+    /// Its path, for people.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        self.path.as_ref().map_or_else(|| "stdout".to_owned(), |path| path.display().to_string())
+    }
 }
 
 /// A line, and when it was made.
@@ -50,22 +60,24 @@ impl Queue<String> for Lines {
 /// # Errors
 /// Why it cannot be opened.
 pub fn open_lines(target: &LineTarget) -> Result<Arc<dyn Queue<String>>, String> {
-    let output = LineOutput::open(target, open_target).map_err(|problem| match &target.path {
-        Some(path) => format!("{}: {problem}", path.display()),
-        None => problem.to_string(),
-    })?;
+    let output = LineOutput::open(target, open_target);
+    let output = output.map_err(|problem| format!("{}: {problem}", target.shown()))?;
     let writer = Writer::start(output).map_err(|problem| format!("the thread of a log: {problem}"))?;
     Ok(Arc::new(Lines(writer)))
 }
 
-/// Opens what lines go to, and says how long it is.
+/// Opens what lines go to.
 type OpenTarget = fn(&LineTarget) -> io::Result<Target>;
+
+/// Where lines are written, and how long it is if it can be set aside.
+type Target = (io::BufWriter<Box<dyn Write + Send>>, Option<u64>);
 
 struct LineOutput {
     target: LineTarget,
     open: OpenTarget,
     file: io::BufWriter<Box<dyn Write + Send>>,
-    file_bytes: u64,
+    /// `None` for what is never set aside.
+    file_bytes: Option<u64>,
     unfinished: Option<Unfinished>,
 }
 
@@ -78,37 +90,50 @@ struct Unfinished {
     problem: (io::ErrorKind, String),
 }
 
+impl Unfinished {
+    /// Whether lines are written meanwhile: to a file that was not set aside they are.
+    fn may_write(&self) -> io::Result<()> {
+        let (kind, problem) = &self.problem;
+        if self.is_set_aside { Err(io::Error::new(*kind, problem.clone())) } else { Ok(()) }
+    }
+}
+
 impl LineOutput {
     fn open(target: &LineTarget, open: OpenTarget) -> io::Result<Self> {
         let (file, file_bytes) = open(target)?;
         Ok(Self { target: target.clone(), open, file, file_bytes, unfinished: None })
     }
 
-    /// Sets the file aside and begins another one for a line of this time, or goes on with that where it failed.
+    /// Sets the file aside and begins another one for a line of this time, or goes on with that where it failed. A file
+    /// that cannot be set aside grows on.
     fn rotate(&mut self, time: SystemTime) -> io::Result<()> {
-        let Some(path) = self.target.path.clone() else { return Ok(()) };
         let mut is_set_aside = false;
-        if let Some(Unfinished { is_set_aside: was_set_aside, failed_at, problem }) = &self.unfinished {
+        if let Some(unfinished) = &self.unfinished {
             // The system's time may be set back, and workers' lines come in any order.
-            let since = time.duration_since(*failed_at).unwrap_or_else(|ahead| ahead.duration());
+            let since = time.duration_since(unfinished.failed_at).unwrap_or_else(|ahead| ahead.duration());
             if since < ROTATION_RETRY {
-                return Err(io::Error::new(problem.0, problem.1.clone()));
+                return unfinished.may_write();
             }
-            is_set_aside = *was_set_aside;
+            is_set_aside = unfinished.is_set_aside;
         }
-        let done = self.go_on(&path, &mut is_set_aside);
-        self.unfinished = done.as_ref().err().map(|problem| Unfinished {
+        let problem = self.go_on(&mut is_set_aside).err();
+        if let Some(problem) = problem.as_ref().filter(|_| !is_set_aside && self.unfinished.is_none()) {
+            warn!("a log cannot be set aside, and grows on: {}: {problem}", self.target.shown());
+        }
+        self.unfinished = problem.map(|problem| Unfinished {
             is_set_aside,
             failed_at: time,
             problem: (problem.kind(), problem.to_string()),
         });
-        done
+        self.unfinished.as_ref().map_or(Ok(()), Unfinished::may_write)
     }
 
-    fn go_on(&mut self, path: &Path, is_set_aside: &mut bool) -> io::Result<()> {
+    fn go_on(&mut self, is_set_aside: &mut bool) -> io::Result<()> {
         if !*is_set_aside {
             self.file.flush()?;
-            set_aside(path, self.target.files_kept)?;
+            if let Some(path) = &self.target.path {
+                set_aside(path, self.target.files_kept)?;
+            }
             *is_set_aside = true;
         }
         (self.file, self.file_bytes) = (self.open)(&self.target)?;
@@ -117,8 +142,10 @@ impl LineOutput {
 
     /// True if the file would become too long, or is one that was set aside.
     fn must_rotate(&self, more_bytes: u64) -> bool {
+        let is_full =
+            |bytes: u64| bytes > 0 && bytes.saturating_add(more_bytes) > self.target.file_bytes_max;
         self.unfinished.as_ref().is_some_and(|unfinished| unfinished.is_set_aside)
-            || self.file_bytes > 0 && self.file_bytes.saturating_add(more_bytes) > self.target.file_bytes_max
+            || self.file_bytes.is_some_and(is_full)
     }
 }
 
@@ -150,15 +177,14 @@ fn numbered(path: &Path, number: u32) -> PathBuf {
     PathBuf::from(name)
 }
 
-type Target = (io::BufWriter<Box<dyn Write + Send>>, u64);
-
 fn open_target(target: &LineTarget) -> io::Result<Target> {
-    let (file, bytes): (Box<dyn Write + Send>, u64) = match &target.path {
-        None => (Box::new(io::stdout()), 0),
+    let (file, bytes): (Box<dyn Write + Send>, Option<u64>) = match &target.path {
+        None => (Box::new(io::stdout()), None),
         Some(path) => {
             let file = File::options().create(true).append(true).open(path)?;
-            let bytes = file.metadata()?.len();
-            (Box::new(file), bytes)
+            // Pipes, devices and links, such as `/dev/stdout`, are not ours to rename.
+            let found = std::fs::symlink_metadata(path)?;
+            (Box::new(file), found.is_file().then(|| found.len()))
         }
     };
     Ok((io::BufWriter::new(file), bytes))
@@ -172,7 +198,7 @@ impl Output<Line> for LineOutput {
             self.rotate(time)?;
         }
         self.file.write_all(line.as_bytes())?;
-        self.file_bytes += bytes;
+        self.file_bytes = self.file_bytes.map(|before| before + bytes);
         Ok(())
     }
     fn flush(&mut self) -> io::Result<()> {
@@ -229,6 +255,7 @@ pub fn json_string(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+    use std::io::Read;
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::{
@@ -338,6 +365,47 @@ mod tests {
         };
         let numbers = [&path, &numbered(&path, 1), &numbered(&path, 2)].map(|path| number(path));
         assert_eq!(numbers, ["12}\n", "3}\n", "2}\n"]);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_set_aside_grows_on() {
+        let folder = folder("grows");
+        let path = folder.join("log");
+        let target = LineTarget { path: Some(path.clone()), file_bytes_max: 60, files_kept: 1 };
+        std::fs::create_dir(numbered(&path, 1)).unwrap();
+        let mut lines = LineOutput::open(&target, open_target).unwrap();
+        let mut write = |second: u64| {
+            lines.write((UNIX_EPOCH + Duration::from_secs(second), "\"number\":1".to_owned())).unwrap();
+            lines.flush().unwrap();
+        };
+        [7, 7, 8, 8].into_iter().for_each(&mut write);
+        let count = |path: &std::path::Path| std::fs::read_to_string(path).unwrap().lines().count();
+        assert_eq!(count(&path), 4);
+        std::fs::remove_dir(numbered(&path, 1)).unwrap();
+        write(9);
+        assert_eq!((count(&path), count(&numbered(&path, 1))), (1, 4));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn pipes_and_links_are_not_set_aside() {
+        let folder = folder("pipe");
+        let (pipe, link) = (folder.join("pipe"), folder.join("link"));
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        std::os::unix::fs::symlink(folder.join("file"), &link).unwrap();
+        let mut reader = std::fs::File::options().read(true).write(true).open(&pipe).unwrap();
+        for path in [&pipe, &link] {
+            let target = LineTarget { path: Some(path.clone()), file_bytes_max: 60, files_kept: 2 };
+            let lines = open_lines(&target).unwrap();
+            (0..3).for_each(|number| lines.push(format!("\"number\":{number}")));
+            drop(lines);
+            assert!(!numbered(path, 1).exists());
+        }
+        let mut read = [0; 1024];
+        let count = reader.read(&mut read).unwrap();
+        let texts = [&read[..count], &std::fs::read(folder.join("file")).unwrap()];
+        assert_eq!(texts.map(|text| text.iter().filter(|byte| **byte == b'\n').count()), [3, 3]);
         std::fs::remove_dir_all(&folder).unwrap();
     }
 

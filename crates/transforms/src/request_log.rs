@@ -94,13 +94,11 @@ impl Builder for RequestLog {
 
 impl OwnMetrics for Log {
     fn families(&self) -> Vec<OwnFamily> {
-        let path =
-            self.target.path.as_ref().map_or_else(|| "stdout".to_owned(), |path| path.display().to_string());
         let dropped = self.lines.get().map_or(0, |lines| lines.dropped());
         vec![OwnFamily {
             name: "shotover_request_log_dropped_count",
             help: "Lines that RequestLog did not write",
-            series: vec![(vec![("path", path)], dropped)],
+            series: vec![(vec![("path", self.target.shown())], dropped)],
         }]
     }
 }
