@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tracing::warn;
@@ -55,15 +55,44 @@ impl Queue<String> for Lines {
     }
 }
 
-/// Opens the target of JSON lines, and starts the thread that writes them.
+/// One more way into a log that is open. Lines that were dropped are counted by who opened it.
+struct Joined(Arc<Lines>);
+
+impl Queue<String> for Joined {
+    fn push(&self, fields: String) {
+        self.0.push(fields);
+    }
+    fn dropped(&self) -> u64 {
+        0
+    }
+}
+
+/// The logs that are open. Two writers of one file would set it aside under each other.
+static OPEN: Mutex<Vec<(LineTarget, Weak<Lines>)>> = Mutex::new(Vec::new());
+
+/// Opens the target of JSON lines, and starts the thread that writes them. One that is open already gets these lines too,
+/// and keeps its limits.
 ///
 /// # Errors
 /// Why it cannot be opened.
 pub fn open_lines(target: &LineTarget) -> Result<Arc<dyn Queue<String>>, String> {
-    let output = LineOutput::open(target, open_target);
-    let output = output.map_err(|problem| format!("{}: {problem}", target.shown()))?;
+    let named = |problem: io::Error| format!("{}: {problem}", target.shown());
+    let path = target.path.as_deref().map(std::path::absolute).transpose().map_err(named)?;
+    let target = LineTarget { path, ..target.clone() };
+    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    open.retain(|(_, lines)| lines.strong_count() > 0);
+    let same = open.iter().find(|(known, _)| known.path == target.path);
+    if let Some((lines, known)) = same.and_then(|(known, lines)| Some((lines.upgrade()?, known))) {
+        if *known != target {
+            warn!("{}: a log that is open already keeps the limits of its files", target.shown());
+        }
+        return Ok(Arc::new(Joined(lines)));
+    }
+    let output = LineOutput::open(&target, open_target).map_err(named)?;
     let writer = Writer::start(output).map_err(|problem| format!("the thread of a log: {problem}"))?;
-    Ok(Arc::new(Lines(writer)))
+    let lines = Arc::new(Lines(writer));
+    open.push((target, Arc::downgrade(&lines)));
+    Ok(lines)
 }
 
 /// Opens what lines go to.
@@ -142,8 +171,7 @@ impl LineOutput {
 
     /// True if the file would become too long, or is one that was set aside.
     fn must_rotate(&self, more_bytes: u64) -> bool {
-        let is_full =
-            |bytes: u64| bytes > 0 && bytes.saturating_add(more_bytes) > self.target.file_bytes_max;
+        let is_full = |bytes: u64| bytes > 0 && bytes.saturating_add(more_bytes) > self.target.file_bytes_max;
         self.unfinished.as_ref().is_some_and(|unfinished| unfinished.is_set_aside)
             || self.file_bytes.is_some_and(is_full)
     }
@@ -184,7 +212,7 @@ fn open_target(target: &LineTarget) -> io::Result<Target> {
             let file = File::options().create(true).append(true).open(path)?;
             // Pipes, devices and links, such as `/dev/stdout`, are not ours to rename.
             let found = std::fs::symlink_metadata(path)?;
-            (Box::new(file), found.is_file().then(|| found.len()))
+            (Box::new(file), found.is_file().then_some(found.len()))
         }
     };
     Ok((io::BufWriter::new(file), bytes))
@@ -259,7 +287,8 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::{
-        LineOutput, LineTarget, Output, Target, json_string, numbered, open_lines, open_target, set_aside, utc,
+        LineOutput, LineTarget, Output, Target, json_string, numbered, open_lines, open_target, set_aside,
+        utc,
     };
 
     fn folder(name: &str) -> std::path::PathBuf {
@@ -301,6 +330,21 @@ mod tests {
         let kept = [&path, &folder.join("log.1"), &folder.join("log.2")].map(|path| read(path));
         assert!(kept.iter().all(|text| text.len() <= 200 && text.ends_with("}\n")), "{kept:?}");
         assert!(!folder.join("log.3").exists());
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn two_logs_of_one_path_are_one() {
+        let folder = folder("twice");
+        let path = folder.join("log");
+        let target = LineTarget { path: Some(path.clone()), file_bytes_max: 60, files_kept: 2 };
+        let spelled = LineTarget { path: Some(folder.join("./log")), ..target };
+        let both = [open_lines(&target).unwrap(), open_lines(&spelled).unwrap()];
+        both.iter().for_each(|lines| lines.push("\"number\":1".to_owned()));
+        drop(both);
+        for path in [&path, &numbered(&path, 1)] {
+            assert_eq!(std::fs::read_to_string(path).unwrap().lines().count(), 1);
+        }
         std::fs::remove_dir_all(&folder).unwrap();
     }
 
