@@ -1,5 +1,8 @@
 //! Log lines: to stdout, filtered, in a form for people or as JSON.
 
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::{Directive, EnvFilter};
 use tracing_subscriber::fmt::Layer;
@@ -10,6 +13,9 @@ use tracing_subscriber::{Layer as _, Registry};
 
 /// Log lines that wait for a slow stdout. Beyond that they are dropped: a log never stops the data path.
 const LINES_MAX: usize = 16_384;
+
+/// How long the end of the process waits for a stdout that takes nothing.
+const ENDING_MAX: Duration = Duration::from_secs(2);
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,11 +41,27 @@ impl FilterHandle {
     }
 }
 
-/// The running log. Dropping it writes what still waits.
+/// The running log. Dropping it writes what still waits, unless that takes too long.
 pub struct Logs {
     /// Replaces the filter.
     pub filter: FilterHandle,
-    _guard: WorkerGuard,
+    guard: Option<WorkerGuard>,
+}
+
+impl Drop for Logs {
+    /// The guard prints when its queue stays full, and printing waits for whoever is writing to stdout: that would be for
+    /// ever where nobody reads it. So a thread that may be left behind drops the guard.
+    fn drop(&mut self) {
+        let (tell_end, ended) = channel();
+        let guard = self.guard.take();
+        let body = move || {
+            drop(guard);
+            tell_end.send(()).unwrap_or_default();
+        };
+        if std::thread::Builder::new().name("shotover-log-end".to_owned()).spawn(body).is_ok() {
+            ended.recv_timeout(ENDING_MAX).unwrap_or_default();
+        }
+    }
 }
 
 /// Starts logging. `overrides` are appended to `level` and win for the same target.
@@ -60,7 +82,7 @@ pub fn start_logs(format: LogFormat, level: &str, overrides: Option<&str>) -> Re
     if format == LogFormat::Json {
         log_panics();
     }
-    Ok(Logs { filter: FilterHandle(handle), _guard: guard })
+    Ok(Logs { filter: FilterHandle(handle), guard: Some(guard) })
 }
 
 /// Reads the directives of a filter, without using them.

@@ -207,6 +207,34 @@ fn a_drain_waits_for_replies_and_a_second_signal_does_not() {
 }
 
 #[test]
+fn the_process_ends_though_nobody_reads_what_it_prints() {
+    let folder = Scratch::new("unread").unwrap();
+    let (port, pipe) = (testkit::free_port(), folder.path().join("stdout"));
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    // Opened for both, it waits for no writer. It is never read.
+    let _pipe = std::fs::File::options().read(true).write(true).open(&pipe).unwrap();
+    let chain = "[DebugPrinter: {name: p}, NullSink: {name: n}]";
+    let topology =
+        format!("sources:\n- Cassandra: {{name: c, listen_addr: '127.0.0.1:{port}', chain: {chain}}}\n");
+    folder.write("topology.yaml", &topology).unwrap();
+    folder.write("config.yaml", "main_log_level: info\n").unwrap();
+    let script = format!("exec {} -t topology.yaml -c config.yaml > stdout", Proxy::binary().display());
+    let mut child = Child::start(Command::new("sh").current_dir(folder.path()).args(["-c", &script]));
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let mut client = Peer::connect(port);
+    // Two lines each: more than the pipe and the queue in front of it take.
+    let requests = encode(4, 1, opcode::QUERY, &query(b"SELECT")).repeat(100);
+    for _ in 0..120 {
+        client.send(&requests);
+        (0..100).for_each(|_| drop(client.receive().unwrap()));
+    }
+    child.signal("TERM");
+    assert!(child.wait(Duration::from_secs(15)).unwrap().success());
+}
+
+#[test]
 fn a_drain_awaits_a_reply_though_a_large_request_behind_it_was_refused_and_is_still_coming() {
     let (arrived, arrivals) = mpsc::channel();
     let (release, released) = mpsc::channel();
