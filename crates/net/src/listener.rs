@@ -35,17 +35,9 @@ const HARD_LIMIT_POLL: Duration = Duration::from_secs(1);
 pub struct Bound {
     /// Where it listens, as configured.
     pub address: String,
-    pub(crate) listener: TcpListener,
-}
-
-impl Bound {
     /// The address it got.
-    ///
-    /// # Errors
-    /// When the socket is already gone.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
+    pub local_addr: SocketAddr,
+    pub(crate) listener: TcpListener,
 }
 
 /// Binds an address. Called in a runtime.
@@ -55,15 +47,23 @@ impl Bound {
 pub fn bind(address: &str) -> io::Result<Bound> {
     let mut last_error = io::Error::new(io::ErrorKind::NotFound, "the name has no addresses");
     for socket_address in address.to_socket_addrs()? {
-        let socket = if socket_address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        keep_alive(&socket)?;
-        socket.set_reuseaddr(true)?;
-        match socket.bind(socket_address).and_then(|()| socket.listen(BACKLOG)) {
-            Ok(listener) => return Ok(Bound { address: address.to_owned(), listener }),
+        match bind_to(socket_address) {
+            Ok(listener) => {
+                let local_addr = listener.local_addr()?;
+                return Ok(Bound { address: address.to_owned(), local_addr, listener });
+            }
             Err(error) => last_error = error,
         }
     }
     Err(last_error)
+}
+
+fn bind_to(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    keep_alive(&socket)?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// How one source accepts.
@@ -84,14 +84,14 @@ pub struct Listening {
 pub async fn listen<N: Send + 'static>(listening: Listening, bound: Bound, workers: Arc<Workers<N>>) {
     let places = Arc::new(Semaphore::new(listening.connection_limit.min(Semaphore::MAX_PERMITS)));
     let mut reserve = Reserve::new();
-    let Bound { address, listener } = bound;
+    let Bound { address, local_addr, listener } = bound;
     let mut listener = Some(listener);
     let mut next_id = 1;
     loop {
         let permit = listening.place(&places, &mut listener).await;
         let open = match listener.take() {
             Some(open) => open,
-            None => listening.bind_again(&address).await,
+            None => listening.bind_again(&address, local_addr).await,
         };
         let (socket, peer) = listening.accept(&address, &open, &mut reserve).await;
         listener = Some(open);
@@ -124,15 +124,17 @@ impl Listening {
         }
     }
 
-    async fn bind_again(&self, address: &str) -> TcpListener {
+    /// Listens where it did before: a name would have to be resolved again, for which this thread cannot wait, and a free
+    /// port would be another one.
+    async fn bind_again(&self, address: &str, local_addr: SocketAddr) -> TcpListener {
         let mut pause = Pause::default();
         loop {
-            match bind(address) {
-                Ok(bound) => {
+            match bind_to(local_addr) {
+                Ok(listener) => {
                     if pause.failures > 0 {
                         info!(target: TARGET, "[{}] Listening on [{address}] again", self.name);
                     }
-                    return bound.listener;
+                    return listener;
                 }
                 Err(error) => {
                     self.counts.create_failed();

@@ -109,7 +109,7 @@ fn names_that_are_never_answered_hold_up_no_others_up_to_a_limit() {
 fn both_ends_notice_peers_that_are_gone() {
     on_the_control_thread(async {
         let bound = bind("127.0.0.1:0").unwrap();
-        let client = TcpStream::connect(bound.local_addr().unwrap()).unwrap();
+        let client = TcpStream::connect(bound.local_addr).unwrap();
         let (accepted, _) = bound.listener.accept().await.unwrap();
         let (connecting, _end) = {
             let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -151,6 +151,11 @@ impl Counts for Uncounted {
     fn create_failed(&self) {}
 }
 
+fn listening(connection_limit: usize, hard_connection_limit: bool) -> Listening {
+    let counts = Arc::new(Uncounted);
+    Listening { source: 0, name: "c".to_owned(), connection_limit, hard_connection_limit, counts }
+}
+
 #[test]
 fn a_panic_costs_one_client_and_accepted_sockets_keep_alive() {
     let kept_alive = Arc::new(AtomicUsize::new(0));
@@ -158,15 +163,8 @@ fn a_panic_costs_one_client_and_accepted_sockets_keep_alive() {
     let (workers, _threads) = Workers::start(1, 1024 * 1024, move |_| Clients(Arc::clone(&counted))).unwrap();
     on_the_control_thread(async {
         let bound = bind("127.0.0.1:0").unwrap();
-        let address = bound.local_addr().unwrap();
-        let listening = Listening {
-            source: 0,
-            name: "c".to_owned(),
-            connection_limit: 8,
-            hard_connection_limit: false,
-            counts: Arc::new(Uncounted),
-        };
-        tokio::spawn(listen(listening, bound, Arc::new(workers)));
+        let address = bound.local_addr;
+        tokio::spawn(listen(listening(8, false), bound, Arc::new(workers)));
         let _clients: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
         for _ in 0..1000 {
             if kept_alive.load(Ordering::Relaxed) == 2 {
@@ -176,6 +174,47 @@ fn a_panic_costs_one_client_and_accepted_sockets_keep_alive() {
         }
     });
     assert_eq!(kept_alive.load(Ordering::Relaxed), 2);
+}
+
+/// Its clients stay until there are permits.
+struct Gated(Arc<Semaphore>);
+
+impl Serve for Gated {
+    type Snapshot = ();
+    fn client(&self, accepted: Accepted) -> Pin<Box<dyn Future<Output = ()>>> {
+        let gate = Arc::clone(&self.0);
+        Box::pin(async move {
+            drop(gate.acquire_owned().await);
+            drop(accepted);
+        })
+    }
+    fn snapshot(&self) {}
+    fn housekeeping(&self) {}
+}
+
+#[test]
+fn a_source_that_is_free_again_listens_on_the_port_it_had() {
+    let gate = Arc::new(Semaphore::new(0));
+    let kept = Arc::clone(&gate);
+    let (workers, _threads) = Workers::start(1, 1024 * 1024, move |_| Gated(Arc::clone(&kept))).unwrap();
+    on_the_control_thread(async {
+        let bound = bind("127.0.0.1:0").unwrap();
+        let address = bound.local_addr;
+        tokio::spawn(listen(listening(1, true), bound, Arc::new(workers)));
+        let becomes = async |is_open: bool| {
+            for _ in 0..1000 {
+                if tokio::net::TcpStream::connect(address).await.is_ok() == is_open {
+                    return true;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            false
+        };
+        assert!(becomes(true).await);
+        assert!(becomes(false).await, "at its limit it is closed");
+        gate.add_permits(1);
+        assert!(becomes(true).await, "another port");
+    });
 }
 
 /// Its clients connect to a name that the resolver does not answer.
