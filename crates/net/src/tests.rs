@@ -308,3 +308,47 @@ fn workers_that_nobody_can_give_orders_to_end_with_their_last_client() {
     drop(workers);
     assert!(on_the_control_thread(have_ended(threads)));
 }
+
+/// Counts its clients, which leave at once; the first worker that is asked for a snapshot ends.
+struct Fragile {
+    asked: Arc<AtomicUsize>,
+    clients: Arc<AtomicUsize>,
+}
+
+impl Serve for Fragile {
+    type Snapshot = ();
+    fn client(&self, _: Accepted) -> Pin<Box<dyn Future<Output = ()>>> {
+        self.clients.fetch_add(1, Ordering::Relaxed);
+        Box::pin(std::future::ready(()))
+    }
+    fn snapshot(&self) {
+        assert!(self.asked.fetch_add(1, Ordering::Relaxed) > 0, "this ends a worker");
+    }
+    fn housekeeping(&self) {}
+}
+
+#[test]
+fn a_worker_that_has_ended_gets_no_clients() {
+    let (asked, clients) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&clients);
+    let make = move |_: &Seat| Fragile { asked: Arc::clone(&asked), clients: Arc::clone(&counted) };
+    let (workers, mut threads) = Workers::start(2, 1024 * 1024, make).unwrap();
+    on_the_control_thread(async {
+        assert_eq!(workers.snapshots().await.len(), 1);
+        assert!(threads.remove(0).join().is_err());
+        let _clients = [hand_over_one(&workers).await, hand_over_one(&workers).await];
+        workers.drain(Duration::from_secs(1)).await;
+        tokio::time::timeout(Duration::from_secs(10), workers.gone()).await.unwrap();
+    });
+    assert_eq!(clients.load(Ordering::Relaxed), 2);
+}
+
+#[test]
+fn workers_do_not_start_without_one_that_cannot_be_made() {
+    let made = AtomicUsize::new(0);
+    let make = move |seat: &Seat| {
+        assert!(made.fetch_add(1, Ordering::Relaxed) > 0, "the first cannot be made");
+        Staying(seat.clone())
+    };
+    assert!(Workers::start(2, 1024 * 1024, make).is_err());
+}

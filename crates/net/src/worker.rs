@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
 use std::task::Waker;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -111,7 +112,7 @@ impl<N: Send + 'static> Workers<N> {
     /// Starts `count` threads. `make` runs on each of them and makes what serves its clients.
     ///
     /// # Errors
-    /// When a thread or its loop cannot be made.
+    /// When a thread, its loop, or what serves its clients cannot be made.
     pub fn start<S: Serve<Snapshot = N> + 'static>(
         count: usize,
         stack_bytes: usize,
@@ -127,6 +128,7 @@ impl<N: Send + 'static> Workers<N> {
         make: impl Fn(&Seat) -> S + Send + Sync + 'static,
     ) -> io::Result<(Self, Vec<JoinHandle<()>>)> {
         let make = Arc::new(make);
+        let (tell_made, made) = channel();
         let mut workers = Vec::with_capacity(count);
         let mut threads = Vec::with_capacity(count);
         for _ in 0..count {
@@ -135,10 +137,22 @@ impl<N: Send + 'static> Workers<N> {
             let opening = Opening::new()?;
             let bell = opening.bell();
             let (make, resolver) = (Arc::clone(&make), Arc::clone(resolver));
-            let body = move || run(opening, resolver, received, &*make);
+            let tell_made = tell_made.clone();
+            let make = move |seat: &Seat| {
+                let serve = make(seat);
+                // Nobody listens any more if another worker could not be made.
+                tell_made.send(()).unwrap_or_default();
+                serve
+            };
+            let body = move || run(opening, resolver, received, make);
             let named = std::thread::Builder::new().name("shotover-worker".to_owned());
             threads.push(named.stack_size(stack_bytes).spawn(body)?);
             workers.push(Worker { orders, bell, load });
+        }
+        drop(tell_made);
+        // One that panicked has told nothing.
+        if made.iter().count() < count {
+            return Err(io::Error::other("a worker's part of a source or transform could not be made"));
         }
         Ok((Self { workers }, threads))
     }
@@ -148,11 +162,20 @@ impl<N: Send + 'static> Workers<N> {
     pub(crate) async fn hand_over(&self, permit: Permit, make: impl FnOnce(Place) -> Accepted) {
         let load = |worker: &&Worker<N>| worker.load.load(Ordering::Relaxed);
         let filled = fill_clients(self.workers.len());
-        let first = self.workers.iter().find(|worker| load(worker) < filled);
-        let Some(worker) = first.or_else(|| self.workers.iter().min_by_key(load)) else { return };
+        // One that has ended would have the fewest for ever.
+        let living = || self.workers.iter().filter(|worker| !worker.orders.is_closed());
+        let first = living().find(|worker| load(worker) < filled);
+        let Some(worker) = first.or_else(|| living().min_by_key(load)) else { return };
         let place = Place::new(&worker.load, permit);
         // A worker that is gone drops the socket, which closes it.
         worker.order(Order::Serve(make(place))).await;
+    }
+
+    /// Waits until no worker is left.
+    pub async fn gone(&self) {
+        for worker in &self.workers {
+            worker.orders.closed().await;
+        }
     }
 
     /// What every worker has counted.
@@ -181,7 +204,7 @@ fn run<S: Serve + 'static>(
     opening: Opening,
     resolver: Arc<Resolver>,
     mut orders: mpsc::Receiver<Order<S::Snapshot>>,
-    make: &dyn Fn(&Seat) -> S,
+    make: impl FnOnce(&Seat) -> S,
 ) {
     let mut reactor = Reactor::new(opening, resolver);
     let (handle, clock) = (reactor.handle().clone(), reactor.handle().clock().clone());

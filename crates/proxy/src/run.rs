@@ -89,8 +89,13 @@ fn serve(options: &Options, plan: &Plan, logs: &Logs) -> Result<ExitCode, String
         let listeners = listen_all(&plan.graph, bound, &process, &workers);
         info!(target: target::TOPOLOGY, "Shotover is now accepting inbound connections");
         if !plan.graph.sources.is_empty() {
-            let name = signals.next().await.0;
-            info!(target: target::RUNNER, "received {name}");
+            tokio::select! {
+                (name, _) = signals.next() => info!(target: target::RUNNER, "received {name}"),
+                () = workers.gone() => {
+                    error!(target: target::RUNNER, "every worker has ended, and so does shotover");
+                    return Ok(ExitCode::FAILURE);
+                }
+            }
         }
         for listener in listeners {
             listener.abort();
