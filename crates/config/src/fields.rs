@@ -207,13 +207,12 @@ impl<'e> Fields<'e> {
     /// resolved.
     pub fn address(&mut self, node: &Node) -> Option<String> {
         let address = self.read(node, &Kind::Address, text)?;
-        let has_port = |(host, port): (&str, &str)| !host.is_empty() && port.parse::<u16>().is_ok();
-        if address.rsplit_once(':').is_some_and(has_port) {
-            self.errors.push_address(node, &address, Purpose::Connect);
-            return Some(address);
+        if let Err(problem) = check_address(&address) {
+            node.error(self.errors, problem);
+            return None;
         }
-        node.error(self.errors, "expected an address with its port, like 10.0.0.1:9042");
-        None
+        self.errors.push_address(node, &address, Purpose::Connect);
+        Some(address)
     }
 
     /// Notes that the value of a key is an address, for whoever checks the file.
@@ -343,6 +342,16 @@ impl<'e> Fields<'e> {
             }
         }
     }
+}
+
+/// Whether a text is `host:port`. The host may be anything: it is looked at when it is resolved or bound.
+///
+/// # Errors
+/// That it is not, for people.
+pub fn check_address(text: &str) -> Result<(), &'static str> {
+    let has_port = |(host, port): (&str, &str)| !host.is_empty() && port.parse::<u16>().is_ok();
+    let is_address = text.rsplit_once(':').is_some_and(has_port);
+    is_address.then_some(()).ok_or("expected an address with its port, like 10.0.0.1:9042")
 }
 
 /// As [`one_key`], of which the word should be one of these. Whether it is remains to be seen.

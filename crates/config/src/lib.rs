@@ -23,7 +23,7 @@ pub use chain::{
     COUNT_MAX, Catalog, ChainPlace, ChainReader, ChainSlot, Dialect, NestedChain, Transform, TransformShape,
 };
 pub use errors::{Address, Errors, Purpose};
-pub use fields::Fields;
+pub use fields::{Fields, check_address};
 #[cfg(any(test, fuzzing))]
 pub use fuzz::fuzz_topology;
 pub use process::{CheckLogLevel, ProcessConfig, read_process};

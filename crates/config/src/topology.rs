@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::chain::{Catalog, ChainPlace, ChainReader, Dialect, Transform, has_names};
 use crate::errors::{Errors, Purpose, Section, one_of, quoted};
-use crate::fields::{Fields, one_key_of};
+use crate::fields::{Fields, check_address, one_key_of};
 use crate::tree::Node;
 
 /// Clients a source takes at once unless told otherwise.
@@ -164,7 +164,7 @@ impl SourceReader<'_> {
 fn read_source_options(kind: String, name: String, fields: &mut Fields<'_>) -> Source {
     let listen_addr = fields.required_string("listen_addr");
     match &listen_addr {
-        Some(address) if has_port(address) => fields.note_address("listen_addr", address, Purpose::Listen),
+        Some(address) if check_address(address).is_ok() => fields.note_address("listen_addr", address, Purpose::Listen),
         Some(address) => fields.fail_key(
             "listen_addr",
             format!(
@@ -191,11 +191,6 @@ fn read_source_options(kind: String, name: String, fields: &mut Fields<'_>) -> S
         max_frame_bytes: max_frame_bytes.unwrap_or(FRAME_BYTES_DEFAULT),
         chain: Vec::new(),
     }
-}
-
-/// As upstream: what stands before the port is only looked at when it is bound.
-fn has_port(address: &str) -> bool {
-    address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok())
 }
 
 fn unknown_source(kind: &str, known: &[&str]) -> String {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use config::check_address;
 
 /// A message-based layer-7 proxy for Cassandra.
 #[derive(Clone, Debug, Parser)]
@@ -20,9 +21,9 @@ pub(crate) struct Options {
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) core_threads: Option<u16>,
 
-    /// Stack of a worker thread, bytes.
-    #[arg(long, default_value_t = 2_097_152)]
-    pub(crate) stack_size: usize,
+    /// Stack of a worker thread, bytes: 256 KiB to 1 GiB.
+    #[arg(long, default_value_t = 2_097_152, value_parser = clap::value_parser!(u32).range(262_144..=1_073_741_824))]
+    pub(crate) stack_size: u32,
 
     /// How log lines look.
     #[arg(long, value_enum, default_value_t = LogFormat::Human)]
@@ -58,15 +59,19 @@ pub(crate) enum Command {
         /// The protocol.
         protocol: PassthroughProtocol,
         /// Where clients connect.
-        #[arg(long, default_value = "127.0.0.1:9043")]
+        #[arg(long, default_value = "127.0.0.1:9043", value_parser = address)]
         listen: String,
         /// The server.
-        #[arg(long, default_value = "127.0.0.1:9042")]
+        #[arg(long, default_value = "127.0.0.1:9042", value_parser = address)]
         to: String,
         /// Where `/metrics` and `/filter` are served.
         #[arg(long)]
         observe: Option<std::net::SocketAddr>,
     },
+}
+
+fn address(text: &str) -> Result<String, &'static str> {
+    check_address(text).map(|()| text.to_owned())
 }
 
 /// Files that have a schema.
@@ -94,6 +99,34 @@ impl From<LogFormat> for observe::LogFormat {
         match format {
             LogFormat::Human => Self::Human,
             LogFormat::Json => Self::Json,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::Options;
+
+    fn is_accepted(arguments: &str) -> bool {
+        Options::try_parse_from(format!("shotover {arguments}").split(' ')).is_ok()
+    }
+
+    #[test]
+    fn what_could_not_run_is_refused() {
+        for size in ["0", "16384", "9223372036854775807"] {
+            assert!(!is_accepted(&format!("--stack-size {size}")), "{size}");
+        }
+        assert!(is_accepted("--stack-size 262144"));
+        for option in ["--to", "--listen"] {
+            for address in ["localhost", ":9042", "localhost:", "localhost:65536"] {
+                assert!(
+                    !is_accepted(&format!("passthrough cassandra {option} {address}")),
+                    "{option} {address}"
+                );
+            }
+            assert!(is_accepted(&format!("passthrough cassandra {option} localhost:9042")));
         }
     }
 }

@@ -74,7 +74,7 @@ fn serve(options: &Options, plan: &Plan, logs: &Logs) -> Result<ExitCode, String
         let graph = Arc::clone(&plan.graph);
         let count = options.core_threads.map_or_else(workers, usize::from);
         let (workers, threads) =
-            Workers::start(count, options.stack_size, move |seat| graph.worker(seat, measures))
+            Workers::start(count, options.stack_size as usize, move |seat| graph.worker(seat, measures))
                 .map_err(|error| format!("the workers: {error}"))?;
         let workers = Arc::new(workers);
         if let Some(address) = plan.process.observability_interface {
