@@ -454,7 +454,9 @@ impl Chain {
             up.answered(cx)?;
             progress = Progress::Moved;
         }
-        match self.sink.poll(cx, &mut up).map_err(|fault| up.part.fault_at(layers, fault))? {
+        let moved = self.sink.poll(cx, &mut up).map_err(|fault| up.part.fault_at(layers, fault))?;
+        self.ledger.give_room_back();
+        match moved {
             Progress::Idle => Ok(progress),
             // An answer that waited for the end of a large reply may go now.
             Progress::Drained if !self.answers.is_empty() => Ok(Progress::Moved),
@@ -567,6 +569,12 @@ impl Chain {
         let transforms =
             self.transforms.iter().filter(|_| is_free).filter_map(|transform| transform.deadline());
         transforms.chain(self.sink.deadline()).min()
+    }
+
+    /// For how many requests there is room.
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.ledger.capacity()
     }
 
     /// Ends every request in flight, oldest first, and says how far each was.

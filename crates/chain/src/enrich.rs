@@ -13,7 +13,7 @@ use wire::cql::session::Said;
 use wire::cql::value::Value;
 
 use crate::chunk::Chunk;
-use crate::ledger::{Ledger, Ticket};
+use crate::ledger::{Ledger, REQUESTS_KEPT, Ticket};
 use crate::message::{Item, Message};
 use crate::prepared::{Known, Prepared, Statement};
 use crate::transform::Need;
@@ -116,6 +116,16 @@ impl Enrichment {
         if let Some(Noted::Prepare { text, .. }) = self.requests.remove(&ticket) {
             self.preparing_bytes -= text.len();
         }
+        // Its room is a power of 2, of which an eighth stays free.
+        if self.requests.capacity() > REQUESTS_KEPT && self.requests.is_empty() {
+            self.requests.shrink_to(REQUESTS_KEPT / 2);
+        }
+    }
+
+    /// For how many requests there is room.
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.requests.capacity()
     }
 
     /// The statement of an id.

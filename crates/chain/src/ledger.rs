@@ -21,6 +21,10 @@ use crate::view::Views;
 /// connection, and a CQL connection has 32,768 stream ids.
 pub const IN_FLIGHT_MAX: usize = 8192;
 
+/// Requests in flight for which a client keeps room when it has none: 20 KiB in a ledger. As with the pages of an
+/// [`IdTable`], few drivers have more, and a burst of [`IN_FLIGHT_MAX`] would keep 330 KiB.
+pub(crate) const REQUESTS_KEPT: usize = 512;
+
 /// Names one entry of a ledger, for as long as that entry lives.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket {
@@ -90,6 +94,8 @@ struct Slot {
 pub struct Ledger {
     slots: Vec<Slot>,
     free: Vec<u32>,
+    /// That of a new slot: no ticket of a slot that was given back has it.
+    first_generation: u32,
     /// `stride` tags a slot, one a transform of the chain.
     tags: Vec<u32>,
     stride: usize,
@@ -156,7 +162,7 @@ impl Ledger {
         let entry = Entry { sequence: self.next_sequence, head, read_at, reply_need, stage: Stage::Chain };
         self.next_sequence += 1;
         let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: 0, entry: None });
+            self.slots.push(Slot { generation: self.first_generation, entry: None });
             self.tags.resize(self.slots.len() * self.stride, 0);
             u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
         });
@@ -207,6 +213,33 @@ impl Ledger {
             enrichment.forget(ticket);
         }
         Some(entry)
+    }
+
+    /// Gives back what a burst has left behind. Called once a poll: in [`Ledger::close`] it would cost every request.
+    #[inline]
+    pub(crate) fn give_room_back(&mut self) {
+        if self.slots.len() > REQUESTS_KEPT && self.is_empty() {
+            self.give_slots_back();
+        }
+    }
+
+    #[cold]
+    fn give_slots_back(&mut self) {
+        let highest = self.slots.iter().skip(REQUESTS_KEPT).map(|slot| slot.generation).max();
+        self.first_generation = self.first_generation.max(highest.unwrap_or_default());
+        self.slots.truncate(REQUESTS_KEPT);
+        self.slots.shrink_to_fit();
+        self.tags.truncate(REQUESTS_KEPT * self.stride);
+        self.tags.shrink_to_fit();
+        self.free.retain(|index| (*index as usize) < REQUESTS_KEPT);
+        self.free.shrink_to_fit();
+    }
+
+    /// For how many requests there is room.
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        let tags = self.tags.capacity().checked_div(self.stride).unwrap_or_default();
+        self.slots.capacity().max(self.free.capacity()).max(tags)
     }
 
     /// The tag that transform `layer` left on a request; 0 if it left none.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::chain::{Chain, ChainPart, Exit};
 use crate::chunk::{Chunk, Pool};
 use crate::identity::Identity;
-use crate::ledger::{Stage, Ticket};
+use crate::ledger::{REQUESTS_KEPT, Stage, Ticket};
 use crate::message::{Batch, Item, Leaving, Message};
 use crate::prepared::{AllPrepared, Prepared};
 use crate::stream::{Cx, Tick};
@@ -307,7 +307,12 @@ impl SubChain {
         if self.chain.deadline().is_some_and(|deadline| deadline <= cx.now) {
             self.chain.wake_due(cx)?;
         }
-        self.chain.poll(cx, &mut Outward { origins: &self.origins, to })
+        let moved = self.chain.poll(cx, &mut Outward { origins: &self.origins, to });
+        if self.origins.len() > REQUESTS_KEPT && self.chain.in_flight() == 0 {
+            self.origins.truncate(REQUESTS_KEPT);
+            self.origins.shrink_to_fit();
+        }
+        moved
     }
 
     /// Says who its client is: whom the chain around it serves.
@@ -368,6 +373,12 @@ impl SubChain {
         let ended = self.chain.end_all().into_iter();
         let origin = |ticket: Ticket| self.origins.get(ticket.place()).copied().unwrap_or(Origin::NONE);
         ended.map(|(ticket, stage)| (origin(ticket), nothing_sent || stage == Stage::Chain)).collect()
+    }
+
+    /// For how many requests there is room.
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.origins.capacity().max(self.chain.capacity())
     }
 
     /// Tells the chain that its client is gone.

@@ -6,12 +6,15 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use observe::{Catalog, ChainEntry, WorkerMetrics};
-use wire::{ErrorKind, Head, Protocol, Side};
+use wire::{ErrorKind, Framed, Head, Protocol, Side};
 
+use crate::enrich::Enrichment;
+use crate::ledger::REQUESTS_KEPT;
 use crate::{
-    After, Batch, Builder, CHUNK_BYTES, ChainPart, Chunk, Connecting, Connector, Cx, Exit, Fault, Filled,
-    Framing, IdTable, Inlet, Ledger, Link, Message, Need, Outlet, Pool, Progress, Sink, Spawner, Stream,
-    Task, Tick, Ticket, Transform, Up, WHOLE_BYTES_MAX, WorkerCx, WorkerPart,
+    After, AllPrepared, Batch, Builder, CHUNK_BYTES, ChainPart, Chunk, Connecting, Connector, Cx, Exit,
+    Fault, Filled, Framing, IN_FLIGHT_MAX, IdTable, Inlet, Ledger, Link, Message, Need, Origin, Outlet, Pool,
+    Prepared, Progress, Replies, Run, Sink, Spawner, Stream, SubChain, SubExit, Task, Tick, Ticket,
+    Transform, Up, WHOLE_BYTES_MAX, WorkerCx, WorkerPart,
 };
 
 fn head(id: i32) -> Head {
@@ -83,6 +86,38 @@ fn a_ticket_never_names_the_successor_of_its_request() {
     assert_eq!(ledger.tag(second, 1), 0, "a dead ticket left a tag");
     assert!(ledger.close(Ticket::NONE).is_none());
     assert_eq!(ledger.len(), 1);
+}
+
+#[test]
+fn the_room_of_a_burst_is_given_back_and_its_tickets_name_nothing() {
+    let mut ledger = Ledger::new(2);
+    let known = Rc::new(Prepared::new(&AllPrepared::default()));
+    ledger.enrichment = Some(Box::new(Enrichment::new(Protocol::Cql, &known)));
+    let chunk = Pool::new().own(vec![4, 0, 0, 1, 9, 0, 0, 0, 5, 0, 0, 0, 1, b'x']);
+    let Framed::Frame(prepare) = Protocol::Cql.frame(chunk.bytes(), Side::Request, u32::MAX) else {
+        panic!()
+    };
+    let burst = |ledger: &mut Ledger| -> Vec<Ticket> {
+        let open = |_| {
+            let ticket = ledger.open(prepare, Tick(0), Need::None);
+            ledger.note(&chunk, &[Message::reply(prepare, 0, 14, ticket)]);
+            ticket
+        };
+        (0..IN_FLIGHT_MAX).map(open).collect()
+    };
+    let capacities = |ledger: &Ledger| (ledger.capacity(), ledger.enrichment.as_ref().unwrap().capacity());
+    let mut ended: Vec<Ticket> = Vec::new();
+    for _ in 0..3 {
+        let open = burst(&mut ledger);
+        assert!(ended.iter().all(|ticket| ledger.get(*ticket).is_none()));
+        let (ledger_room, enrichment_room) = capacities(&ledger);
+        assert!(ledger_room >= IN_FLIGHT_MAX && enrichment_room >= IN_FLIGHT_MAX);
+        assert!(open.iter().all(|ticket| ledger.close(*ticket).is_some()));
+        ledger.give_room_back();
+        let (ledger_room, enrichment_room) = capacities(&ledger);
+        assert!(ledger_room <= REQUESTS_KEPT && enrichment_room <= REQUESTS_KEPT);
+        ended.extend(open);
+    }
 }
 
 #[test]
@@ -353,6 +388,49 @@ impl Spawner for Nobody {
     fn spawn(&self, _: Box<dyn Task>) {}
 }
 
+fn worker() -> WorkerCx {
+    WorkerCx {
+        prepared: Rc::default(),
+        pool: Pool::new(),
+        connector: Rc::new(Nobody),
+        spawner: Rc::new(Nobody),
+        protocol: Protocol::Cql,
+        sharing: Rc::default(),
+        nested: Rc::default(),
+    }
+}
+
+/// Takes what leaves a chain in a chain.
+struct Taking;
+
+impl SubExit for Taking {
+    fn deliver(&mut self, _: &mut Cx<'_, '_>, _: &mut Replies<'_, '_>) -> Result<(), Fault> {
+        Ok(())
+    }
+    fn deliver_bytes(&mut self, _: &mut Cx<'_, '_>, _: &Chunk, _: Range<usize>) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_chain_in_a_chain_gives_the_room_of_a_burst_back() {
+    let (worker, below) = (worker(), Below(Fails::Exit, Vec::new()));
+    let part = ChainPart::new("c", &worker, [("Below", "b", &below as &dyn Builder)], None);
+    let mut chain = SubChain::new(&part).unwrap();
+    with_cx(|cx| {
+        let (chunk, mut run) = (worker.pool.own(vec![4, 0, 0, 1, 7, 0, 0, 0, 0]), Run::default());
+        for _ in 0..IN_FLIGHT_MAX {
+            let origin = Origin { ticket: Ticket::NONE, key: 0 };
+            run.push(Message::new(head(1), 0, 9), origin, Need::None);
+        }
+        chain.submit(cx, &chunk, run).unwrap();
+        assert!(chain.capacity() >= IN_FLIGHT_MAX);
+        chain.poll(cx, &mut Taking).unwrap();
+    });
+    assert_eq!(chain.in_flight(), 0);
+    assert!(chain.capacity() <= REQUESTS_KEPT, "its ledger's, too");
+}
+
 /// The fault of one request through a chain in which `fails` fails, and what was counted: failures of the chain, of the
 /// transform and of the sink.
 fn blamed(fails: Fails) -> (String, [u64; 3]) {
@@ -365,22 +443,13 @@ fn blamed(fails: Fails) -> (String, [u64; 3]) {
     };
     let metrics = WorkerMetrics::new(&Catalog { sources: Vec::new(), chains: vec![entry] });
     let counted = metrics.chain(0).unwrap();
-    let pool = Pool::new();
-    let worker = WorkerCx {
-        prepared: Rc::default(),
-        pool: pool.clone(),
-        connector: Rc::new(Nobody),
-        spawner: Rc::new(Nobody),
-        protocol: Protocol::Cql,
-        sharing: Rc::default(),
-        nested: Rc::default(),
-    };
+    let worker = worker();
     let (above, below) = (Above(fails), Below(fails, Vec::new()));
     let entries: [(&str, &str, &dyn Builder); 2] = [(kinds[0], "a", &above), (kinds[1], "b", &below)];
     let part = ChainPart::new("c", &worker, entries, Some(Rc::clone(counted)));
     let mut chain = part.client().unwrap();
     let fault = with_cx(|cx| {
-        let chunk = pool.own(vec![4, 0, 0, 1, 7, 0, 0, 0, 0]);
+        let chunk = worker.pool.own(vec![4, 0, 0, 1, 7, 0, 0, 0, 0]);
         let submitted = chain.submit(cx, &chunk, vec![Message::new(head(1), 0, 9)]);
         submitted.and_then(|()| chain.poll(cx, &mut Out(fails)).map(drop)).unwrap_err()
     });
