@@ -56,22 +56,25 @@ impl Pool {
     #[must_use]
     pub fn take(&self) -> Chunk {
         let bytes = self.shelf.spare.take().unwrap_or_else(|| self.shelf.take_free());
-        self.shelf.taken.set(self.shelf.taken.get() + 1);
-        Chunk { bytes: Some(bytes), shelf: Rc::clone(&self.shelf) }
+        self.hold(bytes)
     }
 
     /// A chunk of at least `bytes`, outside the pool, for a message that must be assembled.
     #[must_use]
     pub fn take_large(&self, bytes: usize) -> Chunk {
-        self.shelf.taken.set(self.shelf.taken.get() + 1);
-        Chunk { bytes: Some(zeroed(bytes)), shelf: Rc::clone(&self.shelf) }
+        self.hold(zeroed(bytes))
     }
 
-    /// A chunk that holds exactly `bytes`; for replies and requests made here.
+    /// A chunk that holds exactly `bytes`; for replies and requests made here. They are moved to memory that can have
+    /// several owners, which is not counted: passing a message on makes none.
     #[must_use]
     pub fn own(&self, bytes: Vec<u8>) -> Chunk {
+        self.hold(Rc::from(bytes)) // copy: of what was made here
+    }
+
+    fn hold(&self, bytes: Rc<[u8]>) -> Chunk {
         self.shelf.taken.set(self.shelf.taken.get() + 1);
-        Chunk { bytes: Some(Rc::from(bytes)), shelf: Rc::clone(&self.shelf) }
+        Chunk { bytes: Some(bytes), shelf: Rc::clone(&self.shelf) }
     }
 
     /// A range of a chunk to be kept for longer than this run: a copy of a small one, a pin of a large one.
@@ -80,9 +83,9 @@ impl Pool {
         if range.len() > COPIED_BYTES_MAX {
             return Piece { chunk: chunk.pin(), range };
         }
-        let mut bytes = vec![0; range.len()];
-        self.copy(&mut bytes, chunk.bytes().get(range).unwrap_or_default());
-        Piece::whole(self.own(bytes))
+        let bytes = chunk.bytes().get(range).unwrap_or_default();
+        self.count_copied(bytes.len());
+        Piece::whole(self.hold(Rc::from(bytes))) // copy: counted
     }
 
     /// Chunks now in somebody's hands.
@@ -100,16 +103,20 @@ impl Pool {
         count
     }
 
-    /// Bytes copied in user space since the worker started: every copy of the data path is counted here.
+    /// Bytes of messages copied in user space since the worker started: every copy of what passes is counted here.
     #[must_use]
     pub fn copied_bytes(&self) -> u64 {
         self.shelf.copied_bytes.get()
     }
 
-    /// The one place where the data path copies payload bytes.
+    /// The one place where the data path copies payload bytes; [`Pool::keep`] besides.
     pub fn copy(&self, to: &mut [u8], from: &[u8]) {
-        self.shelf.copied_bytes.set(self.shelf.copied_bytes.get() + from.len() as u64);
+        self.count_copied(from.len());
         to.copy_from_slice(from);
+    }
+
+    fn count_copied(&self, bytes: usize) {
+        self.shelf.copied_bytes.set(self.shelf.copied_bytes.get() + bytes as u64);
     }
 
     /// An empty list for the messages of a run; [`Pool::give_list`] takes it back.

@@ -578,12 +578,7 @@ pub(crate) fn reply_message(
     frame: Vec<u8>,
     ticket: Ticket,
 ) -> Option<Message> {
-    let wire::Framed::Frame(head) = protocol.frame(&frame, Side::Response, u32::MAX) else { return None };
-    let here = frame.len();
-    Some(Message {
-        own: Some(Box::new(Piece::whole(pool.own(frame)))),
-        ..Message::reply(head, 0, here, ticket)
-    })
+    Some(KeptReply::made(protocol, pool, frame)?.into_message(ticket))
 }
 
 /// The stage of a request whose bytes are given to a server connection.

@@ -93,13 +93,14 @@ pub enum Why {
 /// }
 /// ```
 pub trait Transform {
-    /// How much of a request with this opcode `requests` looks at. Asked once a chain.
+    /// How much of a request with this opcode `requests` looks at. Asked about each request that is larger than a chunk,
+    /// as often as some of it comes until that is settled.
     fn request_need(&self, _opcode: u8) -> Need {
         Need::None
     }
 
-    /// How much of the reply to a request with this opcode `responses` looks at. Asked once a chain;
-    /// [`crate::Item::need_reply`] raises it for one request.
+    /// How much of the reply to a request with this opcode `responses` looks at. Asked about each request;
+    /// [`crate::Item::need_reply`] raises it for one.
     fn reply_need(&self, _request_opcode: u8) -> Need {
         Need::None
     }
@@ -322,8 +323,8 @@ pub trait Builder: Send + Sync {
         Ok(())
     }
 
-    /// What this entry counts besides what is counted of every transform. Asked once; who has chains of its own adds
-    /// what their entries count.
+    /// What this entry counts besides what is counted of every transform. Asked once, also of the entries of chains in
+    /// chains: who owns those adds nothing for them.
     fn own_metrics(&self) -> Vec<Arc<dyn OwnMetrics>> {
         Vec::new()
     }
