@@ -65,12 +65,21 @@ pub trait Connector {
     fn connect(&self, address: &str) -> Connecting;
 }
 
-/// Work of a worker that belongs to no single client: a connection that many share.
+/// Work of a worker: a client, or what belongs to no single one, as a connection that many share.
 pub trait Task {
     /// Moves what can be moved. `Ready` when it is over.
     fn poll(&mut self, cx: &mut Cx<'_, '_>) -> Poll<()>;
     /// When it wants to be polled though nothing woke it.
     fn deadline(&self) -> Option<Tick>;
+}
+
+impl Task for Box<dyn Task> {
+    fn poll(&mut self, cx: &mut Cx<'_, '_>) -> Poll<()> {
+        (**self).poll(cx)
+    }
+    fn deadline(&self) -> Option<Tick> {
+        (**self).deadline()
+    }
 }
 
 /// Runs tasks on the worker it belongs to.

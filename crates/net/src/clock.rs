@@ -107,7 +107,7 @@ impl Clock {
 /// A timer that is set lazily: one that is already due earlier than asked is left alone, so that a deadline which
 /// moves on with every message costs nothing.
 #[derive(Default)]
-pub struct Alarm {
+pub(crate) struct Alarm {
     set: Option<Set>,
 }
 
@@ -127,7 +127,7 @@ impl Alarm {
     /// Makes sure that the task is woken at `deadline` or earlier. `Ready` when the alarm has just rung. One that is
     /// set for a time that has passed rings at the next look at the clock, not at once: the time stands still until
     /// then, and a task that insists on such a deadline must not stop it for all.
-    pub fn poll_until(&mut self, task: &mut Context<'_>, clock: &Clock, deadline: Tick) -> Poll<()> {
+    pub(crate) fn poll_until(&mut self, task: &Context<'_>, clock: &Clock, deadline: Tick) -> Poll<()> {
         match &self.set {
             Some(set) if set.due.0 <= clock.now() && set.due.0 <= deadline => {
                 self.set = None;

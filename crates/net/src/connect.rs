@@ -73,7 +73,7 @@ struct Race<'a> {
 }
 
 impl Race<'_> {
-    fn poll(&mut self, task: &mut Context<'_>) -> Poll<io::Result<Tcp>> {
+    fn poll(&mut self, task: &Context<'_>) -> Poll<io::Result<Tcp>> {
         loop {
             self.begin_next();
             if let Some(connected) = self.take_connected(task) {

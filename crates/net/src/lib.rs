@@ -17,13 +17,13 @@ mod tcp;
 mod tests;
 mod worker;
 
-pub use clock::{Alarm, Clock};
+pub use clock::Clock;
 pub use connect::TcpConnector;
 pub use descriptors::raise_descriptor_limit;
 pub use listener::{Bound, Listening, bind, listen};
 pub use place::{Counts, Place};
 pub use reactor::Handle;
 pub use resolve::Resolver;
-pub use spawner::LocalSpawner;
+pub use spawner::{LocalSpawner, Timed};
 pub use tcp::Tcp;
 pub use worker::{Accepted, Drain, DrainSeat, Seat, Serve, Workers};

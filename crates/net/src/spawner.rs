@@ -1,4 +1,4 @@
-//! Runs tasks that belong to no single client on the worker they are spawned on.
+//! Runs tasks on a worker; also those that belong to no single client, on the worker they are spawned on.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -24,19 +24,27 @@ impl LocalSpawner {
 
 impl Spawner for LocalSpawner {
     fn spawn(&self, task: Box<dyn Task>) {
-        let running = Running { task, clock: self.reactor.clock().clone(), alarm: Alarm::default() };
         // It ends by itself, or with its worker.
-        self.reactor.spawn(Box::pin(running));
+        self.reactor.spawn(Box::pin(Timed::new(task, self.reactor.clock())));
     }
 }
 
-struct Running {
-    task: Box<dyn Task>,
+/// A task as a future: polled when it is woken, and when its deadline has come.
+pub struct Timed<T> {
+    task: T,
     clock: Clock,
     alarm: Alarm,
 }
 
-impl Future for Running {
+impl<T> Timed<T> {
+    /// A task of the worker that has this clock.
+    #[must_use]
+    pub fn new(task: T, clock: &Clock) -> Self {
+        Self { task, clock: clock.clone(), alarm: Alarm::default() }
+    }
+}
+
+impl<T: Task + Unpin> Future for Timed<T> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<()> {

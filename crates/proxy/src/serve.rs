@@ -1,12 +1,12 @@
-//! The task of one client: polls its loop, hands it the time, and logs how it ended.
+//! The task of one client: polls its loop, tells it to end, and logs how it ended.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 
-use chain::{ChainPart, Cx};
-use net::{Accepted, Alarm, Clock, DrainSeat, Place, Seat, Serve, Tcp};
+use chain::{ChainPart, Cx, Task, Tick};
+use net::{Accepted, DrainSeat, Place, Seat, Serve, Tcp, Timed};
 use observe::{Snapshot, SourceMetrics, WorkerMetrics, connection_span, target};
 use sources::{Client, End, Rules};
 use tracing::{Span, debug, error, info, warn};
@@ -33,7 +33,7 @@ impl Serve for WorkerServe {
         let source = self.sources.get(accepted.source);
         let task = source.and_then(|source| ClientTask::new(source, &self.seat, accepted));
         match task {
-            Some(task) => Box::pin(task),
+            Some(task) => Box::pin(Timed::new(task, &self.seat.clock)),
             None => Box::pin(std::future::ready(())),
         }
     }
@@ -49,8 +49,6 @@ impl Serve for WorkerServe {
 
 struct ClientTask {
     client: Client<Tcp>,
-    clock: Clock,
-    alarm: Alarm,
     drain: DrainSeat,
     is_draining: bool,
     span: Span,
@@ -74,8 +72,6 @@ impl ClientTask {
                 source.metrics.as_ref().map(Rc::clone),
                 seat.clock.now(),
             ),
-            clock: seat.clock.clone(),
-            alarm: Alarm::default(),
             drain: seat.drain.seat(),
             is_draining: false,
             span,
@@ -84,30 +80,21 @@ impl ClientTask {
     }
 }
 
-impl Future for ClientTask {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<()> {
-        let this = &mut *self;
+impl Task for ClientTask {
+    fn poll(&mut self, cx: &mut Cx<'_, '_>) -> Poll<()> {
         // Entering a span that nobody listens to would still ask who does.
-        let _entered = (!this.span.is_disabled()).then(|| this.span.enter());
-        loop {
-            if !this.is_draining
-                && let Some(deadline) = this.drain.deadline(task.waker())
-            {
-                this.is_draining = true;
-                this.client.drain(deadline);
-            }
-            let mut cx = Cx { now: this.clock.now(), task };
-            if let Poll::Ready(end) = this.client.poll(&mut cx) {
-                log_end(end);
-                return Poll::Ready(());
-            }
-            let Some(deadline) = this.client.deadline() else { return Poll::Pending };
-            if this.alarm.poll_until(task, &this.clock, deadline).is_pending() {
-                return Poll::Pending;
-            }
+        let _entered = (!self.span.is_disabled()).then(|| self.span.enter());
+        if !self.is_draining
+            && let Some(deadline) = self.drain.deadline(cx.task.waker())
+        {
+            self.is_draining = true;
+            self.client.drain(deadline);
         }
+        self.client.poll(cx).map(log_end)
+    }
+
+    fn deadline(&self) -> Option<Tick> {
+        self.client.deadline()
     }
 }
 
