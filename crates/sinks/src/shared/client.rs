@@ -279,8 +279,9 @@ impl SharedSink {
     /// What waits for room is told that it was not sent. A connection of the client's own that has none is of no more use.
     fn give_up_waiting(&mut self, cx: &mut Cx<'_, '_>, up: &mut Up<'_>) -> Result<(), Fault> {
         self.no_room_since = None;
-        if self.moving.is_some() {
-            // That request has a time of its own, and who does not know its end does not know the keyspace.
+        if self.moving.is_some() && self.request_rest == 0 {
+            // That request has a time of its own, since all of it was sent, and who does not know its end does not know
+            // the keyspace.
             return Ok(());
         }
         let timeout = self.part.surroundings.read_timeout.unwrap_or_default();
