@@ -51,7 +51,7 @@ struct Waiting {
 /// Where a request goes.
 enum Place {
     /// On a connection that others use too.
-    Shared { work: Work, prepares: bool },
+    Shared { work: Work },
     /// On the client's own. `may_move`: it may change the keyspace, and what follows waits for its reply. `binds`:
     /// it leaves something on the connection that no other has.
     Own { work: Work, may_move: bool, binds: bool, why: OwnReason },
@@ -104,7 +104,7 @@ impl SharedSink {
     }
 
     /// Decides where a request of an accepted client goes.
-    fn place(&self, leaving: &Leaving<'_>, version: u8) -> Place {
+    fn place(&self, demand: Demand<'_>, leaving: &Leaving<'_>, version: u8) -> Place {
         let own = |work, why| Place::Own { work, may_move: false, binds: false, why };
         let moving = |work, why| Place::Own { work, may_move: true, binds: false, why };
         let bound = |work, why| Place::Own { work, may_move: false, binds: true, why };
@@ -112,21 +112,20 @@ impl SharedSink {
         if head.version != version {
             return bound(Work::Write, OwnReason::Unclear);
         }
-        let plain = |work, prepares| {
+        let plain = |work| {
             if leaving.rest > 0 || head.frame_bytes > SHARED_REQUEST_BYTES_MAX {
                 own(work, OwnReason::LargeRequest)
             } else if self.inbox.has_large_replies() {
                 own(work, OwnReason::LargeReplies)
             } else {
-                Place::Shared { work, prepares }
+                Place::Shared { work }
             }
         };
-        match session::demand(head, leaving.outgoing.bytes()) {
-            Demand::Plain(work) => plain(work, false),
-            Demand::Prepare(work) => plain(work, true),
+        match demand {
+            Demand::Plain(work) | Demand::Prepare(work) => plain(work),
             Demand::Execute(id) => match self.part.surroundings.prepared.get(id) {
                 Some(Work::Use) => moving(Work::Write, OwnReason::Keyspace),
-                Some(work) => plain(work, false),
+                Some(work) => plain(work),
                 None => moving(Work::Write, OwnReason::UnknownPrepared),
             },
             Demand::Use => moving(Work::Use, OwnReason::Keyspace),
@@ -145,25 +144,25 @@ impl SharedSink {
 
     /// Sends a request where it goes; gives it back when there is no room.
     fn send<'l>(&mut self, now: Tick, leaving: Leaving<'l>, need: Need) -> Result<(), Leaving<'l>> {
+        let demand = session::demand(&leaving.head, leaving.outgoing.bytes());
         let place = match &mut self.session {
             Session::Beginning(recorder) => {
                 recorder.record(&leaving.head, leaving.outgoing.bytes(), leaving.rest);
-                let work = work_alone(&leaving);
+                let work = work_alone(demand);
                 Place::Own { work, may_move: false, binds: false, why: OwnReason::Handshake }
             }
             Session::Alone => {
-                let work = work_alone(&leaving);
+                let work = work_alone(demand);
                 Place::Own { work, may_move: false, binds: true, why: OwnReason::Session }
             }
             Session::Accepted { identity, .. } => {
                 let version = identity.version;
-                self.place(&leaving, version)
+                self.place(demand, &leaving, version)
             }
         };
-        let (work, prepares) = match place {
-            Place::Shared { work, prepares } => (work, prepares),
-            Place::Own { work, .. } => (work, leaving.head.opcode == opcode::PREPARE),
-        };
+        let (Place::Shared { work } | Place::Own { work, .. }) = place;
+        // Only of a statement that was seen: what another does is not known, and its id must not be learned.
+        let prepares = matches!(demand, Demand::Prepare(_));
         let connection = match place {
             Place::Shared { .. } => self.shared(now),
             Place::Own { binds, why, .. } => self.own(now, binds, why),
@@ -470,8 +469,8 @@ impl SharedSink {
 }
 
 /// What a request does whose client has no choice of connections.
-fn work_alone(leaving: &Leaving<'_>) -> Work {
-    match session::demand(&leaving.head, leaving.outgoing.bytes()) {
+fn work_alone(demand: Demand<'_>) -> Work {
+    match demand {
         Demand::Plain(work) | Demand::Prepare(work) => work,
         _ => Work::Write,
     }

@@ -26,6 +26,8 @@ mod slots;
 mod tests;
 #[cfg(test)]
 mod timeout_tests;
+#[cfg(test)]
+mod torn_tests;
 mod turn;
 
 use std::cell::{Cell, RefCell};

@@ -1,0 +1,37 @@
+//! Requests that come in pieces, of which the first need not show what they do.
+
+use super::scene::{READY_AGAIN, Scene, frame, query, set_keyspace};
+
+/// The statement is prepared under this id.
+fn prepared(id: i16, statement: &[u8; 2]) -> Vec<u8> {
+    frame(0x84, id, 0x08, &[&[0, 0, 0, 4, 0, 2][..], statement].concat())
+}
+
+/// An EXECUTE of a statement, as long as is wished.
+fn execute(id: i16, statement: &[u8; 2], padding: usize) -> Vec<u8> {
+    frame(4, id, 0x0A, &[&[0, 2][..], statement, &vec![0; padding]].concat())
+}
+
+#[test]
+fn a_statement_whose_first_word_was_not_seen_is_not_known_when_it_is_executed() {
+    let mut scene = Scene::new(None);
+    let client = scene.accepted();
+    scene.take_bytes(0);
+    let text = format!("/*{}*/USE k", "x".repeat(40_000)).into_bytes();
+    let length = u32::try_from(text.len()).unwrap().to_be_bytes();
+    let prepare = frame(4, 1, 0x09, &[&length[..], &text].concat());
+    scene.client_sends(client, &prepare[..30_000]);
+    scene.server_says(1, &READY_AGAIN);
+    scene.client_goes_on(client, &prepare[30_000..]);
+    scene.server_says(1, &prepared(0, b"id"));
+    assert_eq!(scene.take_replies(client), [(1, 0x08)]);
+    scene.take_bytes(1);
+    // It changes the keyspace of whatever connection it is executed on, and what is sent after it must run there.
+    scene.client_sends(client, &[execute(2, b"id", 3), query(3, "SELECT 1")].concat());
+    assert_eq!(scene.take_requests(0), []);
+    assert_eq!(scene.take_requests(1), [(1, 0x0A)]);
+    scene.server_says(1, &set_keyspace(1, b'k'));
+    assert_eq!(scene.take_replies(client), [(2, 0x08)]);
+    assert_eq!(scene.take_requests(0), []);
+    assert_eq!(scene.take_requests(1), [(2, 0x07)]);
+}
