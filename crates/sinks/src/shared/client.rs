@@ -131,9 +131,9 @@ impl SharedSink {
             Demand::Use => moving(Work::Use, OwnReason::Keyspace),
             Demand::Register => bound(Work::Read, OwnReason::Register),
             Demand::Own => {
-                let is_statement =
-                    matches!(head.opcode, opcode::QUERY | opcode::PREPARE) && head.flags & 1 == 0;
-                if is_statement {
+                // An EXECUTE may have so short a beginning that it lacks the id.
+                let is_statement = matches!(head.opcode, opcode::QUERY | opcode::PREPARE | opcode::EXECUTE);
+                if is_statement && head.flags & 1 == 0 {
                     moving(Work::Write, OwnReason::Unclear)
                 } else {
                     bound(Work::Write, OwnReason::Unclear)

@@ -1,6 +1,6 @@
 //! Requests that come in pieces, of which the first need not show what they do.
 
-use super::scene::{READY_AGAIN, Scene, frame, query, set_keyspace};
+use super::scene::{READY_AGAIN, Scene, frame, query, result, set_keyspace};
 
 /// The statement is prepared under this id.
 fn prepared(id: i16, statement: &[u8; 2]) -> Vec<u8> {
@@ -34,4 +34,21 @@ fn a_statement_whose_first_word_was_not_seen_is_not_known_when_it_is_executed() 
     assert_eq!(scene.take_replies(client), [(2, 0x08)]);
     assert_eq!(scene.take_requests(0), []);
     assert_eq!(scene.take_requests(1), [(2, 0x07)]);
+}
+
+#[test]
+fn an_execute_whose_id_was_not_seen_does_not_tie_its_client_to_a_connection() {
+    let mut scene = Scene::new(None);
+    let client = scene.accepted();
+    scene.take_bytes(0);
+    let execute = execute(1, b"id", 100_000);
+    scene.client_sends(client, &execute[..9]);
+    scene.server_says(1, &READY_AGAIN);
+    scene.client_goes_on(client, &execute[9..]);
+    scene.server_says(1, &result(0, 0));
+    assert_eq!(scene.take_replies(client), [(1, 0x08)]);
+    scene.server_ends(1);
+    assert!(scene.fault(client).is_none());
+    scene.client_sends(client, &query(2, "SELECT 1"));
+    assert_eq!(scene.take_requests(0).len(), 1);
 }
