@@ -7,7 +7,6 @@
 //! ```
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::ops::Range;
 use std::rc::Rc;
 use std::task::Waker;
@@ -23,6 +22,7 @@ use super::identity::Replay;
 use super::inbox::{ConnectionId, Delivery, Inbox, Spill};
 use super::prepared::Prepared;
 use super::slots::{Orphaned, Pending, SlotName, Slots};
+use super::timeouts::Timeouts;
 
 /// Bytes of requests that may wait for the server before the clients are not read.
 const QUEUED_BYTES_MAX: usize = 256 * 1024;
@@ -128,8 +128,7 @@ pub(super) struct Inner {
     pub(super) taken_at: Tick,
     /// When the server last said something.
     pub(super) heard_at: Tick,
-    /// Requests in the order they were sent, for their timeout.
-    pub(super) timeouts: VecDeque<(Tick, SlotName)>,
+    pub(super) timeouts: Timeouts,
     torn: Option<Torn>,
     /// Clients that wait for room.
     pub(super) waiting: Vec<Waker>,
@@ -179,7 +178,7 @@ impl Connection {
                 retire_deadline: None,
                 taken_at: now,
                 heard_at: now,
-                timeouts: VecDeque::new(),
+                timeouts: Timeouts::new(surroundings.read_timeout),
                 torn: None,
                 waiting: Vec::new(),
                 counted: Counted::default(),
@@ -308,8 +307,8 @@ impl Connection {
         let name = inner.slots.take(pending);
         if leaving.rest > 0 {
             inner.torn = Some(Torn { name, rest: leaving.rest });
-        } else if let Some(timeout) = self.surroundings.read_timeout {
-            inner.timeouts.push_back((now.after(timeout), name));
+        } else {
+            inner.timeouts.begin(now, name);
         }
         inner.append(&self.surroundings.pool, &leaving.outgoing, name.index);
         drop(inner);
@@ -322,9 +321,8 @@ impl Connection {
         if let Some(torn) = &mut inner.torn {
             torn.rest = torn.rest.saturating_sub(range.len() as u64);
         }
-        let whole = inner.torn.take_if(|torn| torn.rest == 0);
-        if let (Some(Torn { name, .. }), Some(timeout)) = (whole, self.surroundings.read_timeout) {
-            inner.timeouts.push_back((now.after(timeout), name));
+        if let Some(Torn { name, .. }) = inner.torn.take_if(|torn| torn.rest == 0) {
+            inner.timeouts.begin(now, name);
         }
         if inner.queued_bytes() == 0 {
             inner.taken_at = now;

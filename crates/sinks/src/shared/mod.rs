@@ -1,8 +1,8 @@
 //! Server connections that several clients share: `connections: Shared`.
 //!
 //! `client` decides where each request goes, `connection` is one server connection, `turn` its task, `slots` says which
-//! request a stream id stands for, `inbox` takes replies to clients, `gather` makes one write of many requests,
-//! `identity` says who may share, `prepared` what statements do.
+//! request a stream id stands for, `timeouts` which waits too long, `inbox` takes replies to clients, `gather` makes one
+//! write of many requests, `identity` says who may share, `prepared` what statements do.
 //!
 //! A client reaches a pool only after the server itself has accepted that client's own handshake, and only for
 //! requests that leave nothing behind on their connection; everything else goes on a connection of its own.
@@ -26,6 +26,7 @@ mod slots;
 mod tests;
 #[cfg(test)]
 mod timeout_tests;
+mod timeouts;
 #[cfg(test)]
 mod torn_tests;
 mod turn;

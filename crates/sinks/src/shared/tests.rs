@@ -2,12 +2,14 @@
 
 use std::collections::HashSet;
 use std::rc::Rc;
+use std::time::Duration;
 
-use chain::{Need, Pool, Ticket};
+use chain::{Need, Pool, Tick, Ticket};
 use wire::cql::session::Work;
 
 use super::inbox::{Inbox, Spill};
 use super::slots::{Pending, SLOTS_MAX, Slots};
+use super::timeouts::Timeouts;
 
 fn inbox() -> Rc<Inbox> {
     Inbox::new(&Pool::new(), &Rc::new(Spill::new(&Rc::default())))
@@ -78,4 +80,20 @@ fn what_came_after_a_request_is_orphaned_in_the_order_it_was_sent() {
     assert_eq!(late, (41..100).collect::<Vec<_>>());
     assert!(slots.is_current(names[40]) && slots.is_awaited());
     assert_eq!((slots.used(), slots.orphans()), (100, 59));
+}
+
+#[test]
+fn a_slow_request_does_not_keep_the_timeouts_of_those_that_were_answered_after_it() {
+    let client = inbox();
+    let (mut slots, mut timeouts) = (Slots::default(), Timeouts::new(Some(Duration::from_secs(5))));
+    let slow = slots.take(pending(&client, 0));
+    timeouts.begin(Tick(0), slow);
+    for sequence in 1..10_000 {
+        let name = slots.take(pending(&client, sequence));
+        timeouts.begin(Tick(sequence), name);
+        assert!(slots.answer(i32::from(name.index)).is_some());
+        assert!(timeouts.take_late(Tick(sequence), &slots).is_none());
+    }
+    assert!(timeouts.begun.len() < 300 && timeouts.begun.capacity() < 2000);
+    assert_eq!(timeouts.take_late(Tick(5_000_000), &slots), Some(slow));
 }

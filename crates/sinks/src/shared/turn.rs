@@ -68,7 +68,7 @@ impl Task for ConnectionTask {
             State::Connecting { deadline, .. } | State::Beginning { deadline, .. } => Some(*deadline),
             State::Open(_) | State::Dead => None,
         };
-        let timeout = inner.timeouts.front().filter(|_| !inner.is_paused).map(|(deadline, _)| *deadline);
+        let timeout = inner.timeouts.deadline().filter(|_| !inner.is_paused);
         let tail = inner.tail_deadline(self.0.surroundings.read_timeout);
         let spill = self.0.surroundings.spill.deadline();
         own.into_iter().chain(inner.retire_deadline).chain(timeout).chain(tail).chain(spill).min()
@@ -271,9 +271,7 @@ impl Turn<'_> {
     #[cold]
     fn listen_again(&mut self, now: Tick) {
         self.inner.heard_at = now;
-        if let Some(timeout) = self.surroundings.read_timeout {
-            self.inner.timeouts.iter_mut().for_each(|(deadline, _)| *deadline = now.after(timeout));
-        }
+        self.inner.timeouts.begin_again(now);
     }
 
     /// A server that falls silent inside a large reply will not answer anybody else's request either.
@@ -461,11 +459,7 @@ impl Turn<'_> {
 
     /// Requests that waited too long get their end; their ids are not used again until the late replies came.
     fn expire(&mut self, now: Tick) {
-        while let Some((deadline, name)) = self.inner.timeouts.front().copied() {
-            if deadline > now && self.inner.slots.is_current(name) {
-                break;
-            }
-            self.inner.timeouts.pop_front();
+        while let Some(name) = self.inner.timeouts.take_late(now, &self.inner.slots) {
             let Some(Orphaned { inbox, ticket, work, .. }) = self.inner.slots.orphan(name) else { continue };
             let kind = if work == Work::Read { ErrorKind::ReadTimeout } else { ErrorKind::WriteTimeout };
             inbox.put(Delivery::Failed { ticket, kind, text: self.no_response().into() }, now);
