@@ -27,8 +27,9 @@ use super::timeouts::Timeouts;
 /// Bytes of requests that may wait for the server before the clients are not read.
 const QUEUED_BYTES_MAX: usize = 256 * 1024;
 
-/// A request up to this long is copied behind the others, so that they leave in one piece; the body of a longer one
-/// is sent from where it was received.
+/// A request up to this long, or a piece of one, is copied behind the others, so that they leave in one piece; the body
+/// of a longer one is sent from where it was received. A pin keeps all of a chunk: of few bytes that would be much more
+/// than is counted.
 const COPIED_BYTES_MAX: usize = 4096;
 
 /// A server that takes no byte for this long is stuck: new requests go elsewhere.
@@ -290,9 +291,6 @@ impl Connection {
     pub(super) fn submit(&self, now: Tick, request: &Request<'_>, inbox: &Rc<Inbox>) {
         let mut inner = self.inner.borrow_mut();
         let Request { leaving, work, prepares, need } = request;
-        if inner.queued_bytes() == 0 {
-            inner.taken_at = now;
-        }
         let pending = Pending {
             inbox: Some(Rc::clone(inbox)),
             ticket: leaving.ticket,
@@ -310,7 +308,7 @@ impl Connection {
         } else {
             inner.timeouts.begin(now, name);
         }
-        inner.append(&self.surroundings.pool, &leaving.outgoing, name.index);
+        inner.append(now, &self.surroundings.pool, &leaving.outgoing, name.index);
         drop(inner);
         self.wake();
     }
@@ -324,14 +322,7 @@ impl Connection {
         if let Some(Torn { name, .. }) = inner.torn.take_if(|torn| torn.rest == 0) {
             inner.timeouts.begin(now, name);
         }
-        if inner.queued_bytes() == 0 {
-            inner.taken_at = now;
-        }
-        let tail = Outgoing::Received(chunk, range);
-        inner.appended_bytes += tail.bytes().len() as u64;
-        let Inner { gather, outlet, .. } = &mut *inner;
-        gather.seal(outlet);
-        outlet.push(tail.pin_behind(0));
+        inner.append_tail(now, &self.surroundings.pool, &Outgoing::Received(chunk, range));
         drop(inner);
         self.wake();
     }
@@ -393,9 +384,29 @@ impl Inner {
         self.outlet.queued_bytes() + self.gather.len()
     }
 
-    fn append(&mut self, pool: &Pool, outgoing: &Outgoing<'_>, index: u16) {
+    /// Notes that so many bytes are appended. The server is given the first to take if nothing waits.
+    fn count_appended(&mut self, now: Tick, bytes: usize) {
+        if self.queued_bytes() == 0 {
+            self.taken_at = now;
+        }
+        self.appended_bytes += bytes as u64;
+    }
+
+    /// Appends more of a large request.
+    fn append_tail(&mut self, now: Tick, pool: &Pool, tail: &Outgoing<'_>) {
+        let bytes = tail.bytes();
+        self.count_appended(now, bytes.len());
+        if bytes.len() <= COPIED_BYTES_MAX {
+            self.gather.append(pool, &mut self.outlet, bytes);
+        } else {
+            self.gather.seal(&mut self.outlet);
+            self.outlet.push(tail.pin_behind(0));
+        }
+    }
+
+    fn append(&mut self, now: Tick, pool: &Pool, outgoing: &Outgoing<'_>, index: u16) {
         let bytes = outgoing.bytes();
-        self.appended_bytes += bytes.len() as u64;
+        self.count_appended(now, bytes.len());
         let copied =
             if bytes.len() <= COPIED_BYTES_MAX { bytes.len() } else { wire::cql::HEADER_BYTES as usize };
         let (head, _) = bytes.split_at_checked(copied).unwrap_or((bytes, &[]));

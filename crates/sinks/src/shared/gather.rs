@@ -20,6 +20,7 @@ impl Gather {
 
     /// Copies `bytes` (fewer than a chunk has) behind what waits, and gives the copy to be changed. A full chunk goes
     /// to `outlet`, which comes before this in the connection's bytes.
+    #[inline]
     pub(super) fn append(&mut self, pool: &Pool, outlet: &mut Outlet, bytes: &[u8]) -> Option<&mut [u8]> {
         if self.filled + bytes.len() > chain::CHUNK_BYTES {
             self.seal(outlet);

@@ -52,3 +52,21 @@ fn an_execute_whose_id_was_not_seen_does_not_tie_its_client_to_a_connection() {
     scene.client_sends(client, &query(2, "SELECT 1"));
     assert_eq!(scene.take_requests(0).len(), 1);
 }
+
+#[test]
+fn a_request_that_comes_byte_by_byte_holds_no_more_than_its_bytes() {
+    let mut scene = Scene::new(None);
+    let client = scene.accepted();
+    let request = query(1, &format!("SELECT {}", "x".repeat(70_000)));
+    // Nothing is sent before the session has begun on the connection that it goes on.
+    scene.client_sends(client, &request[..69_000]);
+    let taken = scene.pool.taken();
+    for byte in &request[69_000..] {
+        scene.client_goes_on(client, &[*byte]);
+    }
+    assert!(scene.pool.taken() <= taken + 2);
+    scene.server_says(1, &READY_AGAIN);
+    scene.server_says(1, &result(0, 0));
+    assert_eq!(scene.take_replies(client), [(1, 0x08)]);
+    assert!(scene.take_bytes(1).ends_with(&request[9..]));
+}
