@@ -83,6 +83,13 @@ impl Pool {
         if range.len() > COPIED_BYTES_MAX {
             return Piece { chunk: chunk.pin(), range };
         }
+        self.copied(chunk, range)
+    }
+
+    /// A copy of a range of a chunk, which holds no more than its bytes.
+    #[inline]
+    #[must_use]
+    pub fn copied(&self, chunk: &Chunk, range: Range<usize>) -> Piece {
         let bytes = chunk.bytes().get(range).unwrap_or_default();
         self.count_copied(bytes.len());
         Piece::whole(self.hold(Rc::from(bytes))) // copy: counted

@@ -53,7 +53,8 @@ impl Delivery {
 
     fn bytes(&self) -> usize {
         match self {
-            Self::Reply { piece, .. } | Self::Tail { piece, .. } => piece.bytes().len(),
+            // What they are kept in counts too: the server may send a large reply byte by byte.
+            Self::Reply { piece, .. } | Self::Tail { piece, .. } => piece.bytes().len() + size_of::<Self>(),
             Self::Failed { .. } | Self::Broken { .. } => 0,
         }
     }
@@ -149,7 +150,8 @@ impl Inbox {
     }
 
     /// The bytes of a reply, to be kept until the client fetches them. They are fetched in the same turn of the
-    /// worker if the client can take them; where it cannot, small ones are copied so that they hold no chunk.
+    /// worker if the client can take them. Where it cannot, what is less than half of a chunk is copied: only the bytes
+    /// are counted, and a chunk that others would keep with them must not be much more.
     pub(super) fn piece(&self, chunk: &Chunk, range: Range<usize>) -> Piece {
         let deliveries = self.deliveries.borrow();
         let holds_chunk = match deliveries.back() {
@@ -159,7 +161,11 @@ impl Inbox {
             }
             Some(_) => false,
         };
-        if holds_chunk { Piece::new(chunk.pin(), range) } else { self.pool.keep(chunk, range) }
+        if holds_chunk || range.len() >= chunk.bytes().len() / 2 {
+            Piece::new(chunk.pin(), range)
+        } else {
+            self.pool.copied(chunk, range)
+        }
     }
 
     /// Puts something in and wakes the client. `now` is when a client that had nothing begins to keep it waiting.

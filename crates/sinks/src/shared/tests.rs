@@ -7,7 +7,7 @@ use std::time::Duration;
 use chain::{Need, Pool, Tick, Ticket};
 use wire::cql::session::Work;
 
-use super::inbox::{Inbox, Spill};
+use super::inbox::{Delivery, Inbox, Spill};
 use super::slots::{Pending, SLOTS_MAX, Slots};
 use super::timeouts::Timeouts;
 
@@ -96,4 +96,19 @@ fn a_slow_request_does_not_keep_the_timeouts_of_those_that_were_answered_after_i
     }
     assert!(timeouts.begun.len() < 300 && timeouts.begun.capacity() < 2000);
     assert_eq!(timeouts.take_late(Tick(5_000_000), &slots), Some(slow));
+}
+
+#[test]
+fn replies_that_wait_hold_not_much_more_than_is_counted() {
+    let (client, pool) = (inbox(), Pool::new());
+    for _ in 0..100 {
+        let piece = client.piece(&pool.take(), 0..5000);
+        client.put(Delivery::Tail { piece, from: 1 }, Tick(0));
+    }
+    let waiting = std::iter::from_fn(|| client.fetch(None, Tick(0)));
+    let held = waiting.map(|delivery| match delivery {
+        Delivery::Tail { piece, .. } => piece.place().0.bytes().len(),
+        _ => 0,
+    });
+    assert!(held.sum::<usize>() < 100 * 5000 * 2);
 }
