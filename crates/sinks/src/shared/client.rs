@@ -220,8 +220,10 @@ impl SharedSink {
             let connection = self.part.open(now, replay, Some(Rc::clone(&self.inbox)));
             Own { connection, is_bound: false }
         });
-        own.is_bound |= binds;
-        (own.connection.is_usable() && own.connection.has_room()).then(|| Rc::clone(&own.connection))
+        let can_take = own.connection.is_usable() && own.connection.has_room();
+        // A request that waits for room has left nothing behind yet, and may never be sent.
+        own.is_bound |= binds && can_take;
+        can_take.then(|| Rc::clone(&own.connection))
     }
 
     /// Sends what waits, as far as there is room. True when something went.

@@ -420,6 +420,22 @@ fn a_connection_of_a_clients_own_that_has_no_room_for_too_long_is_left() {
 }
 
 #[test]
+fn a_request_for_events_that_was_not_sent_does_not_tie_its_client_to_a_connection() {
+    let mut scene = Scene::new(Some(READ_TIMEOUT));
+    let client = scene.accepted();
+    scene.client_sends(client, &large_query(1));
+    scene.server_says(1, &READY_AGAIN);
+    scene.server(1).borrow_mut().is_deaf = true;
+    (2..6).for_each(|id| scene.client_sends(client, &large_query(id)));
+    scene.client_sends(client, &frame(4, 6, 0x0B, &[0, 1, 0, 1, b'x']));
+    scene.pass(READ_TIMEOUT);
+    assert!(scene.fault(client).is_none());
+    assert_eq!(scene.take_errors(client).len(), 6);
+    scene.client_sends(client, &query(7, "SELECT 1"));
+    assert_eq!(scene.take_requests(0).len(), 2);
+}
+
+#[test]
 fn a_client_ends_when_the_only_connection_it_can_have_has_no_room_for_too_long() {
     let mut scene = Scene::new(Some(READ_TIMEOUT));
     let client = scene.client();
