@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::connection::STUCK_AFTER;
 use super::inbox::STALLED_MAX;
 use super::scene::{READY, READY_AGAIN, STARTUP, Scene, frame, query, result, set_keyspace};
+use super::slots::SLOTS_MAX;
 
 /// The server wants to know who it is.
 fn authenticate(id: i16) -> Vec<u8> {
@@ -158,21 +159,37 @@ fn a_connection_that_its_client_has_left_ends_with_the_client() {
     assert!(scene.server(3).borrow().is_closed);
 }
 
-/// The client asks more than a connection may leave unanswered.
-fn ask_much(scene: &mut Scene, client: usize) {
-    let requests: Vec<u8> = (0..300).flat_map(|id| query(id, "SELECT 1")).collect();
+/// The client asks this often.
+fn ask(scene: &mut Scene, client: usize, times: usize) {
+    let requests: Vec<u8> = (0..).take(times).flat_map(|id| query(id, "SELECT 1")).collect();
     scene.client_sends(client, &requests);
+}
+
+#[test]
+fn a_connection_on_which_a_client_leaves_much_unanswered_is_shared_on() {
+    let mut scene = Scene::new(Some(READ_TIMEOUT));
+    let [leaver, other] = [scene.accepted(), scene.accepted()];
+    ask(&mut scene, leaver, 300);
+    scene.client_leaves(leaver);
+    scene.take_bytes(0);
+    scene.client_sends(other, &query(1, "SELECT 1"));
+    assert_eq!(scene.take_requests(0), [(300, 0x07)]);
+    // But its server is late with all that.
+    scene.pass(READ_TIMEOUT);
+    assert!(scene.server(0).borrow().is_closed);
+    assert_eq!(scene.take_errors(other), [(1, 0x1200)]);
 }
 
 #[test]
 fn a_connection_that_takes_no_more_requests_ends_with_the_last_client_it_owes_something() {
     let mut scene = Scene::new(None);
-    let [first, last] = [scene.accepted(), scene.accepted()];
-    ask_much(&mut scene, first);
+    let [first, last, waiting] = [scene.accepted(), scene.accepted(), scene.accepted()];
+    ask(&mut scene, first, SLOTS_MAX - 1);
     scene.client_sends(last, &query(1, "SELECT 1"));
+    scene.client_sends(waiting, &query(1, "SELECT 1"));
+    assert!(scene.is_over_mark(waiting), "there is no room for its request");
     scene.client_leaves(first);
-    scene.client_sends(last, &query(2, "SELECT 1"));
-    assert_eq!(scene.take_requests(2), [(i16::MAX, 0x01)], "it is off the list of those that are shared");
+    assert_eq!(scene.take_requests(3), [(i16::MAX, 0x01)], "it is off the list of those that are shared");
     assert!(!scene.server(0).borrow().is_closed);
     scene.client_leaves(last);
     assert!(scene.server(0).borrow().is_closed);
@@ -182,11 +199,11 @@ fn a_connection_that_takes_no_more_requests_ends_with_the_last_client_it_owes_so
 fn what_a_client_has_left_unanswered_in_another_keyspace_counts_when_it_goes() {
     let mut scene = Scene::new(None);
     let [client, other] = [scene.accepted(), scene.accepted()];
-    ask_much(&mut scene, client);
-    scene.client_sends(client, &query(301, "USE k"));
+    ask(&mut scene, client, SLOTS_MAX);
+    scene.client_sends(client, &query(3000, "USE k"));
     scene.server_says(2, &READY_AGAIN);
     scene.server_says(2, &set_keyspace(0, b'k'));
-    assert_eq!(scene.take_replies(client), [(301, 0x08)]);
+    assert_eq!(scene.take_replies(client), [(3000, 0x08)]);
     scene.client_leaves(client);
     scene.client_sends(other, &query(1, "SELECT 1"));
     assert_eq!(scene.take_requests(3), [(i16::MAX, 0x01)], "the first owes too many replies");

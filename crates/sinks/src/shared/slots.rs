@@ -24,7 +24,9 @@ const FREE_MIN: usize = 256;
 /// Requests in flight on one shared connection. Drivers use up to 2,048 on one of theirs.
 pub(super) const SLOTS_MAX: usize = 2048;
 
-/// Orphans of a connection; with more it takes no new requests, for a server that owes so many replies is not well.
+/// Orphans of a connection. With more it takes no new requests once one of its requests has waited too long, or all slots
+/// are taken: the server owes many replies, and is late. A client that leaves can make more of them at once, which says
+/// nothing of the server, and costs the other clients nothing.
 pub(super) const ORPHANS_MAX: usize = 256;
 
 /// Names a slot for as long as it stands for the same request.

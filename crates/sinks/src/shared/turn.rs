@@ -56,7 +56,8 @@ impl Task for ConnectionTask {
             inner.outlet = Outlet::default();
         }
         inner.settle(&surroundings.metrics);
-        if is_over || inner.has_room() {
+        // One that takes no more requests may be replaced.
+        if is_over || inner.retires || inner.has_room() {
             inner.waiting.drain(..).for_each(Waker::wake);
         }
         if is_over { Poll::Ready(()) } else { Poll::Pending }
@@ -459,12 +460,15 @@ impl Turn<'_> {
 
     /// Requests that waited too long get their end; their ids are not used again until the late replies came.
     fn expire(&mut self, now: Tick) {
+        let mut is_late = false;
         while let Some(name) = self.inner.timeouts.take_late(now, &self.inner.slots) {
+            is_late = true;
             let Some(Orphaned { inbox, ticket, work, .. }) = self.inner.slots.orphan(name) else { continue };
             let kind = if work == Work::Read { ErrorKind::ReadTimeout } else { ErrorKind::WriteTimeout };
             inbox.put(Delivery::Failed { ticket, kind, text: self.no_response().into() }, now);
         }
-        if self.inner.slots.orphans() > ORPHANS_MAX {
+        let slots = &self.inner.slots;
+        if slots.orphans() > ORPHANS_MAX && (is_late || !slots.has_room()) {
             self.inner.retire(&self.surroundings.metrics, RetireReason::Orphans);
         }
     }
