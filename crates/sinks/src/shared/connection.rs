@@ -241,13 +241,9 @@ impl Connection {
 
     /// From here on anybody whose session it is may use it.
     pub(super) fn share(&self) {
-        let mut inner = self.inner.borrow_mut();
-        inner.owner = None;
-        let is_paused = inner.is_paused;
-        drop(inner);
-        if is_paused {
-            self.wake();
-        }
+        self.inner.borrow_mut().owner = None;
+        // It may be paused, and is counted as another kind of connection now.
+        self.wake();
     }
 
     /// Takes no new requests, and ends when the last reply is here.

@@ -15,6 +15,7 @@ use chain::{
     Batch, Chain, ChainPart, Chunk, Connecting, Connector, Cx, Exit, Fault, Message, Pool, Progress, Spawner,
     Stream, Task, Tick, WorkerCx,
 };
+use observe::SharingMetrics;
 use wire::{Framed, Protocol, Side};
 
 use crate::{CassandraSinkSingle, Connections};
@@ -220,6 +221,7 @@ impl Seat {
 pub(super) struct Scene {
     part: Rc<ChainPart>,
     pub(super) pool: Pool,
+    pub(super) metrics: Rc<SharingMetrics>,
     servers: Servers,
     spawned: Spawned,
     tasks: Vec<(Running, Arc<Woken>)>,
@@ -236,13 +238,14 @@ impl Scene {
     /// As [`Scene::new`], or each client has a connection of its own.
     pub(super) fn of(connections: Connections, read_timeout: Option<Duration>) -> Self {
         let (servers, spawned, pool) = (Servers::default(), Spawned::default(), Pool::new());
+        let metrics = Rc::<SharingMetrics>::default();
         let worker = WorkerCx {
             prepared: Rc::default(),
             pool: pool.clone(),
             connector: Rc::new(servers.clone()),
             spawner: Rc::new(spawned.clone()),
             protocol: Protocol::Cql,
-            sharing: Rc::default(),
+            sharing: Rc::clone(&metrics),
             nested: Rc::default(),
         };
         let mut sink = CassandraSinkSingle::new("server:9042".to_owned(), Duration::from_secs(3));
@@ -251,7 +254,7 @@ impl Scene {
         sink.connections_max = 1;
         let part = ChainPart::new("chain", &worker, [("CassandraSinkSingle", "sink", &sink as _)], None);
         let (tasks, seats) = (Vec::new(), Vec::new());
-        Self { part, pool, servers, spawned, tasks, seats, now: Tick(0) }
+        Self { part, pool, metrics, servers, spawned, tasks, seats, now: Tick(0) }
     }
 
     /// A new client; the answer is its number.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use observe::Gauge;
+
 use super::connection::STUCK_AFTER;
 use super::inbox::STALLED_MAX;
 use super::scene::{READY, READY_AGAIN, STARTUP, Scene, frame, query, result, set_keyspace};
@@ -47,6 +49,16 @@ fn a_client_that_waits_for_its_session_shares_its_connection() {
     scene.client_sends(first, &query(5, "SELECT 1"));
     scene.client_sends(second, &query(5, "SELECT 2"));
     assert_eq!(scene.take_requests(0).len(), 2);
+}
+
+#[test]
+fn a_connection_that_becomes_shared_is_counted_as_one() {
+    let mut scene = Scene::new(None);
+    scene.accepted();
+    let counted = |scene: &Scene| [&scene.metrics.own_open, &scene.metrics.shared_open].map(Gauge::get);
+    assert_eq!(counted(&scene), [0, 1]);
+    scene.accepted();
+    assert_eq!(counted(&scene), [0, 1]);
 }
 
 /// What a client may send behind its STARTUP without waiting for the answer.
