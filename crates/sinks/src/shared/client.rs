@@ -376,7 +376,12 @@ impl SharedSink {
         let mut messages = up.list();
         while up.is_ready() {
             let from = self.reply_tail.map(|(from, _)| from);
-            let Some(delivery) = self.inbox.fetch(from, cx.now) else { break };
+            let Some(delivery) = self.inbox.fetch(from, cx.now) else {
+                if from.is_some() {
+                    self.inbox.wait_for_rest();
+                }
+                break;
+            };
             has_moved = true;
             if let Delivery::Reply { head, ticket, piece, rest, from } = delivery {
                 self.hear(&head, ticket, &piece, from);

@@ -80,7 +80,8 @@ impl Spill {
         }
         let mut over = std::mem::take(&mut *self.over.borrow_mut());
         over.sort_unstable_by_key(|inbox| inbox.bytes.get());
-        for inbox in over.iter().filter(|inbox| inbox.fetched_at.get().after(STALLED_MAX) <= now) {
+        let is_stalled = |inbox: &Inbox| inbox.stalled_at().is_some_and(|stalled_at| stalled_at <= now);
+        for inbox in over.iter().filter(|inbox| is_stalled(inbox)) {
             self.metrics.count_cut_off(CutOffReason::Stalled);
             inbox.cut_off("it fetched nothing for 10 s while more than 1 MiB of replies waited for it");
         }
@@ -97,7 +98,7 @@ impl Spill {
 
     /// When [`Spill::cut_off`] wants to be called again.
     pub(super) fn deadline(&self) -> Option<Tick> {
-        self.over.borrow().iter().map(|inbox| inbox.fetched_at.get().after(STALLED_MAX)).min()
+        self.over.borrow().iter().filter_map(|inbox| inbox.stalled_at()).min()
     }
 }
 
@@ -112,7 +113,9 @@ pub(super) struct Inbox {
     /// Its client is gone, or was cut off.
     is_closed: Cell<bool>,
     has_large_replies: Cell<bool>,
-    fetched_at: Cell<Tick>,
+    /// Since when it has kept waiting what it could fetch; `None` while its client would take more, but only of a large
+    /// reply, which its server does not go on with.
+    fetched_at: Cell<Option<Tick>>,
     cut_off_why: Cell<Option<&'static str>>,
     /// Connections that are read on when something was fetched.
     paused: RefCell<Vec<Waker>>,
@@ -129,7 +132,7 @@ impl Inbox {
             is_woken: Cell::new(false),
             is_closed: Cell::new(false),
             has_large_replies: Cell::new(false),
-            fetched_at: Cell::new(Tick::default()),
+            fetched_at: Cell::new(None),
             cut_off_why: Cell::new(None),
             paused: RefCell::default(),
         })
@@ -174,8 +177,8 @@ impl Inbox {
             return;
         }
         let mut deliveries = self.deliveries.borrow_mut();
-        if deliveries.is_empty() {
-            self.fetched_at.set(now);
+        if deliveries.is_empty() || self.fetched_at.get().is_none() {
+            self.fetched_at.set(Some(now));
         }
         let before = self.bytes.get();
         self.set_bytes(before + delivery.bytes());
@@ -208,8 +211,18 @@ impl Inbox {
         };
         drop(deliveries);
         self.set_bytes(self.bytes.get() - delivery.bytes());
-        self.fetched_at.set(now);
+        self.fetched_at.set(Some(now));
         Some(delivery)
+    }
+
+    /// Its client takes nothing but the rest of a large reply, which is not here: until something comes it is not late.
+    pub(super) fn wait_for_rest(&self) {
+        self.fetched_at.set(None);
+    }
+
+    /// When it has fetched nothing for too long.
+    fn stalled_at(&self) -> Option<Tick> {
+        Some(self.fetched_at.get()?.after(STALLED_MAX))
     }
 
     /// True when enough waits, some of it from this connection, so that the client needs no more from there to go on: it

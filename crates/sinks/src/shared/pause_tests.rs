@@ -70,6 +70,26 @@ fn a_large_reply_goes_on_though_much_of_others_waits_behind_it() {
 }
 
 #[test]
+fn a_client_is_not_cut_off_because_a_server_does_not_go_on_with_a_large_reply() {
+    let mut scene = Scene::new(None);
+    let client = asks_alone(&mut scene, &[1]);
+    let large = result(0, 1_000_000);
+    scene.server_says(1, &large[..100_000]);
+    scene.take_bytes(0);
+    (2..6).for_each(|id| scene.client_sends(client, &query(id, "SELECT 1")));
+    for (asked, _) in scene.take_requests(0) {
+        scene.server_says(0, &result(asked, 400_000));
+    }
+    scene.pass(STALLED_MAX * 2);
+    assert!(scene.fault(client).is_none());
+    // From here on it is late itself.
+    scene.client_reads(client, false);
+    scene.server_says(1, &large[100_000..200_000]);
+    scene.pass(STALLED_MAX);
+    assert!(scene.fault(client).is_some());
+}
+
+#[test]
 fn a_connection_that_is_not_read_ends_with_its_client() {
     let mut scene = Scene::new(None);
     let client = asks_alone(&mut scene, &[1]);
