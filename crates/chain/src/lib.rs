@@ -45,5 +45,5 @@ pub use stream::{Connecting, Connector, Cx, Spawner, Stream, Task, Tick};
 pub use transform::{
     Builder, Fault, Link, Need, Progress, Sink, Transform, WHOLE_BYTES_MAX, Why, WorkerCx, WorkerPart,
 };
-pub use up::Up;
+pub use up::{Up, reply_too_large};
 pub use view::{Statements, statements_need};

@@ -13,7 +13,7 @@ use crate::ledger::{IdTable, Ledger, Ticket};
 use crate::message::{Answer, Message, reply_message};
 use crate::stream::Cx;
 use crate::tail::Tail;
-use crate::transform::{Fault, Need, Transform};
+use crate::transform::{Fault, Need, Transform, WHOLE_BYTES_MAX};
 
 /// Values of which neighbours are often the same.
 #[derive(Default)]
@@ -36,6 +36,12 @@ impl Repeated {
             each(self.value, self.times);
         }
     }
+}
+
+/// What the requester is told of a reply that is too large to be assembled, though a transform needs it whole.
+#[must_use]
+pub fn reply_too_large() -> String {
+    format!("the reply is larger than the {WHOLE_BYTES_MAX} bytes a transform can be given")
 }
 
 /// The way up from a sink: the hooks above it, then the exit.
@@ -207,11 +213,7 @@ impl Up<'_> {
     /// # Errors
     /// As for `replies`.
     pub fn refuse_large_reply(&mut self, cx: &mut Cx<'_, '_>, ticket: Ticket) -> Result<(), Fault> {
-        let text = format!(
-            "the reply is larger than the {WHOLE} bytes a transform can be given",
-            WHOLE = crate::WHOLE_BYTES_MAX
-        );
-        self.answer_error(cx, ticket, wire::ErrorKind::Invalid, &text)?;
+        self.answer_error(cx, ticket, wire::ErrorKind::Invalid, &reply_too_large())?;
         *self.tail = Tail { is_dropped: true, ..Tail::default() };
         Ok(())
     }

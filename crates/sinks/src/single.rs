@@ -20,6 +20,7 @@ use chain::{
 use config::Fields;
 use wire::{Protocol, Side};
 
+use crate::faults;
 use crate::shared::{AllPrepared, CONNECTIONS_MAX, SharedPart, SharedWorkerPart, none_prepared};
 
 /// The name of this sink in a topology.
@@ -229,8 +230,13 @@ impl Sink for Single {
             State::Connected(_) => None,
             State::Connecting { attempt, deadline } => match attempt.as_mut().poll(cx.task) {
                 Poll::Ready(Ok(stream)) => Some(stream),
-                Poll::Ready(Err(error)) => return Err(self.shared.cannot_connect(&error)),
-                Poll::Pending if cx.now >= *deadline => return Err(self.shared.connect_timed_out()),
+                Poll::Ready(Err(error)) => {
+                    return Err(faults::cannot_connect(&self.shared.options.remote_address, &error));
+                }
+                Poll::Pending if cx.now >= *deadline => {
+                    let CassandraSinkSingle { remote_address, connect_timeout, .. } = &self.shared.options;
+                    return Err(faults::connect_timed_out(remote_address, *connect_timeout));
+                }
                 Poll::Pending => return Ok(Progress::Idle),
             },
         };
@@ -296,10 +302,8 @@ impl Single {
                     self.heard_at = cx.now;
                     self.cut_replies(cx, up)?;
                 }
-                Poll::Ready(Ok(Filled::End)) => {
-                    return Err(Fault::new("The other side of this connection closed the connection"));
-                }
-                Poll::Ready(Err(error)) => return Err(Fault::new("IO error").caused_by(error)),
+                Poll::Ready(Ok(Filled::End)) => return Err(faults::closed()),
+                Poll::Ready(Err(error)) => return Err(faults::io_failed(error)),
             }
         }
         // The turn is over, or the client is full: there may be more to read.
@@ -313,13 +317,12 @@ impl Single {
         broken: Option<io::Error>,
     ) -> Result<Progress, Fault> {
         if let Some(error) = broken {
-            return Err(Fault::new("IO error").caused_by(error));
+            return Err(faults::io_failed(error));
         }
         match self.read_deadline() {
-            Some(deadline) if deadline <= cx.now => Err(Fault::new(format!(
-                "The other side of this connection did not respond within {:?}",
-                self.shared.options.read_timeout.unwrap_or_default()
-            ))),
+            Some(deadline) if deadline <= cx.now => {
+                Err(Fault::new(faults::no_response(self.shared.options.read_timeout)))
+            }
             _ => Ok(progress),
         }
     }
@@ -373,9 +376,7 @@ impl Single {
                     up.refuse_large_reply(cx, ticket)?;
                     self.reply_rest = u64::from(head.frame_bytes);
                 }
-                After::Malformed(malformed) => {
-                    return Err(Fault::new("Message decode error").caused_by(malformed));
-                }
+                After::Malformed(malformed) => return Err(faults::malformed(malformed)),
             }
         }
     }
@@ -403,27 +404,11 @@ impl Single {
     #[cold]
     fn unknown_reply(&self, reply: &Message) -> Fault {
         let (protocol, head) = (self.shared.protocol, reply.head());
-        let fault = Fault::new(format!("the server answered stream id {}, which awaits no reply", head.id));
+        let fault = faults::unknown_reply(head.id);
         if !protocol.is_error(head) {
             return fault;
         }
         let bytes = self.inlet.place().and_then(|(chunk, _)| chunk.bytes().get(reply.range()));
         fault.caused_by(protocol.describe(Side::Response, head, bytes.unwrap_or_default()))
-    }
-}
-
-impl Surroundings {
-    fn cannot_connect(&self, error: &io::Error) -> Fault {
-        Fault::new(format!("Failed to connect to destination {}", self.options.remote_address))
-            .caused_by(error)
-            .nothing_sent()
-    }
-
-    fn connect_timed_out(&self) -> Fault {
-        let Self { options: CassandraSinkSingle { remote_address, connect_timeout, .. }, .. } = self;
-        Fault::new(format!(
-            "destination {remote_address} did not respond to connection attempt within {connect_timeout:?}"
-        ))
-        .nothing_sent()
     }
 }

@@ -17,6 +17,7 @@ use super::connection::{Connection, Request};
 use super::identity::{Identity, Recorder};
 use super::inbox::{ConnectionId, Delivery, Inbox, NO_CONNECTION};
 use super::{ConnectionPool, SharedPart};
+use crate::faults;
 
 /// A longer request goes on its client's own connection: others would wait behind it.
 const SHARED_REQUEST_BYTES_MAX: u32 = 64 * 1024;
@@ -289,9 +290,7 @@ impl SharedSink {
         if let Some(own) = self.own.take_if(|own| !own.connection.has_room()) {
             if own.is_bound || !matches!(self.session, Session::Accepted { .. }) {
                 self.own = Some(own);
-                return Err(Fault::new(format!(
-                    "The other side of this connection did not respond within {timeout:?}"
-                )));
+                return Err(Fault::new(faults::no_response(self.part.surroundings.read_timeout)));
             }
             own.connection.retire(RetireReason::Failed);
             own.connection.give_up_torn(cx.now, &format!("the server took no more of it within {timeout:?}"));

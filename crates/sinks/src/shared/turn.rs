@@ -16,6 +16,7 @@ use super::identity::Next;
 use super::inbox::ConnectionId;
 use super::inbox::Delivery;
 use super::slots::{ORPHANS_MAX, Orphaned, Pending};
+use crate::faults;
 
 /// Bytes read in one turn, before the other connections of the worker have theirs.
 const TURN_BYTES: usize = 64 * 1024;
@@ -118,16 +119,9 @@ impl Turn<'_> {
         let Surroundings { address, connect_timeout, .. } = &**self.surroundings;
         let stream = match attempt.as_mut().poll(cx.task) {
             Poll::Ready(Ok(stream)) => stream,
-            Poll::Ready(Err(error)) => {
-                return Err(Fault::new(format!("Failed to connect to destination {address}"))
-                    .caused_by(&error)
-                    .nothing_sent());
-            }
+            Poll::Ready(Err(error)) => return Err(faults::cannot_connect(address, &error)),
             Poll::Pending if cx.now >= *deadline => {
-                return Err(Fault::new(format!(
-                    "destination {address} did not respond to connection attempt within {connect_timeout:?}"
-                ))
-                .nothing_sent());
+                return Err(faults::connect_timed_out(address, *connect_timeout));
             }
             Poll::Pending => return Ok(()),
         };
@@ -157,7 +151,7 @@ impl Turn<'_> {
             let State::Beginning { stream, frames, deadline, .. } = state else { return Ok(()) };
             let is_late = cx.now >= *deadline;
             if let Poll::Ready(Err(error)) = frames.poll_flush(cx, stream) {
-                return Err(io_fault(error).nothing_sent());
+                return Err(faults::io_failed(error).nothing_sent());
             }
             let is_all = match inlet.poll_fill(cx, stream) {
                 Poll::Pending => true,
@@ -165,8 +159,8 @@ impl Turn<'_> {
                     turn_bytes += count;
                     false
                 }
-                Poll::Ready(Ok(Filled::End)) => return Err(closed().nothing_sent()),
-                Poll::Ready(Err(error)) => return Err(io_fault(error).nothing_sent()),
+                Poll::Ready(Ok(Filled::End)) => return Err(faults::closed().nothing_sent()),
+                Poll::Ready(Err(error)) => return Err(faults::io_failed(error).nothing_sent()),
             };
             let has_moved = !is_all && self.go_on()?;
             if is_late && !has_moved {
@@ -188,7 +182,7 @@ impl Turn<'_> {
             wire::Framed::Frame(head) if inlet.bytes().len() >= head.frame_bytes as usize => head,
             wire::Framed::Frame(_) | wire::Framed::NotYet => return Ok(false),
             wire::Framed::Malformed(malformed) => {
-                return Err(Fault::new("Message decode error").caused_by(malformed).nothing_sent());
+                return Err(faults::malformed(malformed).nothing_sent());
             }
         };
         let next = replay.answered(&head, inlet.bytes());
@@ -240,15 +234,16 @@ impl Turn<'_> {
             match inlet.poll_fill(cx, stream) {
                 // Reading goes on though writing failed: replies may have arrived before.
                 Poll::Pending => {
-                    return broken.map_or_else(|| self.check_tail(cx.now), |error| Err(io_fault(error)));
+                    return broken
+                        .map_or_else(|| self.check_tail(cx.now), |error| Err(faults::io_failed(error)));
                 }
                 Poll::Ready(Ok(Filled::Bytes(count))) => {
                     turn_bytes += count;
                     self.inner.heard_at = cx.now;
                     self.cut(cx.now)?;
                 }
-                Poll::Ready(Ok(Filled::End)) => return Err(closed()),
-                Poll::Ready(Err(error)) => return Err(io_fault(error)),
+                Poll::Ready(Ok(Filled::End)) => return Err(faults::closed()),
+                Poll::Ready(Err(error)) => return Err(faults::io_failed(error)),
             }
         }
         cx.task.waker().wake_by_ref();
@@ -278,14 +273,11 @@ impl Turn<'_> {
     /// A server that falls silent inside a large reply will not answer anybody else's request either.
     fn check_tail(&self, now: Tick) -> Result<(), Fault> {
         match self.inner.tail_deadline(self.surroundings.read_timeout) {
-            Some(deadline) if deadline <= now => Err(Fault::new(self.no_response())),
+            Some(deadline) if deadline <= now => {
+                Err(Fault::new(faults::no_response(self.surroundings.read_timeout)))
+            }
             _ => Ok(()),
         }
-    }
-
-    fn no_response(&self) -> String {
-        let timeout = self.surroundings.read_timeout.unwrap_or_default();
-        format!("The other side of this connection did not respond within {timeout:?}")
     }
 
     fn write(&mut self, cx: &mut Cx<'_, '_>) -> io::Result<()> {
@@ -324,7 +316,7 @@ impl Turn<'_> {
             self.deliver(now);
             self.inner.inlet.consume(bytes);
             if let Some(id) = unknown {
-                return Err(Fault::new(format!("the server answered stream id {id}, which awaits no reply")));
+                return Err(faults::unknown_reply(id));
             }
             match after {
                 After::Nothing => return Ok(()),
@@ -338,9 +330,7 @@ impl Turn<'_> {
                     return Ok(());
                 }
                 After::TooLarge(head) => self.refuse_large(head, now),
-                After::Malformed(malformed) => {
-                    return Err(Fault::new("Message decode error").caused_by(malformed));
-                }
+                After::Malformed(malformed) => return Err(faults::malformed(malformed)),
             }
         }
     }
@@ -449,11 +439,8 @@ impl Turn<'_> {
         let inbox =
             self.inner.slots.answer(head.id).and_then(|pending| Some((pending.inbox?, pending.ticket)));
         if let Some((inbox, ticket)) = inbox {
-            let text = format!(
-                "the reply is larger than the {} bytes a transform can be given",
-                chain::WHOLE_BYTES_MAX
-            );
-            inbox.put(Delivery::Failed { ticket, kind: ErrorKind::Invalid, text: text.into() }, now);
+            let text = chain::reply_too_large().into();
+            inbox.put(Delivery::Failed { ticket, kind: ErrorKind::Invalid, text }, now);
         }
         self.inner.reply_tail = ReplyTail { rest: u64::from(head.frame_bytes), to: None };
     }
@@ -465,7 +452,8 @@ impl Turn<'_> {
             is_late = true;
             let Some(Orphaned { inbox, ticket, work, .. }) = self.inner.slots.orphan(name) else { continue };
             let kind = if work == Work::Read { ErrorKind::ReadTimeout } else { ErrorKind::WriteTimeout };
-            inbox.put(Delivery::Failed { ticket, kind, text: self.no_response().into() }, now);
+            let text = faults::no_response(self.surroundings.read_timeout).into();
+            inbox.put(Delivery::Failed { ticket, kind, text }, now);
         }
         let slots = &self.inner.slots;
         if slots.orphans() > ORPHANS_MAX && (is_late || !slots.has_room()) {
@@ -494,12 +482,4 @@ impl Turn<'_> {
 
 fn refused() -> Fault {
     Fault::new("the server did not accept the session of this client again").nothing_sent()
-}
-
-fn closed() -> Fault {
-    Fault::new("The other side of this connection closed the connection")
-}
-
-fn io_fault(error: io::Error) -> Fault {
-    Fault::new("IO error").caused_by(error)
 }
