@@ -1,6 +1,6 @@
 //! Clients whose keyspace the server does not know any more.
 
-use super::scene::{READY_AGAIN, Scene, frame, query, result, set_keyspace};
+use super::scene::{READY_AGAIN, Scene, frame, large_query, query, result, set_keyspace};
 
 /// The server does not know the keyspace that was to be chosen again.
 fn no_such_keyspace() -> Vec<u8> {
@@ -27,11 +27,6 @@ fn drops_k(scene: &mut Scene, server: usize) {
     scene.server_says(server, &READY_AGAIN);
     scene.server_says(server, &no_such_keyspace());
     assert_eq!(scene.take_requests(server)[..2], [(i16::MAX, 0x01), (i16::MAX, 0x07)]);
-}
-
-/// A request that is too long to share a connection.
-fn large_query(id: i16) -> Vec<u8> {
-    query(id, &format!("SELECT {}", "x".repeat(70_000)))
 }
 
 #[test]

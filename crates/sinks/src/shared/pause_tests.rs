@@ -3,14 +3,9 @@
 use std::time::Duration;
 
 use super::inbox::{BYTES_MAX, STALLED_MAX};
-use super::scene::{READY_AGAIN, Scene, query, result};
+use super::scene::{READY_AGAIN, Scene, large_query, query, result};
 
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// A request that is too long to share a connection.
-fn large_query(id: i16) -> Vec<u8> {
-    query(id, &format!("SELECT {}", "x".repeat(70_000)))
-}
 
 /// A client that has asked this on connection 1, which is its own.
 fn asks_alone(scene: &mut Scene, ids: &[i16]) -> usize {

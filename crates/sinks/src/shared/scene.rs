@@ -442,6 +442,16 @@ pub(super) fn query(id: i16, text: &str) -> Vec<u8> {
     frame(4, id, 0x07, &[&length[..], text.as_bytes(), &[0, 1, 0]].concat())
 }
 
+/// A QUERY that begins with this word, and is longer than so many bytes.
+pub(super) fn long_query(id: i16, word: &str, bytes: usize) -> Vec<u8> {
+    query(id, &format!("{word} {}", "x".repeat(bytes)))
+}
+
+/// A QUERY that is too long to share a connection.
+pub(super) fn large_query(id: i16) -> Vec<u8> {
+    long_query(id, "SELECT", 70_000)
+}
+
 /// A RESULT without rows, as long as is wished.
 pub(super) fn result(id: i16, padding: usize) -> Vec<u8> {
     frame(0x84, id, 0x08, &[&[0, 0, 0, 1][..], &vec![0; padding]].concat())

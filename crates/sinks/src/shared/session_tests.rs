@@ -6,7 +6,9 @@ use observe::Gauge;
 
 use super::connection::STUCK_AFTER;
 use super::inbox::STALLED_MAX;
-use super::scene::{READY, READY_AGAIN, STARTUP, Scene, frame, query, result, set_keyspace};
+use super::scene::{
+    READY, READY_AGAIN, STARTUP, Scene, frame, large_query, long_query, query, result, set_keyspace,
+};
 use super::slots::SLOTS_MAX;
 
 /// The server wants to know who it is.
@@ -97,7 +99,7 @@ fn a_connection_that_was_sent_more_than_a_handshake_is_never_shared() {
 fn a_connection_with_half_a_request_on_it_is_never_shared() {
     let mut scene = Scene::new(None);
     let hasty = scene.client();
-    let large = query(1, &format!("SELECT {}", "x".repeat(40_000)));
+    let large = long_query(1, "SELECT", 40_000);
     scene.client_sends(hasty, &[&STARTUP, &large[..30_000]].concat());
     scene.server_says(0, &READY);
     let other = scene.accepted();
@@ -389,11 +391,6 @@ fn a_long_answer_to_a_session_that_is_begun_again_is_read_in_more_than_one_turn(
     assert_eq!(scene.take_replies(client), [(1, 0x08)]);
 }
 
-/// A request that is too long to share a connection.
-fn large_query(id: i16) -> Vec<u8> {
-    query(id, &format!("SELECT {}", "x".repeat(70_000)))
-}
-
 #[test]
 fn a_request_for_which_no_connection_has_room_is_told_so_in_time() {
     let mut scene = Scene::new(Some(READ_TIMEOUT));
@@ -489,7 +486,7 @@ fn the_rest_of_a_request_that_was_given_up_goes_nowhere() {
         scene.server_says(1, &READY_AGAIN);
         scene.server_says(1, &result(0, 0));
         scene.server(1).borrow_mut().is_deaf = true;
-        let request = query(2, &format!("{text} {}", "x".repeat(400_000)));
+        let request = long_query(2, text, 400_000);
         scene.client_sends(client, &request[..30_000]);
         scene.client_goes_on(client, &request[30_000..300_000]);
         scene.pass(READ_TIMEOUT);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::scene::{READY_AGAIN, Scene, query, result};
+use super::scene::{READY_AGAIN, Scene, large_query, long_query, query, result};
 use crate::Connections;
 
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
@@ -55,17 +55,12 @@ fn without_a_timeout_the_rest_of_a_large_reply_may_take_any_time() {
     assert_eq!(scene.take_replies(reader), [(1, 0x08)]);
 }
 
-/// A request that comes in pieces, and is not shared.
-fn large_query(id: i16) -> Vec<u8> {
-    query(id, &format!("SELECT {}", "x".repeat(400_000)))
-}
-
 #[test]
 fn a_request_is_timed_once_the_server_has_all_of_it() {
     for connections in [Connections::PerClient, Connections::Shared] {
         let mut scene = Scene::of(connections, Some(READ_TIMEOUT));
         let client = scene.accepted();
-        let request = large_query(1);
+        let request = long_query(1, "SELECT", 400_000);
         scene.client_sends(client, &request[..30_000]);
         if connections == Connections::Shared {
             scene.server_says(1, &READY_AGAIN);
@@ -91,7 +86,7 @@ fn what_else_a_server_owes_is_timed_while_a_request_comes() {
     for connections in [Connections::PerClient, Connections::Shared] {
         let mut scene = Scene::of(connections, Some(READ_TIMEOUT));
         let client = scene.accepted();
-        let request = large_query(2);
+        let request = long_query(2, "SELECT", 400_000);
         scene.client_sends(client, &[&query(1, "SELECT 1")[..], &request[..30_000]].concat());
         if connections == Connections::Shared {
             scene.server_says(1, &READY_AGAIN);
@@ -111,7 +106,7 @@ fn what_else_a_server_owes_is_timed_while_a_request_comes() {
 fn a_server_that_takes_no_more_of_a_request_is_timed() {
     let mut scene = Scene::of(Connections::PerClient, Some(READ_TIMEOUT));
     let client = scene.accepted();
-    let request = large_query(1);
+    let request = long_query(1, "SELECT", 400_000);
     scene.client_sends(client, &request[..30_000]);
     scene.server(0).borrow_mut().is_deaf = true;
     scene.pass(READ_TIMEOUT * 2);
@@ -128,7 +123,7 @@ fn the_rest_of_a_request_whose_connection_is_gone_does_not_end_its_client() {
     for text in ["SELECT", "USE", "/*"] {
         let mut scene = Scene::new(None);
         let client = scene.accepted();
-        let request = query(1, &format!("{text} {}", "x".repeat(400_000)));
+        let request = long_query(1, text, 400_000);
         scene.client_sends(client, &request[..30_000]);
         scene.server_says(1, &READY_AGAIN);
         scene.server_ends(1);
@@ -168,7 +163,7 @@ fn a_connection_that_is_given_up_still_takes_the_rest_of_a_request() {
 fn a_connection_that_is_given_up_takes_no_more_of_the_rest_than_its_server() {
     let mut scene = Scene::new(Some(READ_TIMEOUT));
     let client = scene.accepted();
-    let large = query(1, &format!("SELECT {}", "x".repeat(2_000_000)));
+    let large = long_query(1, "SELECT", 2_000_000);
     scene.client_sends(client, &large_query(1));
     scene.server_says(1, &READY_AGAIN);
     scene.server_says(1, &result(0, 2_000_000));
@@ -186,7 +181,7 @@ fn a_connection_that_is_given_up_takes_no_more_of_the_rest_than_its_server() {
 fn a_server_that_makes_room_slowly_is_not_given_up() {
     let mut scene = Scene::new(Some(READ_TIMEOUT));
     let client = scene.accepted();
-    let request = query(1, &format!("SELECT {}", "x".repeat(900_000)));
+    let request = long_query(1, "SELECT", 900_000);
     scene.client_sends(client, &request[..30_000]);
     scene.server_says(1, &READY_AGAIN);
     scene.server(1).borrow_mut().is_deaf = true;
@@ -208,7 +203,7 @@ fn a_server_that_makes_room_slowly_is_not_given_up() {
 fn who_waits_for_a_connection_of_its_own_is_not_put_off_by_what_others_are_answered() {
     let mut scene = Scene::new(Some(READ_TIMEOUT));
     let [client, other] = [scene.accepted(), scene.accepted()];
-    let request = query(1, &format!("SELECT {}", "x".repeat(900_000)));
+    let request = long_query(1, "SELECT", 900_000);
     scene.client_sends(client, &request[..30_000]);
     scene.server_says(2, &READY_AGAIN);
     scene.server(2).borrow_mut().is_deaf = true;

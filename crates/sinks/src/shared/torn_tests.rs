@@ -1,6 +1,6 @@
 //! Requests that come in pieces, of which the first need not show what they do.
 
-use super::scene::{READY_AGAIN, Scene, frame, query, result, set_keyspace};
+use super::scene::{READY_AGAIN, Scene, frame, large_query, query, result, set_keyspace};
 
 /// The statement is prepared under this id.
 fn prepared(id: i16, statement: &[u8; 2]) -> Vec<u8> {
@@ -57,7 +57,7 @@ fn an_execute_whose_id_was_not_seen_does_not_tie_its_client_to_a_connection() {
 fn a_request_that_comes_byte_by_byte_holds_no_more_than_its_bytes() {
     let mut scene = Scene::new(None);
     let client = scene.accepted();
-    let request = query(1, &format!("SELECT {}", "x".repeat(70_000)));
+    let request = large_query(1);
     // Nothing is sent before the session has begun on the connection that it goes on.
     scene.client_sends(client, &request[..69_000]);
     let taken = scene.pool.taken();
