@@ -73,7 +73,7 @@ pub fn session(bytes: &[u8]) {
         let Some(rest) = length.and_then(|length| left.get(length..)) else { return };
         left = rest;
     }
-    let frames = recorder.frames_in(recorder.use_frame());
+    let frames = recorder.frames_in(recorder.keyspace());
     for (step, frame) in frames {
         let Framed::Frame(head) = Protocol::Cql.frame(&frame, Side::Request, u32::MAX) else {
             unreachable!("a recorded {step:?} is no frame");

@@ -9,7 +9,8 @@
 //!
 //! What carries state of the connection goes alone: nothing follows it until it is answered, since its server need not
 //! take requests of one connection in their order. A USE also waits until the server has
-//! answered all before it: what the chain's transforms hold then is let go.
+//! answered all before it: what the chain's transforms hold then is let go. USEs go in the order in which the client
+//! asks them, also those that are told in plain words once the first server has confirmed them.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -25,8 +26,9 @@ use wire::cql::{body, opcode};
 use wire::{Framed, Head, Protocol, Side};
 
 use super::agreement::Agreement;
+use super::ids::Ids;
 use super::prepared::Prepared;
-use super::session::{Recorder, Step, Translated, translate};
+use super::session::{Keyspace, Recorder, Step, Translated, translate};
 
 /// Bytes that may wait for one client's second chain; a batch that finds none waiting may have more.
 const QUEUE_BYTES_MAX: usize = 1024 * 1024;
@@ -62,6 +64,8 @@ pub(super) enum Kind {
     /// It goes on where a page of the first server ended, which was seen when all of it had come: it is not sent.
     Paged,
     Step(Step),
+    /// A prepared USE, which the first server has not answered: the one to where it leads takes its place.
+    UseToCome,
     /// The end of what came in one batch.
     BatchEnd,
 }
@@ -69,6 +73,15 @@ pub(super) enum Kind {
 impl Waiting {
     fn is_prepare(&self) -> bool {
         self.kind == Kind::Plain && self.head.opcode == opcode::PREPARE
+    }
+
+    fn is_step(&self) -> bool {
+        matches!(self.kind, Kind::Step(_) | Kind::UseToCome)
+    }
+
+    /// It is a USE that the client has asked later than this one.
+    fn is_use_behind(&self, number: u32) -> bool {
+        matches!(self.kind, Kind::Step(Step::Use) | Kind::UseToCome) && self.origin.key > number
     }
 }
 
@@ -160,17 +173,32 @@ impl Mirror {
 
     /// What the first server has said to a USE: the one to where the client is now, if it has not refused.
     pub(super) fn first_said(&mut self, number: u32, keyspace: Option<Vec<u8>>) {
+        let held = self.end_use_to_come(number);
         let Some(frame) = self.agreement.first_said(number, keyspace) else { return };
         if !self.is_open() || !self.part.reaches_servers() {
             return;
         }
-        // This chain was not given it.
-        if self.agreement.is_waiting() {
-            self.agreement.go_to(frame);
-        } else {
-            self.tell(Step::Use, &frame, number);
-            self.agreement.first_said(number, Some(frame));
+        // This chain was not given it. It goes in front of those that the client has asked later.
+        let later = || self.queue.iter().position(|waiting| waiting.is_use_behind(number));
+        let at = held.or_else(later).unwrap_or(self.queue.len());
+        self.tell(at, Step::Use, (&frame, number));
+    }
+
+    /// A prepared USE, in its place in the queue: nothing goes behind it until the first server has answered.
+    pub(super) fn await_use(&mut self, head: Head, number: u32) {
+        if self.is_open() && self.part.reaches_servers() {
+            let piece = Piece::whole(self.part.pool().own(Vec::new()));
+            let origin = Origin { ticket: Ticket::NONE, key: number };
+            self.push(Waiting { head, piece, origin, need: Need::None, kind: Kind::UseToCome });
         }
+    }
+
+    /// The first server has answered a prepared USE. Its place in the queue, if it has one.
+    fn end_use_to_come(&mut self, number: u32) -> Option<usize> {
+        // Nearly always there is none, and the queue may be long.
+        let is_it = |waiting: &Waiting| waiting.kind == Kind::UseToCome && waiting.origin.key == number;
+        let at = (self.steps > 0).then(|| self.queue.iter().position(is_it)).flatten()?;
+        self.take(at).map(|_| at)
     }
 
     /// Lets go what its chain holds: nothing more will come.
@@ -235,15 +263,20 @@ impl Mirror {
 
     /// Lets a request wait for its turn. The key of a USE is its number.
     pub(super) fn push(&mut self, waiting: Waiting) {
+        self.insert(self.queue.len(), waiting);
+    }
+
+    /// As [`Self::push`], in front of what is at this place.
+    fn insert(&mut self, at: usize, waiting: Waiting) {
         let number = waiting.origin.key;
         if waiting.kind == Kind::Step(Step::Use) && number != 0 && self.part.reaches_servers() {
             self.agreement.begin(number);
         }
         self.queued_bytes += waiting.piece.bytes().len();
         self.batches += usize::from(waiting.kind == Kind::BatchEnd);
-        self.steps += usize::from(matches!(waiting.kind, Kind::Step(_)));
+        self.steps += usize::from(waiting.is_step());
         self.prepares_queued += usize::from(waiting.is_prepare());
-        self.queue.push_back(waiting);
+        self.queue.insert(at.min(self.queue.len()), waiting);
     }
 
     /// Ends what came in one batch, if any of it waits.
@@ -258,10 +291,14 @@ impl Mirror {
     }
 
     fn pop(&mut self) -> Option<Waiting> {
-        let waiting = self.queue.pop_front()?;
+        self.take(0)
+    }
+
+    fn take(&mut self, at: usize) -> Option<Waiting> {
+        let waiting = self.queue.remove(at)?;
         self.queued_bytes = self.queued_bytes.saturating_sub(waiting.piece.bytes().len());
         self.batches -= usize::from(waiting.kind == Kind::BatchEnd);
-        self.steps -= usize::from(matches!(waiting.kind, Kind::Step(_)));
+        self.steps -= usize::from(waiting.is_step());
         self.prepares_queued -= usize::from(waiting.is_prepare());
         Some(waiting)
     }
@@ -278,7 +315,7 @@ impl Mirror {
             }
             let Some(front) = self.queue.front() else { break };
             let is_use = front.kind == Kind::Step(Step::Use);
-            if is_use && (chain.in_flight() > 0 || !run.is_empty()) {
+            if front.kind == Kind::UseToCome || is_use && (chain.in_flight() > 0 || !run.is_empty()) {
                 break;
             }
             // A PREPARE that is behind it in the queue does not tell its ids: to wait for that one would be for ever.
@@ -307,12 +344,15 @@ impl Mirror {
     fn feed_one(&mut self, waiting: Waiting, prepared: &Prepared, run: &mut Run, out: &mut Outcome) -> bool {
         let Waiting { mut head, mut piece, mut origin, need, kind } = waiting;
         match kind {
-            Kind::BatchEnd => return false,
+            Kind::BatchEnd | Kind::UseToCome => return false,
             // The server did not ask for it.
             Kind::Step(Step::Auth) if !self.wants_auth => return false,
             Kind::Step(_) if !self.part.reaches_servers() => return false,
             Kind::Step(step) => {
                 self.step = Some((step, origin.key));
+                if step == Step::Use {
+                    self.agreement.asked(origin.key);
+                }
                 origin.key = STEP;
             }
             Kind::ByIds => match translate(&head, piece.bytes(), prepared) {
@@ -433,7 +473,7 @@ impl Mirror {
 
     /// Opens the chain again, with the session in front of what waits. False if it cannot be told.
     pub(super) fn open_again(&mut self, cx: &mut Cx<'_, '_>, recorder: &Recorder) -> bool {
-        let keyspace = if self.is_open() { self.agreement.keyspace() } else { recorder.use_frame() };
+        let keyspace = if self.is_open() { self.agreement.keyspace() } else { recorder.keyspace() }.clone();
         let Some(mut chain) = SubChain::new(&self.part).filter(|_| recorder.can_return()) else {
             return false;
         };
@@ -452,22 +492,27 @@ impl Mirror {
     }
 
     /// Tells a new chain the session of its client.
-    pub(super) fn begin(&mut self, recorder: &Recorder, keyspace: Option<Vec<u8>>) {
+    pub(super) fn begin(&mut self, recorder: &Recorder, keyspace: Keyspace) {
         if let (State::Open(chain), Some(identity)) = (&mut self.state, &self.identity) {
             chain.set_identity(identity);
         }
-        for (step, frame) in recorder.frames_in(keyspace.clone()) {
-            self.tell(step, &frame, 0);
+        for (step, frame) in recorder.frames_in(&keyspace) {
+            let number = if step == Step::Use { keyspace.number } else { 0 };
+            self.tell(self.queue.len(), step, (&frame, number));
         }
         self.agreement.renewed(keyspace);
     }
 
-    /// Lets a step of our own wait for its turn. `number`: of a USE.
-    fn tell(&mut self, step: Step, frame: &[u8], number: u32) {
+    /// Lets a step of our own wait for its turn, in front of what is at this place. A USE has a number, and the first server
+    /// has confirmed it.
+    fn tell(&mut self, at: usize, step: Step, (frame, number): (&[u8], u32)) {
         let Framed::Frame(head) = Protocol::Cql.frame(frame, Side::Request, u32::MAX) else { return };
         let piece = Piece::whole(self.part.pool().own(frame.to_vec()));
         let origin = Origin { ticket: Ticket::NONE, key: number };
-        self.push(Waiting { head, piece, origin, need: Need::Head, kind: Kind::Step(step) });
+        self.insert(at, Waiting { head, piece, origin, need: Need::Head, kind: Kind::Step(step) });
+        if step == Step::Use {
+            self.agreement.first_said(number, Some(frame.to_vec()));
+        }
     }
 }
 
@@ -527,51 +572,4 @@ fn is_unprepared(head: &Head, frame: &[u8]) -> bool {
     const UNPREPARED: i32 = 0x2500;
     head.opcode == opcode::ERROR
         && body(Side::Response, head, frame).and_then(|mut body| body.i32()) == Ok(UNPREPARED)
-}
-
-/// The stream ids in flight on the second chain. Its client uses an id again as soon as the first chain has answered.
-#[derive(Default)]
-struct Ids {
-    words: Vec<u64>,
-}
-
-impl Ids {
-    /// Ids that a client's requests may have: 0 to 32,767.
-    const WORDS: usize = 512;
-
-    fn place(id: i32) -> (usize, u64) {
-        let id = (id & 0xFFFF) as usize;
-        (id / 64, 1_u64.wrapping_shl((id % 64) as u32))
-    }
-
-    /// This id if it is free, else another one that is.
-    fn take(&mut self, id: i32) -> i32 {
-        let (word, bit) = Self::place(id);
-        if self.words.len() <= word {
-            self.words.resize(word + 1, 0);
-        }
-        match self.words.get_mut(word) {
-            Some(bits) if *bits & bit == 0 => {
-                *bits |= bit;
-                id
-            }
-            _ => self.take_other().unwrap_or(id),
-        }
-    }
-
-    fn take_other(&mut self) -> Option<i32> {
-        self.words.resize(self.words.len().max(Self::WORDS), 0);
-        let words = self.words.iter_mut().enumerate().take(Self::WORDS);
-        let (word, bits) = words.rev().find(|(_, bits)| **bits != u64::MAX)?;
-        let bit = bits.trailing_ones();
-        *bits |= 1_u64.wrapping_shl(bit);
-        i32::try_from(word * 64 + bit as usize).ok()
-    }
-
-    fn free(&mut self, id: i32) {
-        let (word, bit) = Self::place(id);
-        if let Some(bits) = self.words.get_mut(word) {
-            *bits &= !bit;
-        }
-    }
 }

@@ -7,18 +7,21 @@
 //!
 //! `client` is the transform of one client, `mirror` its second chain, `session` says what a request means for another
 //! server, `agreement` whether both are in the same keyspace. `pairs` keeps requests of which both replies matter,
-//! `large` one that is not whole yet, `prepared` what another server calls a statement.
+//! `large` one that is not whole yet, `prepared` what another server calls a statement, `ids` what is in flight there.
 
 mod agreement;
 mod client;
 mod emptying;
 #[cfg(any(test, fuzzing))]
 mod fuzz;
+mod ids;
 mod large;
 mod mirror;
 mod pairs;
 mod prepared;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::rc::Rc;
 use std::time::Duration;

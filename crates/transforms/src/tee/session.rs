@@ -163,6 +163,15 @@ fn splice(frame: &[u8], others: &[(Range<usize>, Box<[u8]>)]) -> Vec<u8> {
     spliced
 }
 
+/// A keyspace that a client is in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Keyspace {
+    /// The number of the USE that led there; 0 if none did.
+    pub(super) number: u32,
+    /// The USE that leads there.
+    pub(super) frame: Option<Vec<u8>>,
+}
+
 /// The session of a client, for a server that must be told again.
 #[derive(Default)]
 pub(super) struct Recorder {
@@ -170,11 +179,10 @@ pub(super) struct Recorder {
     auth: Option<Zeroizing<Vec<u8>>>,
     rounds: usize,
     registers: Vec<Vec<u8>>,
-    /// The USE to the keyspace that the client is in.
-    keyspace: Option<Vec<u8>>,
-    /// The number of the last USE that was asked, and of the one that led to the keyspace.
+    /// Where the client is.
+    keyspace: Keyspace,
+    /// The number of the last USE that was asked.
     uses: u32,
-    confirmed: u32,
     /// USEs that the first server has not answered. Those that only may be some do not count: a client that goes on
     /// executing what is not known would never be settled.
     unanswered: usize,
@@ -210,8 +218,8 @@ impl Recorder {
     pub(super) fn use_ends(&mut self, number: u32, uses: Uses, keyspace: Option<&[u8]>) {
         self.unanswered = self.unanswered.saturating_sub(usize::from(uses == Uses::Does));
         // Two that were asked at once may be answered in any order.
-        if let Some(frame) = keyspace.filter(|_| number >= self.confirmed) {
-            (self.keyspace, self.confirmed) = (Some(frame.to_vec()), number);
+        if let Some(frame) = keyspace.filter(|_| number >= self.keyspace.number) {
+            self.keyspace = Keyspace { number, frame: Some(frame.to_vec()) };
         }
     }
 
@@ -220,9 +228,9 @@ impl Recorder {
         self.unanswered == 0
     }
 
-    /// The USE to the keyspace that the client is in.
-    pub(super) fn use_frame(&self) -> Option<Vec<u8>> {
-        self.keyspace.clone()
+    /// Where the client is, as far as the first server has answered.
+    pub(super) fn keyspace(&self) -> &Keyspace {
+        &self.keyspace
     }
 
     /// True if the session can be begun again.
@@ -230,14 +238,14 @@ impl Recorder {
         !self.is_hidden && self.rounds <= 1
     }
 
-    /// The frames that begin the session again, with this USE; none if it cannot be.
-    pub(super) fn frames_in(&self, keyspace: Option<Vec<u8>>) -> Vec<(Step, Zeroizing<Vec<u8>>)> {
+    /// The frames that begin the session again, in this keyspace; none if it cannot be.
+    pub(super) fn frames_in(&self, keyspace: &Keyspace) -> Vec<(Step, Zeroizing<Vec<u8>>)> {
         if !self.can_return() {
             return Vec::new();
         }
         let startup = self.startup.iter().map(|frame| (Step::Startup, Zeroizing::new(frame.clone())));
         let auth = self.auth.iter().map(|frame| (Step::Auth, frame.clone()));
-        let keyspace = keyspace.map(|frame| (Step::Use, Zeroizing::new(frame)));
+        let keyspace = keyspace.frame.iter().map(|frame| (Step::Use, Zeroizing::new(frame.clone())));
         let registers = self.registers.iter().map(|frame| (Step::Register, Zeroizing::new(frame.clone())));
         startup.chain(auth).chain(keyspace).chain(registers).collect()
     }

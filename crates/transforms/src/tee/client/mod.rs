@@ -105,7 +105,9 @@ impl TeeClient {
         let is_foreign = translated == Translated::Unknown && !self.is_being_prepared(&head, item.bytes());
         // The second chain is told of a keyspace in plain words, once the first server is there.
         if translated.is_use() {
-            self.await_first(item, Uses::Does);
+            let number = self.await_first(item, Uses::Does);
+            self.mirror.await_use(head, number);
+            mode.is_direct = false;
             return;
         }
         if sorted == Sort::Hidden || is_foreign && head.opcode == opcode::EXECUTE {

@@ -119,7 +119,7 @@ impl TeeClient {
         let recorder = &self.recorder;
         let mirror = self.mismatch.get_or_insert_with(|| {
             let mut mirror = Mirror::new(part);
-            mirror.begin(recorder, recorder.use_frame());
+            mirror.begin(recorder, recorder.keyspace().clone());
             mirror
         });
         let origin = Origin { ticket: Ticket::NONE, key: 0 };
