@@ -4,7 +4,7 @@ use wire::{Framed, Head, Protocol, Side};
 
 use crate::chunk::{Piece, Pool};
 use crate::ledger::Ticket;
-use crate::message::{Item, Leaving, Message};
+use crate::message::{Leaving, Message};
 
 /// A whole reply that was kept.
 pub struct KeptReply {
@@ -17,12 +17,6 @@ impl KeptReply {
     #[must_use]
     pub fn of(leaving: &Leaving<'_>, pool: &Pool) -> Option<Self> {
         (leaving.rest == 0).then(|| Self { head: leaving.head, piece: leaving.outgoing.keep(pool) })
-    }
-
-    /// Keeps a reply that goes on as well; `None` if more of it is still to come.
-    #[must_use]
-    pub fn copy_of(item: &Item<'_>) -> Option<Self> {
-        item.is_whole().then(|| Self { head: *item.head(), piece: item.keep() })
     }
 
     /// A reply made here; `None` if `frame` is no lawful frame.

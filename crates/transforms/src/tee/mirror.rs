@@ -465,7 +465,7 @@ impl Mirror {
         }
         self.ids = Ids::default();
         self.agreement.lost();
-        (self.step, self.wants_auth, self.preparing) = (None, false, 0);
+        (self.step, self.wants_auth) = (None, false);
         let count = lost.len() as u64;
         lost.retain(|key| *key != 0);
         (lost, count)

@@ -2,7 +2,6 @@
 
 use chain::{Item, KeptReply, Piece, Ticket};
 use wire::Head;
-use wire::cql::session::{Said, said};
 
 use super::session::Uses;
 
@@ -11,8 +10,9 @@ use super::session::Uses;
 pub(super) enum Aim {
     /// The replies are compared, or the client gets the second chain's: the first one's if there is none.
     Compare,
-    /// The ids are learned. The client gets the first chain's reply at once.
-    Prepare { is_use: bool },
+    /// The ids are learned. The client gets the first chain's reply at once. `behind`: the number of the last USE that it
+    /// had asked before: the same text is another statement in another keyspace.
+    Prepare { is_use: bool, behind: u32 },
     /// The first chain's reply says in which keyspace the client is. The second chain's is not awaited here. A USE has a
     /// number.
     State { number: u32, uses: Uses },
@@ -33,20 +33,23 @@ pub(super) struct Pair {
     pub(super) tee: Option<Option<KeptReply>>,
     /// The request, if it may have to be sent once more.
     pub(super) request: Option<(Head, Piece)>,
+    /// The id under which the first server has prepared it.
+    pub(super) prepared: Option<Box<[u8]>>,
+    /// The second chain was given it, and its id is to be learned from what that says: it is counted.
+    pub(super) is_preparing: bool,
 }
 
 impl Pair {
     /// The first server has prepared it under this id.
     pub(super) fn is_prepared_as(&self, id: &[u8]) -> bool {
-        let reply = self.main.as_ref().and_then(Option::as_ref);
-        let is_prepare = matches!(self.aim, Aim::Prepare { .. });
-        is_prepare && reply.is_some_and(|reply| said(reply.head(), reply.bytes()) == Said::Prepared(id))
+        matches!(self.aim, Aim::Prepare { .. }) && self.prepared.as_deref() == Some(id)
     }
 
     /// Nobody has replied yet.
     pub(super) fn of(item: &Item<'_>, aim: Aim) -> Self {
         let (ticket, id) = (item.ticket(), item.head().id);
-        Self { ticket, id, aim, to_tee: false, main: None, tee: None, request: None }
+        let (to_tee, is_preparing) = (false, false);
+        Self { ticket, id, aim, to_tee, main: None, tee: None, request: None, prepared: None, is_preparing }
     }
 }
 
@@ -75,6 +78,10 @@ impl Pairs {
 
     pub(super) fn each(&self) -> impl Iterator<Item = &Pair> {
         self.slots.iter().flatten()
+    }
+
+    pub(super) fn each_mut(&mut self) -> impl Iterator<Item = &mut Pair> {
+        self.slots.iter_mut().flatten()
     }
 
     /// Ends a pair.

@@ -233,6 +233,11 @@ impl Recorder {
         &self.keyspace
     }
 
+    /// The number of the last USE that was asked, or of what may be one.
+    pub(super) fn last_use(&self) -> u32 {
+        self.uses
+    }
+
     /// True if the session can be begun again.
     pub(super) fn can_return(&self) -> bool {
         !self.is_hidden && self.rounds <= 1

@@ -21,8 +21,12 @@ use super::pairs::{Aim, Pair, Pairs};
 use super::session::{Recorder, Sort, Step, Translated, Uses, sort, translate};
 use super::{OnMismatch, Surroundings};
 
-/// PREPAREs of one client that wait for a second chain that cannot take them; with more, they are dropped.
-const UNPREPARED_MAX: usize = 1024;
+/// Bytes of PREPAREs that wait for one client's second chain that cannot take them: as many as may wait in its queue. What
+/// does not fit is dropped.
+const UNPREPARED_BYTES_MAX: usize = 1024 * 1024;
+
+/// Each of them counts for so many at least, so that there are never more than 1,024.
+const UNPREPARED_BYTES_MIN: usize = 1024;
 
 /// How the requests of one batch are treated.
 #[derive(Clone, Copy)]
@@ -56,6 +60,7 @@ pub(super) struct TeeClient {
     rest: u64,
     /// PREPAREs that the second chain could not take.
     unprepared: Vec<u32>,
+    unprepared_bytes: usize,
     /// The queue is full: until then the client is not read.
     wait_until: Option<Tick>,
     /// The second chain may go on, since the first has answered.
@@ -75,6 +80,7 @@ impl TeeClient {
             large: None,
             rest: 0,
             unprepared: Vec::new(),
+            unprepared_bytes: 0,
             wait_until: None,
             is_restless: false,
         }
@@ -93,7 +99,7 @@ impl TeeClient {
     }
 
     /// Copies a request to the second chain, if it goes there.
-    fn mirror_item(&mut self, item: &mut Item<'_>, mode: &mut Mode, (run, late): (&mut Run, &mut Vec<u32>)) {
+    fn mirror_item(&mut self, item: &mut Item<'_>, mode: &mut Mode, run: &mut Run) {
         let head = *item.head();
         self.rest = item.rest();
         let sorted = sort(&head, item.bytes());
@@ -119,8 +125,7 @@ impl TeeClient {
         }
         if is_prepare && !mode.admits && item.is_whole() {
             let (key, _) = self.pair(item, sorted, *mode);
-            self.mirror.preparing = self.mirror.preparing.saturating_sub(1);
-            late.push(key);
+            self.prepare_later(key);
             return;
         }
         let is_possible = mode.admits
@@ -214,7 +219,7 @@ impl TeeClient {
     /// Awaits both replies to a request, if both matter. Its key, and how much of the second chain's reply is wanted.
     fn pair(&mut self, item: &mut Item<'_>, sorted: Sort, mode: Mode) -> (u32, Need) {
         let aim = match sorted {
-            Sort::Prepare { is_use } => Aim::Prepare { is_use },
+            Sort::Prepare { is_use } => Aim::Prepare { is_use, behind: self.recorder.last_use() },
             _ if !mode.is_paired || item.head().opcode == opcode::OPTIONS => return (0, Need::None),
             _ => Aim::Compare,
         };
@@ -223,42 +228,68 @@ impl TeeClient {
             Aim::Prepare { .. } => item.need_reply(Need::Head),
             Aim::State { .. } | Aim::Passed => {}
         }
-        if let Aim::Prepare { .. } = aim {
-            self.mirror.preparing += 1;
-        }
         let resends = aim == Aim::Compare && self.shared.on_mismatch == OnMismatch::Resend;
         let is_kept = item.is_whole() && (resends || matches!(aim, Aim::Prepare { .. }));
         let request = is_kept.then(|| (*item.head(), item.keep()));
         let key = self.pairs.open(Pair { to_tee: mode.to_tee, request, ..Pair::of(item, aim) });
         item.set_tag(key);
+        if mode.admits && matches!(aim, Aim::Prepare { .. }) {
+            self.begin_preparing(key);
+        }
         (key, Need::Whole)
     }
 
-    /// Lets a PREPARE wait until the second chain can take it: without it, no EXECUTE of its statement is mirrored.
-    fn prepare_later(&mut self, batch: &mut Batch<'_>, key: u32) {
-        if self.unprepared.len() < UNPREPARED_MAX {
-            self.unprepared.push(key);
-        } else {
-            self.shared.dropped.add(1);
-            self.tee_reply(batch, key, None);
+    /// The second chain is given a PREPARE.
+    fn begin_preparing(&mut self, key: u32) {
+        if let Some(pair) = self.pairs.get(key) {
+            self.mirror.preparing += usize::from(!pair.is_preparing);
+            pair.is_preparing = true;
         }
     }
 
-    /// Sends the PREPAREs that have waited.
+    /// Lets a PREPARE wait until the second chain can take it: without it, no EXECUTE of its statement is mirrored.
+    fn prepare_later(&mut self, key: u32) {
+        let request = self.pairs.get(key).and_then(|pair| pair.request.as_ref());
+        let bytes = request.map_or(0, |(_, piece)| piece.bytes().len()).max(UNPREPARED_BYTES_MIN);
+        if self.unprepared_bytes + bytes > UNPREPARED_BYTES_MAX {
+            self.prepare_never(key);
+        } else {
+            self.unprepared_bytes += bytes;
+            self.unprepared.push(key);
+        }
+    }
+
+    /// The second chain is not given a PREPARE.
+    fn prepare_never(&mut self, key: u32) {
+        self.shared.dropped.add(1);
+        if let Some(pair) = self.pairs.get(key) {
+            pair.tee = Some(None);
+        }
+        self.learn(key);
+    }
+
+    /// Sends the PREPAREs that have waited, once it is known in which keyspace the client is.
     fn prepare_now(&mut self) {
-        if !self.unprepared.is_empty() && self.mirror.is_open() && self.has_room() {
+        let may_go = self.mirror.is_open() && self.has_room() && self.recorder.is_settled();
+        if may_go && !self.unprepared.is_empty() {
             self.push_unprepared();
         }
     }
 
     fn push_unprepared(&mut self) {
+        self.unprepared_bytes = 0;
         for key in std::mem::take(&mut self.unprepared) {
-            let Some(Pair { ticket, request: Some((head, piece)), .. }) = self.pairs.get(key) else {
+            let Some(Pair { ticket, aim, request: Some((head, piece)), .. }) = self.pairs.get(key) else {
                 continue;
             };
+            // In the keyspace to which the client has gone since, it would be another statement.
+            if matches!(aim, Aim::Prepare { behind, .. } if *behind < self.recorder.keyspace().number) {
+                self.prepare_never(key);
+                continue;
+            }
             let (head, piece) = (*head, piece.pin());
             let origin = Origin { ticket: *ticket, key };
-            self.mirror.preparing += 1;
+            self.begin_preparing(key);
             self.mirror.push(Waiting { head, piece, origin, need: Need::Whole, kind: Kind::Plain });
         }
         self.mirror.end_batch();
@@ -266,7 +297,7 @@ impl TeeClient {
 
     /// The client has left: what waits for a chain of its own is still sent.
     fn leave(&mut self, cx: &mut Cx<'_, '_>) {
-        if self.mirror.is_open() {
+        if self.mirror.is_open() && self.recorder.is_settled() {
             self.push_unprepared();
         } else {
             self.shared.dropped.add(self.unprepared.len() as u64);
@@ -307,6 +338,7 @@ impl TeeClient {
         fault: Fault,
     ) -> Result<(), Fault> {
         let (mut keys, mut lost) = self.mirror.fail(cx, self.recorder.can_return());
+        self.forget_prepares(|pair| pair.tee.is_none());
         if let Some(large) = self.large.take() {
             keys.extend(Some(large.origin.key).filter(|key| *key != 0));
             lost += 1;
@@ -326,7 +358,7 @@ impl TeeClient {
         warn!(target: target::TEE, "the tee chain failed, {dropped} requests were dropped: {fault}");
         for key in keys {
             if is_prepare(&mut self.pairs, key) {
-                self.prepare_later(batch, key);
+                self.prepare_later(key);
             } else {
                 self.tee_reply(batch, key, None);
             }
@@ -343,7 +375,7 @@ impl TeeClient {
                 (Aim::Compare, _) if self.shared.on_mismatch == OnMismatch::Resend => {
                     pair.request = Some((waiting.head, waiting.piece.pin()));
                 }
-                (Aim::Prepare { is_use }, Sort::Prepare { is_use: is_one }) => *is_use = is_one,
+                (Aim::Prepare { is_use, .. }, Sort::Prepare { is_use: is_one }) => *is_use = is_one,
                 _ => {}
             }
         }
@@ -380,9 +412,8 @@ impl Transform for TeeClient {
         }
         let mut mode =
             Mode { to_tee: self.to_tee, is_paired, admits, is_direct: self.mirror.is_idle(), is_torn: false };
-        let (mut run, mut late) = (Run::default(), Vec::new());
-        batch.each(|item| self.mirror_item(item, &mut mode, (&mut run, &mut late)));
-        late.into_iter().for_each(|key| self.prepare_later(batch, key));
+        let mut run = Run::default();
+        batch.each(|item| self.mirror_item(item, &mut mode, &mut run));
         self.mirror.end_batch();
         let mut submitted = self.mirror.submit(cx, batch.chunk(), run);
         if submitted.is_ok() && (mode.is_torn || self.mirror.is_swamped()) {

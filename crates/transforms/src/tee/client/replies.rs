@@ -26,12 +26,15 @@ impl TeeClient {
                     self.use_reply(item, number, uses);
                 }
             }
-            Aim::Prepare { is_use } => {
-                if let (true, Said::Prepared(id)) = (is_use, said(item.head(), item.bytes())) {
-                    self.shared.prepared.learn(id, Statement::new(id, id, true));
+            Aim::Prepare { is_use, .. } => {
+                // However long the reply is: the id is in its first bytes.
+                if let Said::Prepared(id) = said(item.head(), item.bytes()) {
+                    if is_use {
+                        self.shared.prepared.learn(id, Statement::new(id, id, true));
+                    }
+                    pair.prepared = Some(id.into());
                 }
-                let kept = KeptReply::copy_of(item);
-                pair.main = Some(kept);
+                pair.main = Some(None);
                 self.learn(key);
                 self.is_restless = true;
             }
@@ -59,6 +62,10 @@ impl TeeClient {
             _ => None,
         };
         self.recorder.use_ends(number, uses, keyspace.as_deref());
+        if uses == Uses::May && keyspace.is_some() {
+            // The second server was not told: what was asked behind it is prepared in the keyspace before it.
+            self.forget_prepares(|pair| matches!(pair.aim, Aim::Prepare { behind, .. } if behind >= number));
+        }
         if let (Some(mismatch), Some(keyspace)) = (&mut self.mismatch, &keyspace) {
             mismatch.first_said(number, Some(keyspace.clone()));
         }
@@ -66,15 +73,21 @@ impl TeeClient {
         self.is_restless = true;
     }
 
+    /// What the second chain was given to prepare is not learned, where that holds.
+    pub(super) fn forget_prepares(&mut self, is_lost: impl Fn(&Pair) -> bool) {
+        for pair in self.pairs.each_mut().filter(|pair| pair.is_preparing && is_lost(pair)) {
+            pair.is_preparing = false;
+            self.mirror.preparing = self.mirror.preparing.saturating_sub(1);
+        }
+    }
+
     /// Learns ids once both servers have prepared.
-    fn learn(&mut self, key: u32) {
-        let Some(pair) = self.pairs.close_if_complete(key) else { return };
-        let Aim::Prepare { is_use } = pair.aim else { return };
+    pub(super) fn learn(&mut self, key: u32) {
+        let Some(pair) = self.pairs.close_if_complete(key).filter(|pair| pair.is_preparing) else { return };
         self.mirror.preparing = self.mirror.preparing.saturating_sub(1);
-        let (Some(Some(main)), Some(Some(tee))) = (&pair.main, &pair.tee) else { return };
-        if let (Said::Prepared(id), Said::Prepared(other)) =
-            (said(main.head(), main.bytes()), said(tee.head(), tee.bytes()))
-        {
+        let Aim::Prepare { is_use, .. } = pair.aim else { return };
+        let (Some(id), Some(Some(tee))) = (&pair.prepared, &pair.tee) else { return };
+        if let Said::Prepared(other) = said(tee.head(), tee.bytes()) {
             self.shared.prepared.learn(id, Statement::new(id, other, is_use));
         }
     }
