@@ -249,6 +249,11 @@ impl Chain {
         self.ledger.has_sent() || self.sink.plain_in_flight() > 0
     }
 
+    /// As [`crate::SubChain::free_id`].
+    pub(crate) fn free_id(&self) -> i16 {
+        self.ledger.free_id()
+    }
+
     /// True when no more should be submitted for now.
     #[must_use]
     pub fn is_over_mark(&self) -> bool {

@@ -120,6 +120,15 @@ impl Ledger {
         self.slots.iter().any(|slot| slot.entry.is_some_and(|entry| entry.stage == Stage::Sink))
     }
 
+    /// The greatest stream id that no request in flight has. Allocates: for the rare request of our own.
+    pub(crate) fn free_id(&self) -> i16 {
+        let ids = self.slots.iter().filter_map(|slot| Some(slot.entry?.head.id));
+        let mut taken: Vec<i32> = ids.collect();
+        taken.sort_unstable_by(|one, other| other.cmp(one));
+        // Fewer are in flight than there are ids.
+        taken.into_iter().fold(i16::MAX, |free, id| if id == i32::from(free) { free - 1 } else { free })
+    }
+
     /// Whose requests these are.
     #[must_use]
     pub fn identity(&self) -> &Rc<Identity> {

@@ -362,6 +362,12 @@ impl SubChain {
         self.chain.awaits_server()
     }
 
+    /// A stream id that no request in flight has: the greatest, since clients use those last.
+    #[must_use]
+    pub fn free_id(&self) -> i16 {
+        self.chain.free_id()
+    }
+
     /// When somebody in the chain wants to be polled.
     #[must_use]
     pub fn deadline(&self) -> Option<Tick> {

@@ -130,6 +130,17 @@ fn open_tickets_are_in_the_order_of_the_requests() {
 }
 
 #[test]
+fn a_free_id_is_one_that_nobody_in_flight_has() {
+    let mut ledger = Ledger::new(0);
+    assert_eq!(ledger.free_id(), 32_767);
+    let ids = [5, 32_767, 32_765, 32_767, 32_766];
+    let tickets = ids.map(|id| ledger.open(head(id), Tick(0), Need::None));
+    assert_eq!(ledger.free_id(), 32_764);
+    ledger.close(tickets[2]);
+    assert_eq!(ledger.free_id(), 32_765);
+}
+
+#[test]
 fn the_same_id_twice_in_flight_is_answered_twice() {
     let mut ledger = Ledger::new(0);
     let mut ids = IdTable::default();

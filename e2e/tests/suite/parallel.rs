@@ -179,6 +179,32 @@ fn an_execute_that_changes_the_keyspace_of_one_instance_changes_it_for_all() {
     proxy.stop().unwrap();
 }
 
+#[test]
+fn an_instance_is_told_of_a_keyspace_under_an_id_that_is_not_in_flight_there() {
+    let (seen, uses) = mpsc::channel();
+    let seen = Mutex::new(seen);
+    let server = Server::start(move |mut peer| {
+        accept_session(&mut peer);
+        while let Ok(frame) = peer.receive() {
+            if says(&frame, "USE \"k\"") {
+                seen.lock().unwrap().send(frame.id).unwrap();
+            }
+            // The other one never answers.
+            if !says(&frame, "LATE") {
+                peer.send(&encode(0x84, frame.id, opcode::RESULT, &keyspace("k")));
+            }
+        }
+    });
+    let proxy = parallel(server.port, 2, false);
+    let mut client = Peer::session(proxy.port);
+    client.send(&encode(4, i16::MAX, opcode::QUERY, &query(b"INSERT LATE")));
+    client.send(&encode(4, 1, opcode::EXECUTE, &[0, 1, b'x', 0, 1, 0]));
+    assert_eq!(client.receive().unwrap().body, keyspace("k"));
+    let id = uses.recv_timeout(Duration::from_secs(5)).expect("it follows");
+    assert_eq!(id, i16::MAX - 1);
+    proxy.child.signal("TERM");
+}
+
 /// A proxy with a ParallelMap of two instances, whose sink stands behind this transform.
 fn behind(to: u16, transform: &str) -> Proxy {
     let sink = format!(

@@ -25,9 +25,6 @@ const OURS: u32 = u32::MAX;
 /// The keys from here on are those of gathers.
 const FIRST_GATHER: u32 = 2;
 
-/// The stream id of our own requests: the one that clients use last.
-const OUR_ID: i16 = i16::MAX;
-
 enum Instance {
     Live(SubChain),
     /// Its state is not that of the others any more, or soon will not be: it is given nothing new, and closed when it owes
@@ -304,8 +301,11 @@ impl Instances {
         }
         let Some((from, version, keyspace)) = self.replies.moved.take() else { return false };
         let Some(pool) = self.pool.clone() else { return true };
-        for index in (0..self.instances.len()).filter(|index| *index != from) {
-            let frame = session::use_keyspace(version, OUR_ID, &keyspace);
+        let others = self.instances.iter_mut().enumerate().filter(|(index, _)| *index != from);
+        for (_, instance) in others {
+            let Instance::Live(chain) = instance else { continue };
+            // Under an id of its own: a server may answer two with one id in any order.
+            let frame = session::use_keyspace(version, chain.free_id(), &keyspace);
             let Framed::Frame(head) = Protocol::Cql.frame(&frame, Side::Request, u32::MAX) else {
                 return true;
             };
@@ -313,9 +313,9 @@ impl Instances {
             let mut run = Run::default();
             let message = Message::made(head, Piece::whole(pool.own(frame)));
             run.push(message, Origin { ticket: Ticket::NONE, key: OURS }, Need::Whole);
-            if self.instances.get(index).is_some_and(Instance::is_live) {
-                self.replies.following += 1;
-                self.give(index, |chain| chain.submit(cx, &nothing, run));
+            self.replies.following += 1;
+            if let Err(fault) = chain.submit(cx, &nothing, run) {
+                instance.fail(fault);
             }
         }
         true
