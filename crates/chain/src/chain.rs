@@ -243,12 +243,6 @@ impl Chain {
         self.ledger.len() + self.sink.plain_in_flight()
     }
 
-    /// True while a server may have a request that it has not answered.
-    #[must_use]
-    pub fn awaits_server(&self) -> bool {
-        self.ledger.has_sent() || self.sink.plain_in_flight() > 0
-    }
-
     /// As [`crate::SubChain::free_id`].
     pub(crate) fn free_id(&self) -> i16 {
         self.ledger.free_id()

@@ -115,11 +115,6 @@ impl Ledger {
         Self { stride: transforms, ..Self::default() }
     }
 
-    /// True while one is open that may have run.
-    pub(crate) fn has_sent(&self) -> bool {
-        self.slots.iter().any(|slot| slot.entry.is_some_and(|entry| entry.stage == Stage::Sink))
-    }
-
     /// The greatest stream id that no request in flight has. Allocates: for the rare request of our own.
     pub(crate) fn free_id(&self) -> i16 {
         let ids = self.slots.iter().filter_map(|slot| Some(slot.entry?.head.id));

@@ -356,12 +356,6 @@ impl SubChain {
         self.chain.in_flight()
     }
 
-    /// True while a server may have a request that it has not answered: the others may be held until more come.
-    #[must_use]
-    pub fn awaits_server(&self) -> bool {
-        self.chain.awaits_server()
-    }
-
     /// A stream id that no request in flight has: the greatest, since clients use those last.
     #[must_use]
     pub fn free_id(&self) -> i16 {

@@ -272,6 +272,28 @@ fn an_instance_that_leaves_lets_go_what_it_holds() {
     proxy.stop().unwrap();
 }
 
+#[test]
+fn an_instance_that_leaves_lets_go_what_a_second_chain_in_it_holds() {
+    let (server, _frames) = counting(|_, _| Some((opcode::RESULT, VOID.to_vec())));
+    let second = format!(
+        "Coalesce: {{name: k, flush_when_buffered_message_count: 200}}, CassandraSinkSingle: {{name: o, \
+         remote_address: '127.0.0.1:{}', connect_timeout_ms: 3000}}",
+        server.port
+    );
+    let tee = format!("Tee: {{name: t, behavior: FailOnMismatch, chain: [{second}]}}");
+    let proxy = behind(server.port, &tee);
+    let mut client = Peer::session(proxy.port);
+    client.0.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    // One for each instance, and one that leaves the first alone.
+    for (id, body) in [(1, query(b"INSERT")), (2, query(b"INSERT")), (3, behind_comment("SELECT"))] {
+        client.send(&encode(4, id, opcode::QUERY, &body));
+    }
+    let mut answered = [0, 0].map(|_| client.receive().expect("a reply").id);
+    answered.sort_unstable();
+    assert_eq!(answered, [2, 3]);
+    proxy.child.signal("TERM");
+}
+
 fn says(frame: &Frame, words: &str) -> bool {
     frame.body.windows(words.len()).any(|found| found == words.as_bytes())
 }

@@ -161,6 +161,27 @@ fn tee_second_chain_lets_go_what_it_holds_before_a_use() {
 }
 
 #[test]
+fn tee_in_a_second_chain_lets_go_what_it_holds_before_a_use() {
+    let ((main, _frames), (other, _others), (third, mirrored)) =
+        (server(hidden), server(hidden), server(hidden));
+    let held = "Coalesce: {name: k, flush_when_buffered_message_count: 200}";
+    let (third, other, end) = (sink("third", third.port), sink("other", other.port), sink("main", main.port));
+    let inner = format!("Tee: {{name: i, behavior: FailOnMismatch, chain: [{held}, {third}]}}");
+    let outer = format!("Tee: {{name: o, {ROOMY} chain: [{inner}, {other}]}}");
+    let proxy = Proxy::with_chain(&format!("[{outer}, {end}]"), "");
+    let mut client = Peer::session(proxy.port);
+    let texts = [&b"USE k"[..], b"SELECT * FROM t", b"USE k", b"SELECT * FROM t", b"USE k"];
+    for text in texts {
+        client.send(&encode(4, 1, opcode::QUERY, &query(text)));
+        assert_eq!(client.receive().unwrap().opcode, opcode::RESULT);
+    }
+    for text in texts {
+        assert_eq!(mirrored.recv_timeout(WAIT).expect("all of them").body, query(text));
+    }
+    end_of(proxy, client);
+}
+
+#[test]
 fn tee_second_chain_comes_back_though_its_client_executes_what_is_not_known() {
     let (main, _frames) = server(|frame| {
         std::thread::sleep(Duration::from_millis(if frame.opcode == opcode::EXECUTE { 20 } else { 0 }));

@@ -56,14 +56,14 @@ impl Instance {
         }
     }
 
-    /// It leaves, and its server has nothing to answer: what is in flight is held by its transforms.
-    fn is_holding(&self) -> bool {
-        matches!(self, Self::Leaving(chain) if chain.in_flight() > 0 && !chain.awaits_server())
+    /// It leaves, and owes something, which its transforms may hold.
+    fn may_hold(&self) -> bool {
+        matches!(self, Self::Leaving(chain) if chain.in_flight() > 0)
     }
 
     /// Nothing more comes to one that leaves: what its transforms hold goes on.
     fn let_go(&mut self, cx: &mut Cx<'_, '_>) {
-        if self.is_holding()
+        if self.may_hold()
             && let Some(Err(fault)) = self.working().map(|chain| chain.let_go(cx))
         {
             self.fail(fault);
@@ -399,10 +399,10 @@ impl Sink for Instances {
             progress = progress.max(Progress::Drained);
         }
         // What was made here waits to be written, and there may be more to read when it is. What other instances have
-        // waited for the end of a large reply. One that leaves has had the replies before what it holds.
+        // waited for the end of a large reply. One that leaves lets go what it holds.
         let may_go_on = !up.is_ready()
             || (was_torn && self.replies.tail.is_none())
-            || self.instances.iter().any(Instance::is_holding);
+            || self.instances.iter().any(Instance::may_hold);
         Ok(if progress != Progress::Idle && may_go_on { Progress::Moved } else { progress })
     }
 

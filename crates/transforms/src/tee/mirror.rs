@@ -380,13 +380,10 @@ impl Mirror {
         self.step.is_some()
     }
 
-    /// What its transforms hold would keep back a USE, or a new connection: it goes on.
-    fn let_go(&mut self, cx: &mut Cx<'_, '_>) -> Result<(), Fault> {
-        let is_use = self.queue.front().is_some_and(|front| front.kind == Kind::Step(Step::Use));
+    /// Lets go what its chain holds, though more will come.
+    pub(super) fn let_go(&mut self, cx: &mut Cx<'_, '_>) -> Result<(), Fault> {
         match &mut self.state {
-            State::Open(chain) if (is_use || self.agreement.is_broken()) && chain.in_flight() > 0 => {
-                chain.let_go(cx)
-            }
+            State::Open(chain) if chain.in_flight() > 0 => chain.let_go(cx),
             State::Open(_) | State::Away { .. } => Ok(()),
         }
     }
@@ -398,7 +395,11 @@ impl Mirror {
         prepared: &Prepared,
         out: &mut Outcome,
     ) -> Result<Progress, Fault> {
-        self.let_go(cx)?;
+        // What its transforms hold would keep back a USE, or a new connection.
+        let is_use = self.queue.front().is_some_and(|front| front.kind == Kind::Step(Step::Use));
+        if is_use || self.agreement.is_broken() {
+            self.let_go(cx)?;
+        }
         let has_fed = self.feed(cx, prepared, out)?;
         let State::Open(chain) = &mut self.state else { return Ok(Progress::Idle) };
         let mut collect = Collect { ids: &mut self.ids, out, steps: None };

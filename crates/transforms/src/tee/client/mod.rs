@@ -445,18 +445,22 @@ impl Transform for TeeClient {
     }
 
     fn woken(&mut self, cx: &mut Cx<'_, '_>, why: Why, batch: &mut Batch<'_>) -> Result<(), Fault> {
-        if why == Why::ClientDone {
-            if let Some(mismatch) = &mut self.mismatch {
-                mismatch.client_done(cx)?;
+        let tell: fn(&mut Mirror, &mut Cx<'_, '_>) -> Result<(), Fault> = match why {
+            Why::ClientDone => Mirror::client_done,
+            Why::LetGo => Mirror::let_go,
+            Why::Closing => {
+                self.leave(cx);
+                return Ok(());
             }
-            if let Err(fault) = self.mirror.client_done(cx) {
-                self.mirror_failed(cx, batch, fault)?;
-            }
+            Why::Deadline => return Ok(()),
+        };
+        if let Some(mismatch) = &mut self.mismatch {
+            tell(mismatch, cx)?;
         }
-        if why == Why::Closing {
-            self.leave(cx);
+        match tell(&mut self.mirror, cx) {
+            Ok(()) => Ok(()),
+            Err(fault) => self.mirror_failed(cx, batch, fault),
         }
-        Ok(())
     }
 
     fn deadline(&self) -> Option<Tick> {
