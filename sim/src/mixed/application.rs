@@ -47,6 +47,8 @@ pub struct Application {
     received: BytesMut,
     in_flight: BTreeMap<i16, Asked>,
     prepared: BTreeSet<u8>,
+    /// Keyspaces that it can use by executing a statement.
+    prepared_uses: BTreeSet<u8>,
     /// The USE that was asked last of those that were confirmed, and its keyspace.
     confirmed: (u64, u8),
     /// The youngest request that a server's own reply has come to.
@@ -72,6 +74,7 @@ impl Application {
             received: BytesMut::new(),
             in_flight: BTreeMap::new(),
             prepared: BTreeSet::new(),
+            prepared_uses: BTreeSet::new(),
             confirmed: (0, 0),
             answered: 0,
             asked: 0,
@@ -175,10 +178,7 @@ impl Application {
             }
             let id = free_id(&mut self.random, &self.in_flight);
             let kind = self.choose();
-            let asked = self.in_flight.values().filter_map(|asked| match asked.kind {
-                Kind::Use(keyspace) => Some(keyspace),
-                _ => None,
-            });
+            let asked = self.in_flight.values().filter_map(|asked| asked.kind.used());
             let chosen = asked.chain([self.confirmed.1]).collect();
             book.may_run_in.insert(self.nonce(), chosen);
             self.send(id, kind);
@@ -187,8 +187,14 @@ impl Application {
 
     fn choose(&mut self) -> Kind {
         let number = |random: &mut Random, bound| random.below(bound) as u8;
-        match self.random.below(24) {
+        let any_of = |random: &mut Random, all: &BTreeSet<u8>| {
+            let at = random.below(all.len().max(1));
+            all.iter().nth(at).copied()
+        };
+        match self.random.below(26) {
             0 => Kind::Use(1 + number(&mut self.random, usize::from(KEYSPACES))),
+            24 => Kind::PrepareUse(1 + number(&mut self.random, usize::from(KEYSPACES))),
+            25 => any_of(&mut self.random, &self.prepared_uses).map_or(Kind::Insert, Kind::ExecuteUse),
             1 | 2 => Kind::Prepare(number(&mut self.random, STATEMENTS)),
             3 => Kind::ExecuteUnknown,
             4 => Kind::Options,
@@ -199,10 +205,7 @@ impl Application {
             6 => Kind::Create,
             7 | 8 => Kind::Wrong,
             9..=11 => Kind::Batch(1 + number(&mut self.random, 5)),
-            12..=15 if !self.prepared.is_empty() => {
-                let at = self.random.below(self.prepared.len());
-                self.prepared.iter().nth(at).copied().map_or(Kind::Select, Kind::Execute)
-            }
+            12..=15 => any_of(&mut self.random, &self.prepared).map_or(Kind::Select, Kind::Execute),
             16..=18 => Kind::Insert,
             _ => Kind::Select,
         }
@@ -264,10 +267,14 @@ impl Application {
             Kind::Prepare(statement) => {
                 self.prepared.insert(statement);
             }
-            Kind::Use(keyspace) if asked.nonce > self.confirmed.0 => {
-                self.confirmed = (asked.nonce, keyspace);
+            Kind::PrepareUse(keyspace) => {
+                self.prepared_uses.insert(keyspace);
             }
-            _ => {}
+            kind => {
+                if let Some(keyspace) = kind.used().filter(|_| asked.nonce > self.confirmed.0) {
+                    self.confirmed = (asked.nonce, keyspace);
+                }
+            }
         }
         Ok(())
     }
@@ -278,7 +285,7 @@ impl Application {
         if *frame == traffic::reply(asked.kind, nonce, frame.id, self.plan.padding_max) {
             return Ok(Outcome::Own);
         }
-        if matches!(asked.kind, Kind::Use(_)) && *frame == traffic::refusal(frame.id) {
+        if asked.kind.used().is_some() && *frame == traffic::refusal(frame.id) {
             return Ok(Outcome::Refused);
         }
         if frame.opcode != opcode::ERROR {
@@ -296,7 +303,8 @@ impl Application {
 
 /// True where a request has room for a token.
 pub fn has_token(kind: Kind) -> bool {
-    !matches!(kind, Kind::Startup | Kind::Options | Kind::Register | Kind::Use(_) | Kind::Prepare(_))
+    let is_of_session = matches!(kind, Kind::Startup | Kind::Options | Kind::Register);
+    !is_of_session && kind.used().is_none() && !matches!(kind, Kind::Prepare(_) | Kind::PrepareUse(_))
 }
 
 fn shown(frame: &Frame) -> String {

@@ -346,9 +346,7 @@ pub fn outcomes(chain: &[Part], kind: Kind) -> BTreeSet<Outcome> {
         }
         Part::Null => BTreeSet::from([Outcome::Null]),
         Part::Fail => BTreeSet::from([Outcome::Closed]),
-        Part::Single { .. } if matches!(kind, Kind::Use(_)) => {
-            BTreeSet::from([Outcome::Own, Outcome::Refused])
-        }
+        Part::Single { .. } if kind.used().is_some() => BTreeSet::from([Outcome::Own, Outcome::Refused]),
         Part::Single { .. } => BTreeSet::from([Outcome::Own]),
         Part::ParallelMap { chain, .. } | Part::Pool { chain, .. } => outcomes(chain, kind),
         _ => outcomes(rest, kind),
@@ -368,6 +366,11 @@ impl Filter {
             Self::DenyTables | Self::AllowKeyspaces if is_open => return Judged::Either,
             // So does a USE behind one of these, or another USE.
             Self::DenyTables if matches!(kind, Kind::Use(_)) => return Judged::Either,
+            Self::DenyTables | Self::AllowKeyspaces
+                if matches!(kind, Kind::PrepareUse(_) | Kind::ExecuteUse(_)) =>
+            {
+                return Judged::Either;
+            }
             Self::AllowKeyspaces if matches!(kind, Kind::Use(..2)) => return Judged::Either,
             Self::DenyTables => matches!(
                 kind,
@@ -386,7 +389,7 @@ impl Filter {
             Kind::Prepare(statement) => statement % 2 == 1,
             kind => matches!(kind, Kind::Insert | Kind::Batch(_)),
         };
-        let is_schema = matches!(kind, Kind::Create | Kind::Use(_));
+        let is_schema = matches!(kind, Kind::Create | Kind::Use(_) | Kind::PrepareUse(_));
         match self {
             Self::DenyWrites => is_write,
             Self::DenySchema => is_schema,

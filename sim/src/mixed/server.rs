@@ -114,13 +114,13 @@ impl Link {
             return Err(format!("the stream id {} is used twice at {}", frame.id, self.address));
         }
         self.is_registered |= kind == Kind::Register;
-        let is_refused = match kind {
-            Kind::Use(keyspace) if self.is_missing(keyspace, book) => true,
-            Kind::Use(keyspace) => {
+        let is_refused = match kind.used() {
+            Some(keyspace) if self.is_missing(keyspace, book) => true,
+            Some(keyspace) => {
                 self.keyspace = keyspace;
                 false
             }
-            _ => false,
+            None => false,
         };
         let nonce = nonce.filter(|_| has_token(kind));
         let is_known = !matches!(kind, Kind::Execute(_)) || !is_second || !self.forgets();

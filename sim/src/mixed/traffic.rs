@@ -29,6 +29,9 @@ pub enum Kind {
     Execute(u8),
     /// Of a statement that nobody has prepared.
     ExecuteUnknown,
+    /// A USE of a keyspace, by number.
+    PrepareUse(u8),
+    ExecuteUse(u8),
     Options,
     Register,
 }
@@ -36,7 +39,17 @@ pub enum Kind {
 impl Kind {
     /// A Tee that compares replies compares those to it.
     pub fn is_compared(self) -> bool {
-        self.is_throttled() && !matches!(self, Self::Use(_) | Self::Prepare(_) | Self::ExecuteUnknown)
+        self.is_throttled()
+            && self.used().is_none()
+            && !matches!(self, Self::Prepare(_) | Self::PrepareUse(_) | Self::ExecuteUnknown)
+    }
+
+    /// The keyspace that is in use when a server accepts it.
+    pub fn used(self) -> Option<u8> {
+        match self {
+            Self::Use(keyspace) | Self::ExecuteUse(keyspace) => Some(keyspace),
+            _ => None,
+        }
     }
 
     /// A throttle counts it.
@@ -100,6 +113,10 @@ pub fn request(kind: Kind, nonce: u64, padding: usize) -> (u8, Vec<u8>) {
         Kind::Prepare(statement) => (opcode::PREPARE, long_string(&prepared_text(statement))),
         Kind::Execute(statement) => (opcode::EXECUTE, execute(statement, &token)),
         Kind::ExecuteUnknown => (opcode::EXECUTE, execute(UNKNOWN, &token)),
+        Kind::PrepareUse(keyspace) => (opcode::PREPARE, long_string(&format!("USE k{keyspace}"))),
+        Kind::ExecuteUse(keyspace) => {
+            (opcode::EXECUTE, [&id_of(USES + keyspace, false)[..], &PARAMETERS].concat())
+        }
         Kind::Options => (OPTIONS, Vec::new()),
         Kind::Register => (opcode::REGISTER, [&[0, 1][..], &string("STATUS_CHANGE")].concat()),
         Kind::Batch(count) => {
@@ -115,6 +132,9 @@ pub fn request(kind: Kind, nonce: u64, padding: usize) -> (u8, Vec<u8>) {
 
 /// The number of a statement that is never prepared.
 const UNKNOWN: u8 = u8::MAX;
+
+/// The numbers of statements that use a keyspace, from here on.
+const USES: u8 = 100;
 
 /// What a server calls a statement, with its length in front: a second server has words of its own.
 fn id_of(statement: u8, is_second: bool) -> Vec<u8> {
@@ -139,11 +159,15 @@ pub fn understand(frame: &Frame, is_second: bool) -> Option<(Kind, Option<u64>)>
             match *id.last()? {
                 statement if *id != id_of(statement, is_second) => return None,
                 UNKNOWN => Kind::ExecuteUnknown,
+                statement if statement >= USES => Kind::ExecuteUse(statement - USES),
                 statement => Kind::Execute(statement),
             }
         }
         opcode::PREPARE => {
             let text = std::str::from_utf8(frame.body.get(4..)?).ok()?;
+            if let Some(keyspace) = text.strip_prefix("USE k") {
+                return Some((Kind::PrepareUse(keyspace.parse().ok()?), nonce));
+            }
             let digits = text.split_once("ks.p")?.1.split(' ').next()?;
             Kind::Prepare(digits.parse().ok()?)
         }
@@ -173,8 +197,12 @@ fn rows(value: &[u8]) -> Vec<u8> {
     [&[0, 0, 0, 2][..], &metadata, &[0, 0, 0, 1], &cell].concat()
 }
 
-/// Bound: one text, the partition key. Result: one blob, or nothing.
+/// Bound: one text, the partition key; nothing by a USE. Result: one blob, or nothing.
 fn prepared(statement: u8, is_second: bool) -> Vec<u8> {
+    let leading = [&[0, 0, 0, 4][..], &id_of(statement, is_second)].concat();
+    if statement >= USES {
+        return [&leading[..], &[0; 12], &[0, 0, 0, 4, 0, 0, 0, 0]].concat();
+    }
     let table = [string("ks"), string(&format!("p{statement}"))].concat();
     let bound = [&[0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0][..], &table, &string("k"), &[0, 0x0D]].concat();
     let result = if statement % 2 == 1 {
@@ -182,7 +210,7 @@ fn prepared(statement: u8, is_second: bool) -> Vec<u8> {
     } else {
         [&[0, 0, 0, 1, 0, 0, 0, 1][..], &table, &string("v"), &[0, 3]].concat()
     };
-    [&[0, 0, 0, 4][..], &id_of(statement, is_second), &bound, &result].concat()
+    [leading, bound, result].concat()
 }
 
 /// What a server answers. `padding_max`: the longest value in a row.
@@ -209,10 +237,11 @@ pub fn reply(kind: Kind, nonce: Option<u64>, id: i16, padding_max: usize) -> Fra
             let change = ["CREATED", "TABLE", "ks", &token(of_nonce)].map(string).concat();
             warned([&[0, 0, 0, 5][..], &change].concat())
         }
-        Kind::Use(keyspace) => {
+        Kind::Use(keyspace) | Kind::ExecuteUse(keyspace) => {
             plain(opcode::RESULT, [&[0, 0, 0, 3][..], &string(&format!("k{keyspace}"))].concat())
         }
         Kind::Prepare(statement) => plain(opcode::RESULT, prepared(statement, false)),
+        Kind::PrepareUse(keyspace) => plain(opcode::RESULT, prepared(USES + keyspace, false)),
         Kind::Wrong => error(0x2200, &format!("no such column: {}", token(of_nonce)), &[]),
         Kind::ExecuteUnknown => {
             error(0x2500, &format!("unknown: {}", token(of_nonce)), &id_of(UNKNOWN, false))
@@ -234,12 +263,12 @@ pub fn forgotten(id: i16) -> Frame {
 
 /// As [`reply`], of a second server.
 pub fn second_reply(kind: Kind, nonce: Option<u64>, id: i16, padding_max: usize) -> Frame {
-    match kind {
-        Kind::Prepare(statement) => {
-            Frame { flags: 0, id, opcode: opcode::RESULT, body: prepared(statement, true) }
-        }
-        kind => reply(kind, nonce, id, padding_max),
-    }
+    let statement = match kind {
+        Kind::Prepare(statement) => statement,
+        Kind::PrepareUse(keyspace) => USES + keyspace,
+        kind => return reply(kind, nonce, id, padding_max),
+    };
+    Frame { flags: 0, id, opcode: opcode::RESULT, body: prepared(statement, true) }
 }
 
 /// An event that a server sends to who registered.
