@@ -9,6 +9,7 @@ mod flow;
 mod generic;
 mod lifecycle;
 mod parallel;
+mod parallel_corners;
 mod real_cassandra;
 mod relay;
 mod restarts;

@@ -10,7 +10,7 @@ use testkit::Proxy;
 use testkit::scripted::{Frame, Peer, Server, accept_session, encode, error, opcode, query};
 
 /// A proxy with a ParallelMap of so many instances.
-fn parallel(to: u16, parallelism: usize, is_ordered: bool) -> Proxy {
+pub(super) fn parallel(to: u16, parallelism: usize, is_ordered: bool) -> Proxy {
     Proxy::with_chain(
         &format!(
             "[ParallelMap: {{name: m, parallelism: {parallelism}, ordered_results: {is_ordered}, chain: \
@@ -55,7 +55,7 @@ fn counting(
     (server, frames)
 }
 
-const VOID: [u8; 4] = [0, 0, 0, 1];
+pub(super) const VOID: [u8; 4] = [0, 0, 0, 1];
 
 fn keyspace(name: &str) -> Vec<u8> {
     [&[0, 0, 0, 3, 0, name.len() as u8][..], name.as_bytes()].concat()

@@ -107,7 +107,7 @@ pub(super) struct Instances {
 /// What the replies of all instances have in common.
 struct ReplyState {
     gathers: Gathers,
-    /// The instance whose large reply is half out, and how much of it is to come.
+    /// The instance whose large reply or event is half out, and how much of it is to come.
     tail: Option<(usize, u64)>,
     /// One instance has changed its keyspace to this one; the others follow.
     moved: Option<(usize, u8, String)>,
@@ -452,7 +452,7 @@ impl InstanceExit<'_, '_> {
     /// Sorts one reply; `None` if it does not go up by itself.
     fn sort(&mut self, origin: Origin, leaving: &chain::Leaving<'_>) -> Option<Message> {
         if Protocol::Cql.is_unsolicited(&leaving.head) {
-            return self.takes_events.then(|| leaving.to_message(Ticket::NONE));
+            return self.takes_events.then(|| self.pass(leaving, Ticket::NONE));
         }
         match origin.key {
             OURS => {
@@ -462,10 +462,7 @@ impl InstanceExit<'_, '_> {
             }
             READ | WRITE => {
                 self.hear(leaving);
-                if leaving.rest > 0 {
-                    self.replies.tail = Some((self.index, leaving.rest));
-                }
-                Some(leaving.to_message(origin.ticket))
+                Some(self.pass(leaving, origin.ticket))
             }
             key => {
                 if self.replies.gathers.is_single(key - FIRST_GATHER) {
@@ -476,6 +473,14 @@ impl InstanceExit<'_, '_> {
                 None
             }
         }
+    }
+
+    /// What goes up by itself, and the rest of it behind it.
+    fn pass(&mut self, leaving: &chain::Leaving<'_>, ticket: Ticket) -> Message {
+        if leaving.rest > 0 {
+            self.replies.tail = Some((self.index, leaving.rest));
+        }
+        leaving.to_message(ticket)
     }
 
     /// Hears if this instance, and no other, has changed its keyspace.
