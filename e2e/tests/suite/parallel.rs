@@ -57,7 +57,7 @@ fn counting(
 
 pub(super) const VOID: [u8; 4] = [0, 0, 0, 1];
 
-fn keyspace(name: &str) -> Vec<u8> {
+pub(super) fn keyspace(name: &str) -> Vec<u8> {
     [&[0, 0, 0, 3, 0, name.len() as u8][..], name.as_bytes()].concat()
 }
 
@@ -294,7 +294,7 @@ fn an_instance_that_leaves_lets_go_what_a_second_chain_in_it_holds() {
     proxy.child.signal("TERM");
 }
 
-fn says(frame: &Frame, words: &str) -> bool {
+pub(super) fn says(frame: &Frame, words: &str) -> bool {
     frame.body.windows(words.len()).any(|found| found == words.as_bytes())
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use testkit::scripted::{Peer, Server, accept_session, encode, opcode, query};
 
-use super::parallel::{VOID, parallel};
+use super::parallel::{VOID, keyspace, parallel, says};
 
 /// Longer than any of these tests is quiet where all is well.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
@@ -18,6 +18,11 @@ fn session(port: u16) -> Peer {
 
 fn register(id: i16) -> Vec<u8> {
     encode(4, id, opcode::REGISTER, &[0, 1, 0, 13, b'S'])
+}
+
+/// The body of an error that says that a request is not valid.
+fn refusal() -> Vec<u8> {
+    [&0x2200_i32.to_be_bytes()[..], &[0, 1, b'x']].concat()
 }
 
 #[test]
@@ -52,4 +57,36 @@ fn a_large_event_comes_whole() {
         }
         proxy.stop().unwrap();
     }
+}
+
+#[test]
+fn events_come_while_an_instance_that_leaves_owes_a_reply() {
+    let server = Server::start(|mut peer| {
+        accept_session(&mut peer);
+        let mut is_holding = false;
+        while let Ok(frame) = peer.receive() {
+            if says(&frame, "HELD") {
+                is_holding = true;
+                continue;
+            }
+            let (opcode, body) = match frame.opcode {
+                opcode::REGISTER => (opcode::READY, Vec::new()),
+                _ if is_holding => (opcode::ERROR, refusal()),
+                _ => (opcode::RESULT, keyspace("k")),
+            };
+            peer.send(&encode(0x84, frame.id, opcode, &body));
+            if frame.opcode == opcode::REGISTER {
+                peer.send(&encode(0x84, -1, opcode::EVENT, b"event"));
+            }
+        }
+    });
+    let proxy = parallel(server.port, 2, false);
+    let mut client = session(proxy.port);
+    client.send(&encode(4, 1, opcode::QUERY, &query(b"INSERT HELD")));
+    client.send(&encode(4, 2, opcode::QUERY, &query(b"USE k")));
+    assert_eq!(client.receive().unwrap().body, keyspace("k"));
+    client.send(&register(3));
+    let opcodes = [client.receive().unwrap().opcode, client.receive().unwrap().opcode];
+    assert!(opcodes.contains(&opcode::READY) && opcodes.contains(&opcode::EVENT), "{opcodes:?}");
+    proxy.child.signal("TERM");
 }

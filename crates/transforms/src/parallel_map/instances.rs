@@ -362,11 +362,11 @@ impl Sink for Instances {
             let Self { instances, replies, pool, .. } = self;
             let Some(instance) = instances.get_mut(index) else { break };
             instance.let_go(cx);
+            // One that leaves is not told any more for which events the client registers.
+            let takes_events = instance.is_live() && std::mem::take(&mut is_first);
             if let Some(chain) = instance.working() {
-                let mut exit =
-                    InstanceExit { index, takes_events: is_first, up, replies, pool: pool.as_ref() };
+                let mut exit = InstanceExit { index, takes_events, up, replies, pool: pool.as_ref() };
                 let polled = chain.poll(cx, &mut exit);
-                is_first = false;
                 if let Some(fault) = replies.outer_fault.take() {
                     return Err(fault);
                 }
