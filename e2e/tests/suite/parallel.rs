@@ -369,9 +369,9 @@ fn instances_that_are_left_for_one_answer_what_they_owe_and_are_closed() {
     proxy.stop().unwrap();
 }
 
-/// The head and the tail of a PREPARE that is longer than what is read at once.
-fn large_prepare(id: i16) -> (Vec<u8>, Vec<u8>) {
-    let text = format!("INSERT {}", "x".repeat(100_000));
+/// The head and the tail of a PREPARE whose statement has so many bytes more than what is read at once.
+pub(super) fn large_prepare(id: i16, bytes: usize) -> (Vec<u8>, Vec<u8>) {
+    let text = format!("INSERT {}", "x".repeat(bytes));
     let body = [&u32::try_from(text.len()).unwrap().to_be_bytes(), text.as_bytes()].concat();
     let mut head = encode(4, id, opcode::PREPARE, &body);
     let tail = head.split_off(40_000);
@@ -408,7 +408,7 @@ fn an_instance_that_leaves_gets_no_bytes_of_a_request_that_it_did_not_get() {
     client.send(&encode(4, 1, opcode::QUERY, &query(b"INSERT HELD")));
     client.send(&encode(4, 2, opcode::QUERY, &query(b"USE k")));
     assert_eq!(client.receive().unwrap().body, keyspace("k"));
-    let (head, tail) = large_prepare(3);
+    let (head, tail) = large_prepare(3, 100_000);
     client.send(&[head, tail].concat());
     assert_eq!(told.recv().unwrap(), None, "nothing while it owed a reply");
     let mut replies = [client.receive().unwrap(), client.receive().unwrap()];
@@ -429,7 +429,7 @@ fn an_instance_that_begins_to_leave_within_a_large_request_gets_the_rest_of_it()
     });
     let proxy = parallel(server.port, 3, false);
     let mut client = Peer::session(proxy.port);
-    let (head, tail) = large_prepare(2);
+    let (head, tail) = large_prepare(2, 100_000);
     client.send(&[encode(4, 1, opcode::QUERY, &query(b"USE k")), head].concat());
     assert_eq!(client.receive().unwrap().body, keyspace("k"));
     client.send(&tail);

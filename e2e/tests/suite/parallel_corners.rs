@@ -1,10 +1,13 @@
 //! ParallelMap where its instances do not all do the same at the same time.
 
+use std::io::Write as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
 use testkit::scripted::{Peer, Server, accept_session, encode, opcode, query};
 
-use super::parallel::{VOID, keyspace, parallel, says};
+use super::parallel::{VOID, keyspace, large_prepare, parallel, says};
 
 /// Longer than any of these tests is quiet where all is well.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
@@ -89,4 +92,41 @@ fn events_come_while_an_instance_that_leaves_owes_a_reply() {
     let opcodes = [client.receive().unwrap().opcode, client.receive().unwrap().opcode];
     assert!(opcodes.contains(&opcode::READY) && opcodes.contains(&opcode::EVENT), "{opcodes:?}");
     proxy.child.signal("TERM");
+}
+
+#[test]
+fn a_client_waits_for_an_instance_that_leaves_and_takes_no_more_of_a_large_request() {
+    let (release, released) = mpsc::channel::<()>();
+    let (released, first) = (Mutex::new(released), AtomicUsize::new(0));
+    let server = Server::start(move |mut peer| {
+        accept_session(&mut peer);
+        while let Ok(frame) = peer.receive() {
+            if frame.opcode == opcode::PREPARE {
+                peer.send(&encode(0x84, frame.id, opcode::RESULT, &VOID));
+            } else if first.fetch_add(1, Ordering::Relaxed) > 0 {
+                peer.send(&encode(0x84, frame.id, opcode::RESULT, &keyspace("k")));
+            } else {
+                peer.send(&encode(0x84, frame.id, opcode::ERROR, &refusal()));
+                released.lock().unwrap().recv().unwrap();
+            }
+        }
+    });
+    let proxy = parallel(server.port, 2, false);
+    let mut client = session(proxy.port);
+    // More than the sockets on its way hold.
+    let (head, tail) = large_prepare(2, 48 << 20);
+    client.send(&[encode(4, 1, opcode::QUERY, &query(b"USE k")), head].concat());
+    assert_eq!(client.receive().unwrap().body, keyspace("k"));
+    let mut sending = client.0.try_clone().unwrap();
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        sending.write_all(&tail).unwrap();
+        tell.send(()).unwrap();
+    });
+    assert!(told.recv_timeout(Duration::from_secs(2)).is_err(), "all of it was taken, and waits in memory");
+    release.send(()).unwrap();
+    told.recv().unwrap();
+    let reply = client.receive().unwrap();
+    assert_eq!((reply.id, &*reply.body), (2, &VOID[..]));
+    proxy.stop().unwrap();
 }

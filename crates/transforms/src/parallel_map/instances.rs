@@ -86,6 +86,13 @@ struct RequestTail {
     rest: u64,
 }
 
+impl RequestTail {
+    /// True if this instance still gets some of it.
+    fn is_for(&self, index: usize) -> bool {
+        self.rest > 0 && self.to.contains(&index)
+    }
+}
+
 /// Where a request goes.
 #[derive(Clone, Copy)]
 enum Place {
@@ -407,9 +414,14 @@ impl Sink for Instances {
     }
 
     fn is_over_mark(&self) -> bool {
+        let mut taking = self.instances.iter().enumerate().filter_map(|(index, instance)| match instance {
+            Instance::Live(chain) => Some(chain),
+            Instance::Leaving(chain) if self.request_tail.is_for(index) => Some(chain),
+            Instance::Leaving(_) | Instance::Failing(..) | Instance::Dead => None,
+        });
         self.replies.following > 0
             || self.replies.gathers.is_over_mark()
-            || self.live().any(|(_, chain)| chain.is_over_mark())
+            || taking.any(SubChain::is_over_mark)
     }
 
     fn deadline(&self) -> Option<Tick> {
