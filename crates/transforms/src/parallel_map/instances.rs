@@ -10,7 +10,7 @@ use chain::{
 };
 use wire::cql::opcode;
 use wire::cql::session::{self, Demand, Said, Work};
-use wire::{ConnectionState, ErrorKind, Framed, Protocol, Side};
+use wire::{ErrorKind, Framed, Protocol, Side};
 
 use super::gather::Gathers;
 
@@ -154,22 +154,24 @@ impl Instances {
     }
 
     /// Where a request goes, if there is an instance left.
-    fn place(&mut self, item: &Item<'_>) -> Option<Place> {
+    fn place(&mut self, opcode: u8, demand: Demand<'_>) -> Option<Place> {
         let count = self.live().count();
         let (first, _) = self.live().next()?;
         if count == 1 {
             return Some(Place::One(first));
         }
-        let is_for_all = match item.connection_state() {
-            ConnectionState::Handshake | ConnectionState::Subscription | ConnectionState::Keyspace => true,
-            ConnectionState::None => item.head().opcode == opcode::PREPARE,
-            ConnectionState::Unknown => match session::demand(item.head(), item.bytes()) {
-                // Whose statement is not known may run anything, but only once. If it is a USE, its reply says so.
-                Demand::Execute(id) => self.prepared_uses.contains(id),
-                _ => {
+        let is_for_all = match demand {
+            Demand::Plain(_) => false,
+            Demand::Prepare(_) | Demand::Use | Demand::Register => true,
+            // Whose statement is not known may run anything, but only once. If it is a USE, its reply says so.
+            Demand::Execute(id) => self.prepared_uses.contains(id),
+            Demand::Own => match opcode {
+                opcode::STARTUP | opcode::AUTH_RESPONSE | opcode::REGISTER | opcode::PREPARE => true,
+                opcode::QUERY | opcode::EXECUTE => {
                     self.leave_but_first();
                     return Some(Place::One(first));
                 }
+                _ => false,
             },
         };
         if is_for_all {
@@ -192,7 +194,8 @@ impl Instances {
 
     /// Puts a request into the runs of the instances it goes to.
     fn spread(&mut self, item: &mut Item<'_>, runs: &mut [Run]) -> bool {
-        let Some(place) = self.place(item) else { return false };
+        let demand = session::demand(item.head(), item.bytes());
+        let Some(place) = self.place(item.head().opcode, demand) else { return false };
         if !item.is_whole() {
             let to = match place {
                 Place::One(index) => vec![index],
@@ -200,7 +203,6 @@ impl Instances {
             };
             self.request_tail = RequestTail { to, rest: item.rest() };
         }
-        let demand = session::demand(item.head(), item.bytes());
         let is_read = demand == Demand::Plain(Work::Read);
         let is_ordered = self.replies.gathers.is_ordered();
         match place {
