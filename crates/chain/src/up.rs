@@ -9,7 +9,7 @@ use crate::chunk::Chunk;
 use crate::framing::Framing;
 use crate::inlet::Inlet;
 use crate::kept::KeptReply;
-use crate::ledger::{IdTable, Ledger, Ticket};
+use crate::ledger::{Entry, IdTable, Ledger, Ticket};
 use crate::message::{Answer, Message, reply_message};
 use crate::stream::Cx;
 use crate::tail::Tail;
@@ -66,10 +66,16 @@ impl Up<'_> {
         crate::message::mark_sent(ticket, self.ledger);
     }
 
+    /// The request of this ticket, if it has not had its end.
+    #[must_use]
+    pub fn request(&self, ticket: Ticket) -> Option<&Entry> {
+        self.ledger.get(ticket)
+    }
+
     /// How much of the reply to this request somebody wants to see.
     #[must_use]
     pub fn reply_need(&self, ticket: Ticket) -> Need {
-        self.ledger.get(ticket).map(|entry| entry.reply_need).unwrap_or_default()
+        self.request(ticket).map(|entry| entry.reply_need).unwrap_or_default()
     }
 
     /// An empty list for the messages of a run; `replies` takes it back.

@@ -175,7 +175,7 @@ fn an_execute_that_changes_the_keyspace_of_one_instance_changes_it_for_all() {
     let seen: Vec<(usize, Frame)> =
         std::iter::from_fn(|| frames.recv_timeout(Duration::from_millis(300)).ok()).collect();
     let uses = seen.iter().filter(|(_, frame)| frame.body.windows(7).any(|word| word == b"USE \"k\""));
-    assert_eq!(uses.count(), 2, "the other two");
+    assert_eq!(uses.count(), 3, "each of them, whoever was first");
     proxy.stop().unwrap();
 }
 
@@ -200,8 +200,9 @@ fn an_instance_is_told_of_a_keyspace_under_an_id_that_is_not_in_flight_there() {
     client.send(&encode(4, i16::MAX, opcode::QUERY, &query(b"INSERT LATE")));
     client.send(&encode(4, 1, opcode::EXECUTE, &[0, 1, b'x', 0, 1, 0]));
     assert_eq!(client.receive().unwrap().body, keyspace("k"));
-    let id = uses.recv_timeout(Duration::from_secs(5)).expect("it follows");
-    assert_eq!(id, i16::MAX - 1);
+    let mut ids = [0, 0].map(|_| uses.recv_timeout(Duration::from_secs(5)).expect("each is told"));
+    ids.sort_unstable();
+    assert_eq!(ids, [i16::MAX - 1, i16::MAX]);
     proxy.child.signal("TERM");
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
-use testkit::scripted::{Peer, Server, accept_session, encode, opcode, query};
+use testkit::scripted::{Frame, Peer, Server, accept_session, encode, opcode, query};
 
 use super::parallel::{VOID, keyspace, large_prepare, parallel, says};
 
@@ -129,4 +129,76 @@ fn a_client_waits_for_an_instance_that_leaves_and_takes_no_more_of_a_large_reque
     let reply = client.receive().unwrap();
     assert_eq!((reply.id, &*reply.body), (2, &VOID[..]));
     proxy.stop().unwrap();
+}
+
+/// A server whose connections know in which keyspace they are. The first one of them answers its first two requests in
+/// the other order, if it is so wanted.
+fn server_of_keyspaces(is_reversed: bool) -> Server {
+    let connections = AtomicUsize::new(0);
+    Server::start(move |mut peer| {
+        let mut waits_for_second = connections.fetch_add(1, Ordering::Relaxed) == 0 && is_reversed;
+        accept_session(&mut peer);
+        let (mut current, mut frames) = (String::new(), Vec::new());
+        while let Ok(frame) = peer.receive() {
+            frames.push(frame);
+            if std::mem::take(&mut waits_for_second) {
+                continue;
+            }
+            while let Some(frame) = frames.pop() {
+                let said = match changed(&frame) {
+                    Some(to) => {
+                        current = to;
+                        keyspace(&current)
+                    }
+                    None => [&VOID, current.as_bytes()].concat(),
+                };
+                peer.send(&encode(0x84, frame.id, opcode::RESULT, &said));
+            }
+        }
+    })
+}
+
+/// The keyspace that a request changes to: its statement is prepared under that name, or a USE.
+fn changed(frame: &Frame) -> Option<String> {
+    if frame.opcode == opcode::EXECUTE {
+        return Some(char::from(frame.body[2]).to_string());
+    }
+    let text = String::from_utf8_lossy(&frame.body).into_owned();
+    let (_, name) = text.split_once("USE ")?;
+    Some(name.trim_matches('"').chars().take(1).collect())
+}
+
+/// What a client says by two requests at once, and then the keyspaces in which each of three instances runs what it asks.
+fn keyspaces_after(server: &Server, requests: [(u8, Vec<u8>); 2]) -> Vec<String> {
+    let proxy = parallel(server.port, 3, false);
+    let mut client = session(proxy.port);
+    let requests = (1..).zip(requests);
+    let requests = requests.map(|(id, (opcode, body))| encode(4, id, opcode, &body));
+    client.send(&requests.collect::<Vec<_>>().concat());
+    drop((client.receive().unwrap(), client.receive().unwrap()));
+    let ran_in = (3..6).map(|id| {
+        client.send(&encode(4, id, opcode::QUERY, &query(b"INSERT")));
+        let reply = client.receive().unwrap();
+        assert_eq!(reply.id, id);
+        String::from_utf8_lossy(&reply.body[VOID.len()..]).into_owned()
+    });
+    let ran_in = ran_in.collect();
+    proxy.stop().unwrap();
+    ran_in
+}
+
+#[test]
+fn changes_of_the_keyspace_that_are_under_way_at_once_leave_all_instances_in_the_youngest() {
+    let execute = |name: u8| (opcode::EXECUTE, vec![0, 1, name, 0, 1, 0]);
+    let uses = |name: &str| (opcode::QUERY, query(format!("USE {name}").as_bytes()));
+    let cases = [
+        (false, [execute(b'b'), uses("c")]),
+        (false, [uses("b"), execute(b'c')]),
+        (false, [execute(b'b'), execute(b'c')]),
+        (true, [uses("b"), uses("c")]),
+    ];
+    for (index, (is_reversed, requests)) in cases.into_iter().enumerate() {
+        let ran_in = keyspaces_after(&server_of_keyspaces(is_reversed), requests);
+        assert_eq!(ran_in, ["c", "c", "c"], "case {index}");
+    }
 }

@@ -6,21 +6,32 @@ use chain::{Cx, Fault, KeptReply, Ticket, Up};
 use wire::cql::session::{self, Said};
 use wire::{ErrorKind, Protocol};
 
+use super::agreement::Agreement;
+
 /// Replies that wait for their turn, bytes; with more the client is not read.
 const WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// What a request is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// It changes nothing.
+    Read,
+    /// It prepares a USE.
+    PreparesUse,
+    /// It is a USE, or runs one that was prepared.
+    Use,
+    Other,
+}
+
 /// A request, and what has come of it.
 pub(super) struct Gather {
-    pub(super) ticket: Ticket,
+    ticket: Ticket,
+    kind: Kind,
     /// Instances that still owe a reply.
-    pub(super) waiting: usize,
-    /// It prepares a USE.
-    pub(super) prepares_use: bool,
-    /// It changes nothing.
-    pub(super) is_read: bool,
+    waiting: usize,
     /// The first error; else the reply of the first instance that has one.
     best: Option<(usize, KeptReply)>,
-    /// Who has said what, of those that went to more than one instance.
+    /// Who has said what, if it went to more than one instance.
     verdicts: Option<Box<Verdicts>>,
     /// An instance failed, with this to be said if no other replies: the first that may have run the request, if one may.
     lost: Option<(ErrorKind, String)>,
@@ -73,6 +84,7 @@ pub(super) struct Gathers {
     done: Vec<u32>,
     /// Instances that get no more requests.
     gone: Vec<usize>,
+    pub(super) agreement: Agreement,
 }
 
 impl Gathers {
@@ -89,10 +101,13 @@ impl Gathers {
         self.waiting_bytes > WAITING_BYTES_MAX
     }
 
-    /// Awaits a request of so many instances.
-    pub(super) fn open(&mut self, ticket: Ticket, waiting: usize, prepares_use: bool, is_read: bool) -> u32 {
+    /// A request is given to so many instances.
+    pub(super) fn open(&mut self, ticket: Ticket, kind: Kind, waiting: usize) -> u32 {
         let verdicts = (waiting > 1).then(Box::default);
-        let gather = Gather { ticket, waiting, prepares_use, is_read, best: None, verdicts, lost: None };
+        if kind == Kind::Use && verdicts.is_some() {
+            self.agreement.begin();
+        }
+        let gather = Gather { ticket, kind, waiting, best: None, verdicts, lost: None };
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
@@ -112,7 +127,7 @@ impl Gathers {
 
     /// True for the request of this number if it changes nothing.
     pub(super) fn is_read(&mut self, index: u32) -> bool {
-        self.get(index).is_some_and(|gather| gather.is_read)
+        self.get(index).is_some_and(|gather| gather.kind == Kind::Read)
     }
 
     /// True for a request of this number that went to one instance.
@@ -202,12 +217,20 @@ impl Gathers {
             if let Some((_, reply)) = &gather.best {
                 self.waiting_bytes = self.waiting_bytes.saturating_sub(reply.bytes().len());
             }
+            if gather.kind == Kind::Use && gather.verdicts.is_some() {
+                self.agreement.end();
+            }
             let has_other = gather.best.is_some();
             let keyspace = gather.verdicts.and_then(|verdicts| verdicts.keyspace(has_other, &mut self.gone));
             match (keyspace, gather.best, gather.lost) {
-                (Some(reply), ..) => up.answer(cx, gather.ticket, reply)?,
+                (Some(reply), ..) => {
+                    if let Said::Keyspace(keyspace) = session::said(reply.head(), reply.bytes()) {
+                        self.agreement.choose(up.request(gather.ticket), reply.head().version, keyspace);
+                    }
+                    up.answer(cx, gather.ticket, reply)?;
+                }
                 (None, Some((_, reply)), _) => {
-                    if gather.prepares_use {
+                    if gather.kind == Kind::PreparesUse {
                         learn(&reply);
                     }
                     up.answer(cx, gather.ticket, reply)?;
@@ -228,7 +251,7 @@ mod tests {
     use chain::Ticket;
     use wire::ErrorKind;
 
-    use super::Gathers;
+    use super::{Gathers, Kind};
 
     #[test]
     fn that_one_instance_may_have_run_a_request_is_said_though_another_did_not_get_it() {
@@ -236,7 +259,7 @@ mod tests {
             [(ErrorKind::Server, ErrorKind::WriteTimeout), (ErrorKind::WriteTimeout, ErrorKind::Server)]
         {
             let mut gathers = Gathers::new(false);
-            let index = gathers.open(Ticket::NONE, 2, false, false);
+            let index = gathers.open(Ticket::NONE, Kind::Other, 2);
             gathers.lose(index, first, "the first");
             gathers.lose(index, second, "the second");
             let lost = gathers.get(index).and_then(|gather| gather.lost.as_ref()).map(|(kind, _)| *kind);

@@ -12,7 +12,7 @@ use wire::cql::opcode;
 use wire::cql::session::{self, Demand, Said, Work};
 use wire::{ErrorKind, Framed, Protocol, Side};
 
-use super::gather::Gathers;
+use super::gather::{Gathers, Kind};
 
 /// Ids of prepared USEs that a client may have; nobody has more than one a keyspace. Beyond, it is not spread any more.
 const PREPARED_USES_MAX: usize = 256;
@@ -116,12 +116,6 @@ struct ReplyState {
     gathers: Gathers,
     /// The instance whose large reply or event is half out, and how much of it is to come.
     tail: Option<(usize, u64)>,
-    /// One instance has changed its keyspace to this one; the others follow.
-    moved: Option<(usize, u8, String)>,
-    /// Instances that are on their way there.
-    following: usize,
-    /// What an instance said to our own request, if it refused.
-    refused: bool,
     /// The client's side failed, and not the instance.
     outer_fault: Option<Fault>,
 }
@@ -135,14 +129,7 @@ impl Instances {
             next: 0,
             prepared_uses: HashSet::new(),
             request_tail: RequestTail::default(),
-            replies: ReplyState {
-                gathers: Gathers::new(is_ordered),
-                tail: None,
-                moved: None,
-                following: 0,
-                refused: false,
-                outer_fault: None,
-            },
+            replies: ReplyState { gathers: Gathers::new(is_ordered), tail: None, outer_fault: None },
         }
     }
 
@@ -196,36 +183,32 @@ impl Instances {
     fn spread(&mut self, item: &mut Item<'_>, runs: &mut [Run]) -> bool {
         let demand = session::demand(item.head(), item.bytes());
         let Some(place) = self.place(item.head().opcode, demand) else { return false };
-        if !item.is_whole() {
-            let to = match place {
-                Place::One(index) => vec![index],
-                Place::All => self.live().map(|(index, _)| index).collect(),
-            };
-            self.request_tail = RequestTail { to, rest: item.rest() };
-        }
-        let is_read = demand == Demand::Plain(Work::Read);
-        let is_ordered = self.replies.gathers.is_ordered();
-        match place {
-            Place::One(index) => {
-                let (key, need) = if is_ordered {
-                    let gather = self.replies.gathers.open(item.ticket(), 1, false, is_read);
-                    (gather + FIRST_GATHER, Need::Whole)
-                } else {
-                    (if is_read { READ } else { WRITE }, Need::None)
-                };
-                if let Some(run) = runs.get_mut(index) {
-                    run.push_item(item, key, need);
-                }
-            }
+        let kind = match demand {
+            Demand::Plain(Work::Read) => Kind::Read,
+            Demand::Prepare(Work::Use) => Kind::PreparesUse,
+            Demand::Use | Demand::Execute(_) => Kind::Use,
+            Demand::Plain(_) | Demand::Prepare(_) | Demand::Register | Demand::Own => Kind::Other,
+        };
+        let all: Vec<usize>;
+        let (to, is_for_all) = match &place {
+            Place::One(index) => (std::slice::from_ref(index), false),
             Place::All => {
-                let prepares_use = demand == Demand::Prepare(Work::Use);
-                let count = self.live().count();
-                let gather = self.replies.gathers.open(item.ticket(), count, prepares_use, is_read);
-                for (index, _) in self.live() {
-                    if let Some(run) = runs.get_mut(index) {
-                        run.push_item(item, gather + FIRST_GATHER, Need::Whole);
-                    }
-                }
+                all = self.live().map(|(index, _)| index).collect();
+                (&*all, true)
+            }
+        };
+        if !item.is_whole() {
+            self.request_tail = RequestTail { to: Vec::from(to), rest: item.rest() };
+        }
+        let gathers = &mut self.replies.gathers;
+        let (key, need) = if is_for_all || gathers.is_ordered() {
+            (gathers.open(item.ticket(), kind, to.len()) + FIRST_GATHER, Need::Whole)
+        } else {
+            (if kind == Kind::Read { READ } else { WRITE }, Need::None)
+        };
+        for index in to {
+            if let Some(run) = runs.get_mut(*index) {
+                run.push_item(item, key, need);
             }
         }
         item.mark_sent();
@@ -266,7 +249,7 @@ impl Instances {
                 (false, false) => ErrorKind::WriteTimeout,
             };
             match key {
-                OURS => self.replies.following = self.replies.following.saturating_sub(1),
+                OURS => self.replies.gathers.agreement.answered(),
                 READ | WRITE => up.answer_error(cx, ticket, kind, &text)?,
                 key => self.replies.gathers.lose(key - FIRST_GATHER, kind, &text),
             }
@@ -302,16 +285,17 @@ impl Instances {
         Ok(answered)
     }
 
-    /// Tells all instances but one to change to the keyspace that this one is in, unless the rest of a large request is
-    /// still to come. True if anybody was to be told.
-    fn follow(&mut self, cx: &mut Cx<'_, '_>) -> bool {
-        if self.request_tail.rest > 0 {
+    /// Tells all instances the keyspace of their client, if they may not all be in it and the rest of no large request is
+    /// still to come. True if that was due.
+    fn settle(&mut self, cx: &mut Cx<'_, '_>) -> bool {
+        if self.request_tail.rest > 0 || !self.replies.gathers.agreement.is_due() {
             return false;
         }
-        let Some((from, version, keyspace)) = self.replies.moved.take() else { return false };
         let Some(pool) = self.pool.clone() else { return true };
-        let others = self.instances.iter_mut().enumerate().filter(|(index, _)| *index != from);
-        for (_, instance) in others {
+        let only = self.live().next().filter(|_| self.live().count() == 1).map(|(index, _)| index);
+        let agreement = &mut self.replies.gathers.agreement;
+        let Some((version, keyspace)) = agreement.settle(only) else { return true };
+        for instance in &mut self.instances {
             let Instance::Live(chain) = instance else { continue };
             // Under an id of its own: a server may answer two with one id in any order.
             let frame = session::use_keyspace(version, chain.free_id(), &keyspace);
@@ -322,7 +306,7 @@ impl Instances {
             let mut run = Run::default();
             let message = Message::made(head, Piece::whole(pool.own(frame)));
             run.push(message, Origin { ticket: Ticket::NONE, key: OURS }, Need::Whole);
-            self.replies.following += 1;
+            agreement.tell();
             if let Err(fault) = chain.submit(cx, &nothing, run) {
                 instance.fail(fault);
             }
@@ -359,7 +343,7 @@ impl Sink for Instances {
         }
         self.request_tail = RequestTail { to, rest: rest.saturating_sub(range.len() as u64) };
         // Before the next request, which may be in the same chunk.
-        self.follow(cx);
+        self.settle(cx);
         Ok(())
     }
 
@@ -379,10 +363,6 @@ impl Sink for Instances {
                 if let Some(fault) = replies.outer_fault.take() {
                     return Err(fault);
                 }
-                let polled = polled.and_then(|moved| {
-                    let refused = std::mem::take(&mut replies.refused);
-                    if refused { Err(Fault::new("the keyspace could not be changed")) } else { Ok(moved) }
-                });
                 match polled {
                     Ok(moved) => progress = progress.max(moved),
                     Err(fault) => instance.fail(fault),
@@ -401,11 +381,11 @@ impl Sink for Instances {
                 self.bury(cx, up, index)?;
             }
         }
-        if self.follow(cx) {
-            progress = Progress::Moved;
-        }
         if self.answer(cx, up)? {
             progress = progress.max(Progress::Drained);
+        }
+        if self.settle(cx) {
+            progress = Progress::Moved;
         }
         // What was made here waits to be written, and there may be more to read when it is. What other instances have
         // waited for the end of a large reply. One that leaves lets go what it holds.
@@ -421,9 +401,9 @@ impl Sink for Instances {
             Instance::Leaving(chain) if self.request_tail.is_for(index) => Some(chain),
             Instance::Leaving(_) | Instance::Failing(..) | Instance::Dead => None,
         });
-        self.replies.following > 0
-            || self.replies.gathers.is_over_mark()
-            || taking.any(SubChain::is_over_mark)
+        // The rest of a large request must come, whatever waits: until then nobody can be told anything.
+        let is_settling = self.request_tail.rest == 0 && !self.replies.gathers.agreement.is_settled();
+        is_settling || self.replies.gathers.is_over_mark() || taking.any(SubChain::is_over_mark)
     }
 
     fn deadline(&self) -> Option<Tick> {
@@ -470,17 +450,19 @@ impl InstanceExit<'_, '_> {
         }
         match origin.key {
             OURS => {
-                self.replies.following = self.replies.following.saturating_sub(1);
-                self.replies.refused |= Protocol::Cql.is_error(&leaving.head);
+                self.replies.gathers.agreement.answered();
+                if Protocol::Cql.is_error(&leaving.head) {
+                    self.replies.gathers.leaves(self.index);
+                }
                 None
             }
             READ | WRITE => {
-                self.hear(leaving);
+                self.hear(origin.ticket, leaving);
                 Some(self.pass(leaving, origin.ticket))
             }
             key => {
                 if self.replies.gathers.is_single(key - FIRST_GATHER) {
-                    self.hear(leaving);
+                    self.hear(origin.ticket, leaving);
                 }
                 let kept = self.pool.and_then(|pool| KeptReply::of(leaving, pool));
                 self.replies.gathers.reply(key - FIRST_GATHER, self.index, kept);
@@ -498,11 +480,13 @@ impl InstanceExit<'_, '_> {
     }
 
     /// Hears if this instance, and no other, has changed its keyspace.
-    fn hear(&mut self, leaving: &chain::Leaving<'_>) {
+    fn hear(&mut self, ticket: Ticket, leaving: &chain::Leaving<'_>) {
         if leaving.head.opcode == opcode::RESULT
             && let Said::Keyspace(keyspace) = session::said(&leaving.head, leaving.outgoing.bytes())
         {
-            self.replies.moved = Some((self.index, leaving.head.version, keyspace.to_owned()));
+            let agreement = &mut self.replies.gathers.agreement;
+            agreement.choose(self.up.request(ticket), leaving.head.version, keyspace);
+            agreement.differ(self.index);
         }
     }
 }

@@ -5,6 +5,7 @@
 //! Wants decoded: the first chunk of a request, for the first word of its statement.
 //! Must hold: all instances have the same state. An instance that fails leaves no request without an answer.
 
+mod agreement;
 mod gather;
 mod instances;
 
