@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use testkit::scripted::{Frame, Peer, Server, accept_session, encode, opcode, query};
@@ -201,4 +201,48 @@ fn changes_of_the_keyspace_that_are_under_way_at_once_leave_all_instances_in_the
         let ran_in = keyspaces_after(&server_of_keyspaces(is_reversed), requests);
         assert_eq!(ran_in, ["c", "c", "c"], "case {index}");
     }
+}
+
+#[test]
+fn of_replies_that_wait_for_an_older_one_only_some_are_read() {
+    const REQUESTS: i16 = 192;
+    const REPLY_BYTES: usize = 1 << 20;
+    let (release, released) = mpsc::channel::<()>();
+    let (released, sent) = (Mutex::new(released), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&sent);
+    let server = Server::start(move |mut peer| {
+        accept_session(&mut peer);
+        while let Ok(frame) = peer.receive() {
+            if says(&frame, "FIRST") {
+                released.lock().unwrap().recv().unwrap();
+            }
+            let is_large = says(&frame, "LARGE");
+            let body = if is_large { vec![7; REPLY_BYTES] } else { VOID.to_vec() };
+            peer.send(&encode(0x84, frame.id, opcode::RESULT, &body));
+            counted.fetch_add(usize::from(is_large), Ordering::Relaxed);
+        }
+    });
+    let proxy = parallel(server.port, 2, true);
+    let mut client = session(proxy.port);
+    let text = |id: i16| match id {
+        0 => "SELECT FIRST",
+        id if id % 2 == 1 => "SELECT LARGE",
+        _ => "SELECT",
+    };
+    let all = (0..REQUESTS).flat_map(|id| encode(4, id, opcode::QUERY, &query(text(id).as_bytes())));
+    client.send(&all.collect::<Vec<u8>>());
+    std::thread::sleep(Duration::from_secs(2));
+    let sent = sent.load(Ordering::Relaxed);
+    // Some of them are in sockets.
+    assert!(
+        (16..72).contains(&sent),
+        "{sent} of 96 large replies were read while the first one was not there"
+    );
+    release.send(()).unwrap();
+    for id in 0..REQUESTS {
+        let reply = client.receive().unwrap();
+        let bytes = if text(id) == "SELECT LARGE" { REPLY_BYTES } else { VOID.len() };
+        assert_eq!((reply.id, reply.body.len()), (id, bytes));
+    }
+    proxy.stop().unwrap();
 }

@@ -8,7 +8,8 @@ use wire::{ErrorKind, Protocol};
 
 use super::agreement::Agreement;
 
-/// Replies that wait for their turn, bytes; with more the client is not read.
+/// Replies that wait for their turn, bytes; with more neither the client is read, nor an instance that does not owe the
+/// reply that they wait for.
 const WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What a request is.
@@ -27,7 +28,9 @@ pub(super) enum Kind {
 pub(super) struct Gather {
     ticket: Ticket,
     kind: Kind,
-    /// Instances that still owe a reply.
+    /// The instance that it went to, or the first of them.
+    to: usize,
+    /// How many of them still owe a reply.
     waiting: usize,
     /// The first error; else the reply of the first instance that has one.
     best: Option<(usize, KeptReply)>,
@@ -37,9 +40,21 @@ pub(super) struct Gather {
     lost: Option<(ErrorKind, String)>,
 }
 
+impl Gather {
+    /// True if this instance still owes a reply.
+    fn is_owed_by(&self, instance: usize) -> bool {
+        match &self.verdicts {
+            Some(verdicts) => verdicts.owing.contains(&instance),
+            None => self.waiting > 0 && self.to == instance,
+        }
+    }
+}
+
 /// What instances have said to a request that they all got.
 #[derive(Default)]
 struct Verdicts {
+    /// Those that have not answered. One of them may have failed.
+    owing: Vec<usize>,
     /// Those that are in another keyspace now, and what the first of them has said.
     moved: Vec<usize>,
     keyspace: Option<KeptReply>,
@@ -49,7 +64,9 @@ struct Verdicts {
 
 impl Verdicts {
     /// Notes a reply, and gives it back unless it says that its instance has moved.
-    fn note(&mut self, instance: usize, reply: KeptReply) -> Option<KeptReply> {
+    fn note(&mut self, instance: usize, reply: Option<KeptReply>) -> Option<KeptReply> {
+        self.owing.retain(|owing| *owing != instance);
+        let reply = reply?;
         if let Said::Keyspace(_) = session::said(reply.head(), reply.bytes()) {
             self.moved.push(instance);
             self.keyspace.get_or_insert(reply);
@@ -101,13 +118,21 @@ impl Gathers {
         self.waiting_bytes > WAITING_BYTES_MAX
     }
 
-    /// A request is given to so many instances.
-    pub(super) fn open(&mut self, ticket: Ticket, kind: Kind, waiting: usize) -> u32 {
-        let verdicts = (waiting > 1).then(Box::default);
+    /// False while so much waits for the reply of others that this instance is not to be read.
+    pub(super) fn may_read(&self, instance: usize) -> bool {
+        let first = || self.slots.get(*self.order.front()? as usize)?.as_ref();
+        !self.is_ordered || !self.is_over_mark() || first().is_some_and(|first| first.is_owed_by(instance))
+    }
+
+    /// A request is given to these instances.
+    pub(super) fn open(&mut self, ticket: Ticket, kind: Kind, to: &[usize]) -> u32 {
+        let verdicts =
+            (to.len() > 1).then(|| Box::new(Verdicts { owing: Vec::from(to), ..Verdicts::default() }));
         if kind == Kind::Use && verdicts.is_some() {
             self.agreement.begin();
         }
-        let gather = Gather { ticket, kind, waiting, best: None, verdicts, lost: None };
+        let (waiting, to) = (to.len(), to.first().copied().unwrap_or_default());
+        let gather = Gather { ticket, kind, to, waiting, best: None, verdicts, lost: None };
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
@@ -138,10 +163,10 @@ impl Gathers {
     /// An instance has replied. `None`: with something that cannot be kept.
     pub(super) fn reply(&mut self, index: u32, instance: usize, reply: Option<KeptReply>) {
         let Some(gather) = self.get(index) else { return };
-        let reply = reply.and_then(|reply| match &mut gather.verdicts {
+        let reply = match &mut gather.verdicts {
             Some(verdicts) => verdicts.note(instance, reply),
-            None => Some(reply),
-        });
+            None => reply,
+        };
         if let Some(reply) = reply {
             let is_error = |reply: &KeptReply| Protocol::Cql.is_error(reply.head());
             let is_better = gather.best.as_ref().is_none_or(|(from, best)| {
@@ -259,7 +284,7 @@ mod tests {
             [(ErrorKind::Server, ErrorKind::WriteTimeout), (ErrorKind::WriteTimeout, ErrorKind::Server)]
         {
             let mut gathers = Gathers::new(false);
-            let index = gathers.open(Ticket::NONE, Kind::Other, 2);
+            let index = gathers.open(Ticket::NONE, Kind::Other, &[0, 1]);
             gathers.lose(index, first, "the first");
             gathers.lose(index, second, "the second");
             let lost = gathers.get(index).and_then(|gather| gather.lost.as_ref()).map(|(kind, _)| *kind);

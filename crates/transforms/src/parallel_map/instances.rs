@@ -202,7 +202,7 @@ impl Instances {
         }
         let gathers = &mut self.replies.gathers;
         let (key, need) = if is_for_all || gathers.is_ordered() {
-            (gathers.open(item.ticket(), kind, to.len()) + FIRST_GATHER, Need::Whole)
+            (gathers.open(item.ticket(), kind, to) + FIRST_GATHER, Need::Whole)
         } else {
             (if kind == Kind::Read { READ } else { WRITE }, Need::None)
         };
@@ -351,6 +351,7 @@ impl Sink for Instances {
         let mut progress = Progress::Idle;
         let mut is_first = true;
         let was_torn = self.replies.tail.is_some();
+        let mut was_over_mark = self.replies.gathers.is_over_mark();
         for index in 0..self.instances.len() {
             let Self { instances, replies, pool, .. } = self;
             let Some(instance) = instances.get_mut(index) else { break };
@@ -368,6 +369,7 @@ impl Sink for Instances {
                     Err(fault) => instance.fail(fault),
                 }
             }
+            was_over_mark |= replies.gathers.is_over_mark();
             let is_torn = replies.tail.is_some_and(|(torn, _)| torn == index);
             if let Instance::Leaving(chain) = instance
                 && chain.in_flight() == 0
@@ -388,9 +390,10 @@ impl Sink for Instances {
             progress = Progress::Moved;
         }
         // What was made here waits to be written, and there may be more to read when it is. What other instances have
-        // waited for the end of a large reply. One that leaves lets go what it holds.
+        // waited for the end of a large reply, or until less waited for one of them. One that leaves lets go what it holds.
         let may_go_on = !up.is_ready()
             || (was_torn && self.replies.tail.is_none())
+            || was_over_mark
             || self.instances.iter().any(Instance::may_hold);
         Ok(if progress != Progress::Idle && may_go_on { Progress::Moved } else { progress })
     }
@@ -493,7 +496,9 @@ impl InstanceExit<'_, '_> {
 
 impl SubExit for InstanceExit<'_, '_> {
     fn is_ready(&self) -> bool {
-        self.up.is_ready() && !self.is_torn()
+        // The rest of what is half out must come, whatever waits.
+        let is_next = self.replies.tail.is_some() || self.replies.gathers.may_read(self.index);
+        is_next && self.up.is_ready() && !self.is_torn()
     }
 
     fn is_torn(&self) -> bool {
