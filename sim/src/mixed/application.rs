@@ -47,8 +47,6 @@ pub struct Application {
     received: BytesMut,
     in_flight: BTreeMap<i16, Asked>,
     prepared: BTreeSet<u8>,
-    /// Keyspaces that it can use by executing a statement.
-    prepared_uses: BTreeSet<u8>,
     /// The USE that was asked last of those that were confirmed, and its keyspace.
     confirmed: (u64, u8),
     /// The youngest request that a server's own reply has come to.
@@ -74,7 +72,6 @@ impl Application {
             received: BytesMut::new(),
             in_flight: BTreeMap::new(),
             prepared: BTreeSet::new(),
-            prepared_uses: BTreeSet::new(),
             confirmed: (0, 0),
             answered: 0,
             asked: 0,
@@ -187,14 +184,13 @@ impl Application {
 
     fn choose(&mut self) -> Kind {
         let number = |random: &mut Random, bound| random.below(bound) as u8;
-        let any_of = |random: &mut Random, all: &BTreeSet<u8>| {
-            let at = random.below(all.len().max(1));
-            all.iter().nth(at).copied()
-        };
         match self.random.below(26) {
             0 => Kind::Use(1 + number(&mut self.random, usize::from(KEYSPACES))),
             24 => Kind::PrepareUse(1 + number(&mut self.random, usize::from(KEYSPACES))),
-            25 => any_of(&mut self.random, &self.prepared_uses).map_or(Kind::Insert, Kind::ExecuteUse),
+            // Whether it has prepared it or somebody else.
+            25 if !model::denies_following(&self.chain) => {
+                Kind::ExecuteUse(1 + number(&mut self.random, usize::from(KEYSPACES)))
+            }
             1 | 2 => Kind::Prepare(number(&mut self.random, STATEMENTS)),
             3 => Kind::ExecuteUnknown,
             4 => Kind::Options,
@@ -205,7 +201,10 @@ impl Application {
             6 => Kind::Create,
             7 | 8 => Kind::Wrong,
             9..=11 => Kind::Batch(1 + number(&mut self.random, 5)),
-            12..=15 => any_of(&mut self.random, &self.prepared).map_or(Kind::Select, Kind::Execute),
+            12..=15 if !self.prepared.is_empty() => {
+                let at = self.random.below(self.prepared.len());
+                self.prepared.iter().nth(at).copied().map_or(Kind::Select, Kind::Execute)
+            }
             16..=18 => Kind::Insert,
             _ => Kind::Select,
         }
@@ -220,7 +219,8 @@ impl Application {
 
     fn check(&mut self, frame: &Frame, book: &mut Book) -> Result<(), String> {
         if frame.opcode == opcode::EVENT && frame.id == -1 {
-            return match self.is_registered && *frame == traffic::event() {
+            let is_whole = [false, true].into_iter().any(|is_large| *frame == traffic::event(is_large));
+            return match self.is_registered && is_whole {
                 true => {
                     book.note(Event::Heard);
                     Ok(())
@@ -266,9 +266,6 @@ impl Application {
         match asked.kind {
             Kind::Prepare(statement) => {
                 self.prepared.insert(statement);
-            }
-            Kind::PrepareUse(keyspace) => {
-                self.prepared_uses.insert(keyspace);
             }
             kind => {
                 if let Some(keyspace) = kind.used().filter(|_| asked.nonce > self.confirmed.0) {

@@ -353,6 +353,12 @@ pub fn outcomes(chain: &[Part], kind: Kind) -> BTreeSet<Outcome> {
     }
 }
 
+/// True where a USE is denied to the instances that are told the keyspace of another one: then none is left.
+pub fn denies_following(chain: &[Part]) -> bool {
+    let Some(Part::ParallelMap { chain, .. }) = chain.last() else { return false };
+    outcomes(chain, Kind::Use(1)).contains(&Outcome::Filtered)
+}
+
 /// True when clients can get through their handshake.
 pub fn begins_sessions(chain: &[Part]) -> bool {
     outcomes(chain, Kind::Startup).contains(&Outcome::Own)

@@ -17,6 +17,9 @@ const MISSING_ONE_IN: usize = 2;
 /// Of the statements to execute, where some are forgotten.
 const FORGOTTEN_ONE_IN: usize = 4;
 
+/// Where requests and values may be so long, events may be large.
+const LARGE_BYTES: usize = 1 << 16;
+
 /// How a server behaves.
 #[derive(Clone, Copy)]
 pub struct Traits {
@@ -185,7 +188,8 @@ impl Link {
             self.unsent.extend(reply.bytes(0x84));
             self.answered += 1;
             if self.is_registered && self.random.once_in(8) {
-                self.unsent.extend(traffic::event().bytes(0x84));
+                let is_large = self.traits.padding_max >= LARGE_BYTES && self.random.once_in(4);
+                self.unsent.extend(traffic::event(is_large).bytes(0x84));
             }
         }
     }

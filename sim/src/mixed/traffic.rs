@@ -31,6 +31,7 @@ pub enum Kind {
     ExecuteUnknown,
     /// A USE of a keyspace, by number.
     PrepareUse(u8),
+    /// It may have been prepared by somebody else.
     ExecuteUse(u8),
     Options,
     Register,
@@ -271,9 +272,13 @@ pub fn second_reply(kind: Kind, nonce: Option<u64>, id: i16, padding_max: usize)
     Frame { flags: 0, id, opcode: opcode::RESULT, body: prepared(statement, true) }
 }
 
-/// An event that a server sends to who registered.
-pub fn event() -> Frame {
-    let address = [4, 127, 0, 0, 1, 0, 0, 0x23, 0x52];
-    let body = [&string("STATUS_CHANGE")[..], &string("UP"), &address].concat();
+/// An event that a server sends to who registered. A large one does not come in one piece.
+pub fn event(is_large: bool) -> Frame {
+    let body = if is_large {
+        ["SCHEMA_CHANGE", "CREATED", "KEYSPACE", &filling(0, 50_000)].map(string).concat()
+    } else {
+        let address = [4, 127, 0, 0, 1, 0, 0, 0x23, 0x52];
+        [&string("STATUS_CHANGE")[..], &string("UP"), &address].concat()
+    };
     Frame { flags: 0, id: -1, opcode: opcode::EVENT, body }
 }
