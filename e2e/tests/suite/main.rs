@@ -16,6 +16,7 @@ mod restarts;
 mod scylla;
 mod tee;
 mod tee_corners;
+mod tee_faults;
 mod tee_real;
 mod users;
 mod values;

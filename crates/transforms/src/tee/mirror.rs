@@ -220,11 +220,14 @@ impl Mirror {
 
     /// True when what comes now can go at once.
     pub(super) fn is_idle(&self) -> bool {
-        self.queue.is_empty()
-            && self.step.is_none()
-            && self.agreement.is_settled()
-            && !self.wants_auth
-            && matches!(&self.state, State::Open(chain) if !chain.is_over_mark())
+        self.is_open() && !self.is_behind() && !self.wants_auth
+    }
+
+    /// True while what has come cannot go on. A server that wants a login has answered: the client's part comes next.
+    pub(super) fn is_behind(&self) -> bool {
+        let State::Open(chain) = &self.state else { return false };
+        let is_free = self.step.is_none() && self.agreement.is_settled() && !chain.is_over_mark();
+        !self.queue.is_empty() || !is_free
     }
 
     /// True while another batch may wait.

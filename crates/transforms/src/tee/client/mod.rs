@@ -65,6 +65,8 @@ pub(super) struct TeeClient {
     wait_until: Option<Tick>,
     /// The second chain may go on, since the first has answered.
     is_restless: bool,
+    /// The second chain has failed: the client's end, once the first server has answered a step of the session.
+    failed: Option<Fault>,
 }
 
 impl TeeClient {
@@ -83,6 +85,7 @@ impl TeeClient {
             unprepared_bytes: 0,
             wait_until: None,
             is_restless: false,
+            failed: None,
         }
     }
 
@@ -330,6 +333,11 @@ impl TeeClient {
         Ok(())
     }
 
+    /// True while the first server owes the answer to a step of the session other than a USE.
+    fn awaits_step(&self) -> bool {
+        self.pairs.each().any(|pair| matches!(pair.aim, Aim::State { uses: Uses::No, .. }))
+    }
+
     /// The second chain has failed. With `Ignore` that ends nothing but it, unless the client waits for it.
     fn mirror_failed(
         &mut self,
@@ -337,7 +345,8 @@ impl TeeClient {
         batch: &mut Batch<'_>,
         fault: Fault,
     ) -> Result<(), Fault> {
-        let (mut keys, mut lost) = self.mirror.fail(cx, self.recorder.can_return());
+        let can_return = self.is_ignoring() && self.recorder.can_return();
+        let (mut keys, mut lost) = self.mirror.fail(cx, can_return);
         self.forget_prepares(|pair| pair.tee.is_none());
         if let Some(large) = self.large.take() {
             keys.extend(Some(large.origin.key).filter(|key| *key != 0));
@@ -350,6 +359,12 @@ impl TeeClient {
         let prepares = keys.iter().filter(|key| is_prepare(&mut self.pairs, **key)).count();
         let dropped = lost.saturating_sub(prepares as u64);
         self.shared.dropped.add(dropped);
+        if !self.is_ignoring() && self.awaits_step() {
+            // If both refuse it, the client is to hear it from the first. It may never hear of this one.
+            warn!(target: target::TEE, "the tee chain failed: {fault}");
+            self.failed = Some(fault);
+            return Ok(());
+        }
         let is_awaited = |key: &u32| self.pairs.get(*key).is_some_and(|pair| pair.aim == Aim::Compare);
         let is_awaited = keys.iter().any(is_awaited);
         if is_awaited || !self.is_ignoring() {
@@ -477,6 +492,12 @@ impl Transform for TeeClient {
 
     fn polled(&mut self, cx: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<Progress, Fault> {
         self.is_restless = false;
+        if self.failed.is_some()
+            && !self.awaits_step()
+            && let Some(fault) = self.failed.take()
+        {
+            return Err(fault);
+        }
         self.open_again(cx, batch)?;
         let was_over_mark = self.is_over_mark();
         self.prepare_now();
@@ -511,9 +532,9 @@ impl Transform for TeeClient {
             return false;
         }
         let is_paired = !self.is_ignoring() || self.to_tee;
-        let is_behind = |mirror: &Mirror| mirror.is_open() && !mirror.is_idle();
-        (is_paired && is_behind(&self.mirror))
-            || self.mismatch.as_ref().is_some_and(is_behind)
+        (is_paired && self.mirror.is_behind())
+            || self.failed.is_some()
+            || self.mismatch.as_ref().is_some_and(Mirror::is_behind)
             || self.wait_until.is_some()
     }
 

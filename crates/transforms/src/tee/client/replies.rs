@@ -22,6 +22,7 @@ impl TeeClient {
         match pair.aim {
             Aim::State { number, uses } => {
                 self.pairs.close(key);
+                self.is_restless |= self.failed.is_some();
                 if uses != Uses::No {
                     self.use_reply(item, number, uses);
                 }

@@ -1,0 +1,89 @@
+//! Tee whose servers want a login, and fail.
+
+use std::io::Write;
+use std::time::Duration;
+
+use testkit::free_port;
+use testkit::scripted::{Frame, Peer, Server, encode, error, opcode, query};
+
+use super::tee::{VOID, WAIT, http, sink, tee};
+
+const AUTH_CHALLENGE: u8 = 0x0E;
+
+/// Behaviors with which a client waits for both servers' replies.
+fn waiting(third: u16) -> [String; 3] {
+    let chain = sink("third", third);
+    let behaviors = ["LogWarningOnMismatch", "FailOnMismatch"].map(str::to_owned);
+    let [log, fail] = behaviors.map(|behavior| format!("behavior: {behavior},"));
+    [log, fail, format!("behavior: {{SubchainOnMismatch: {{chain: [{chain}]}}}},")]
+}
+
+/// A server that wants a login in two rounds, of which the second has the right word. Behind a wrong one it answers after
+/// this time, and ends the connection.
+fn guarded(refusal: Duration) -> Server {
+    Server::start(move |mut peer| {
+        while let Ok(frame) = peer.receive() {
+            let (opcode, body) = match (frame.opcode, &*frame.body) {
+                (opcode::STARTUP, _) => (opcode::AUTHENTICATE, [&[0, 1], &b"a"[..]].concat()),
+                (opcode::AUTH_RESPONSE, b"begin") => (AUTH_CHALLENGE, vec![0; 4]),
+                (opcode::AUTH_RESPONSE, b"right") => (opcode::AUTH_SUCCESS, vec![0xFF; 4]),
+                (opcode::AUTH_RESPONSE, _) => {
+                    std::thread::sleep(refusal);
+                    let body = [&[0, 0, 1, 0, 0, 3][..], b"bad"].concat();
+                    drop(peer.0.write_all(&encode(0x84, frame.id, opcode::ERROR, &body)));
+                    return;
+                }
+                _ => (opcode::RESULT, VOID.to_vec()),
+            };
+            if peer.0.write_all(&encode(0x84, frame.id, opcode, &body)).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+/// The last reply to a login with this word.
+fn log_in(client: &mut Peer, word: &[u8]) -> Frame {
+    client.0.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    let mut ask = |opcode, body: &[u8]| {
+        client.send(&encode(4, 0, opcode, body));
+        client.receive().expect("what the server says to a login")
+    };
+    assert_eq!(ask(opcode::STARTUP, &[0, 0]).opcode, opcode::AUTHENTICATE);
+    assert_eq!(ask(opcode::AUTH_RESPONSE, b"begin").opcode, AUTH_CHALLENGE);
+    ask(opcode::AUTH_RESPONSE, word)
+}
+
+#[test]
+fn tee_that_waits_for_both_servers_lets_its_client_log_in() {
+    let servers = [(); 3].map(|()| guarded(Duration::ZERO));
+    let [main, other, third] = &servers;
+    let port = free_port();
+    let switched = format!("switch_port: {port},");
+    for options in waiting(third.port).iter().chain([&switched]) {
+        let proxy = tee(main.port, other.port, options);
+        if *options == switched {
+            http(port, "PUT /transform/tee/result-source", "tee-chain");
+        }
+        let mut client = Peer::connect(proxy.port);
+        assert_eq!(log_in(&mut client, b"right").opcode, opcode::AUTH_SUCCESS, "{options}");
+        client.send(&encode(4, 1, opcode::QUERY, &query(b"q")));
+        assert_eq!(client.receive().expect("a reply").body, VOID, "{options}");
+        drop(client);
+        proxy.stop().unwrap();
+    }
+}
+
+#[test]
+fn tee_lets_the_first_server_say_why_a_login_is_refused() {
+    let [main, other] = [300, 0].map(|millis| guarded(Duration::from_millis(millis)));
+    for options in waiting(free_port()) {
+        let proxy = tee(main.port, other.port, &options);
+        let mut client = Peer::connect(proxy.port);
+        let refused = log_in(&mut client, b"wrong");
+        assert_eq!((refused.opcode, error(&refused.body)), (opcode::ERROR, (0x0100, "bad".to_owned())));
+        client.0.set_read_timeout(Some(WAIT)).unwrap();
+        assert!(client.receive_all().is_empty());
+        proxy.stop().unwrap();
+    }
+}
