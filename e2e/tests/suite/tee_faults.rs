@@ -6,7 +6,7 @@ use std::time::Duration;
 use testkit::free_port;
 use testkit::scripted::{Frame, Peer, Server, encode, error, opcode, query};
 
-use super::tee::{VOID, WAIT, http, sink, tee};
+use super::tee::{VOID, WAIT, http, result, server, sink, tee};
 
 const AUTH_CHALLENGE: u8 = 0x0E;
 
@@ -84,6 +84,39 @@ fn tee_lets_the_first_server_say_why_a_login_is_refused() {
         assert_eq!((refused.opcode, error(&refused.body)), (opcode::ERROR, (0x0100, "bad".to_owned())));
         client.0.set_read_timeout(Some(WAIT)).unwrap();
         assert!(client.receive_all().is_empty());
+        proxy.stop().unwrap();
+    }
+}
+
+#[test]
+fn tee_says_of_no_write_that_it_can_be_sent_again_when_a_chain_aside_cannot_connect() {
+    // The first server answers the SELECT only: the INSERT may have run.
+    let (main, frames) = server(|frame| match frame.id {
+        1 => Some(Vec::new()),
+        _ => result(frame, &VOID),
+    });
+    let (other, _others) = server(|frame| result(frame, &[0, 0, 0, 9]));
+    // Nobody listens there: it is found at the first mismatch.
+    let [_, _, resend] = waiting(free_port());
+    let proxy = tee(main.port, other.port, &resend);
+    let mut client = Peer::session(proxy.port);
+    client.send(&encode(4, 1, opcode::QUERY, &query(b"INSERT")));
+    assert_eq!(frames.recv_timeout(WAIT).unwrap().body, query(b"INSERT"));
+    client.send(&encode(4, 2, opcode::QUERY, &query(b"SELECT")));
+    let answered = client.receive_all();
+    assert!(answered.iter().all(|reply| reply.id != 1), "{answered:?}");
+    proxy.stop().unwrap();
+}
+
+#[test]
+fn tee_says_of_no_write_that_it_can_be_sent_again_when_its_second_chain_cannot_connect() {
+    let (main, _frames) = server(|_| Some(Vec::new()));
+    for options in waiting(free_port()) {
+        let proxy = tee(main.port, free_port(), &options);
+        let mut client = Peer::connect(proxy.port);
+        client.send(&encode(4, 1, opcode::QUERY, &query(b"INSERT")));
+        let answered = client.receive_all();
+        assert!(answered.is_empty(), "{answered:?}");
         proxy.stop().unwrap();
     }
 }

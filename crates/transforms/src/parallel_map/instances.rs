@@ -230,7 +230,7 @@ impl Instances {
     /// An instance is gone: what it owes gets definite errors, and the others go on.
     fn bury(&mut self, cx: &mut Cx<'_, '_>, up: &mut Up<'_>, index: usize) -> Result<(), Fault> {
         let Some(instance) = self.instances.get_mut(index) else { return Ok(()) };
-        let Instance::Failing(mut chain, fault) = std::mem::replace(instance, Instance::Dead) else {
+        let Instance::Failing(mut chain, mut fault) = std::mem::replace(instance, Instance::Dead) else {
             return Ok(());
         };
         self.replies.gathers.leaves(index);
@@ -259,6 +259,8 @@ impl Instances {
         if is_last {
             self.answer(cx, up)?;
         }
+        // It says nothing of what others were sent that owe their replies.
+        fault.nothing_sent &= self.instances.iter().all(|instance| matches!(instance, Instance::Dead));
         if is_torn || is_last { Err(fault) } else { Ok(()) }
     }
 

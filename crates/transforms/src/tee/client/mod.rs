@@ -345,6 +345,7 @@ impl TeeClient {
         batch: &mut Batch<'_>,
         fault: Fault,
     ) -> Result<(), Fault> {
+        let fault = aside(fault);
         let can_return = self.is_ignoring() && self.recorder.can_return();
         let (mut keys, mut lost) = self.mirror.fail(cx, can_return);
         self.forget_prepares(|pair| pair.tee.is_none());
@@ -412,6 +413,12 @@ impl TeeClient {
     }
 }
 
+/// What a chain aside says of its own server says nothing of the first, which may have been sent requests.
+fn aside(mut fault: Fault) -> Fault {
+    fault.nothing_sent = false;
+    fault
+}
+
 impl Transform for TeeClient {
     fn request_need(&self, _opcode: u8) -> Need {
         Need::Head
@@ -470,7 +477,7 @@ impl Transform for TeeClient {
             Why::Deadline => return Ok(()),
         };
         if let Some(mismatch) = &mut self.mismatch {
-            tell(mismatch, cx)?;
+            tell(mismatch, cx).map_err(aside)?;
         }
         match tell(&mut self.mirror, cx) {
             Ok(()) => Ok(()),
@@ -512,10 +519,9 @@ impl Transform for TeeClient {
                 Progress::Moved
             }
         };
-        if let Some(mismatch) = &mut self.mismatch
-            && mismatch.poll(cx, &shared.prepared, &mut Outcome::default())? == Progress::Moved
-        {
-            progress = Progress::Moved;
+        if let Some(mismatch) = &mut self.mismatch {
+            let polled = mismatch.poll(cx, &shared.prepared, &mut Outcome::default());
+            progress = progress.max(polled.map_err(aside)?);
         }
         // A client that was not read is read again.
         let goes_on = self.wait(cx.now) || (was_over_mark && !self.is_over_mark());
