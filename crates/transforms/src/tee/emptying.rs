@@ -15,6 +15,9 @@ use super::session::Recorder;
 /// How long a chain may take for what waits when its client has left.
 const EMPTYING_MAX: Duration = Duration::from_secs(5);
 
+/// Turns of one poll before the clients of the worker have theirs.
+const TURNS_MAX: usize = 4;
+
 /// What waits for a chain whose client has left.
 pub(super) struct Emptying {
     shared: Rc<Surroundings>,
@@ -49,31 +52,36 @@ impl Emptying {
             warn!(target: target::TEE, "{count} requests were not sent down the chain of mismatches, or not answered there");
         }
     }
+
+    /// Moves what can be moved; `None` when it is over.
+    fn turn(&mut self, cx: &mut Cx<'_, '_>) -> Option<Progress> {
+        let is_due = self.mirror.is_open() && self.mirror.is_due(cx.now, true);
+        if is_due && !self.mirror.open_again(cx, &self.recorder) {
+            return None;
+        }
+        let mut out = Outcome::default();
+        let polled = self.mirror.poll(cx, &self.shared.prepared, &mut out);
+        self.lose(out.dropped);
+        let is_over = cx.now >= self.deadline || self.mirror.is_empty();
+        polled.ok().filter(|_| !is_over)
+    }
 }
 
 impl Task for Emptying {
     fn poll(&mut self, cx: &mut Cx<'_, '_>) -> Poll<()> {
-        loop {
-            let is_due = self.mirror.is_open() && self.mirror.is_due(cx.now, true);
-            if is_due && !self.mirror.open_again(cx, &self.recorder) {
-                break;
-            }
-            let mut out = Outcome::default();
-            let polled = self.mirror.poll(cx, &self.shared.prepared, &mut out);
-            self.lose(out.dropped);
-            match polled {
-                Ok(Progress::Moved) => {}
-                Ok(Progress::Idle | Progress::Drained)
-                    if cx.now < self.deadline && !self.mirror.is_empty() =>
-                {
-                    return Poll::Pending;
+        for _ in 0..TURNS_MAX {
+            match self.turn(cx) {
+                Some(Progress::Moved) => {}
+                Some(Progress::Idle | Progress::Drained) => return Poll::Pending,
+                None => {
+                    let (_, dropped) = self.mirror.fail(cx, false);
+                    self.lose(dropped);
+                    return Poll::Ready(());
                 }
-                Ok(_) | Err(_) => break,
             }
         }
-        let (_, dropped) = self.mirror.fail(cx, false);
-        self.lose(dropped);
-        Poll::Ready(())
+        cx.task.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn deadline(&self) -> Option<Tick> {
