@@ -71,6 +71,10 @@ pub trait Task {
     fn poll(&mut self, cx: &mut Cx<'_, '_>) -> Poll<()>;
     /// When it wants to be polled though nothing woke it.
     fn deadline(&self) -> Option<Tick>;
+    /// True for what a client has left to be done: its worker does not end before it.
+    fn is_awaited(&self) -> bool {
+        false
+    }
 }
 
 impl Task for Box<dyn Task> {
@@ -79,6 +83,9 @@ impl Task for Box<dyn Task> {
     }
     fn deadline(&self) -> Option<Tick> {
         (**self).deadline()
+    }
+    fn is_awaited(&self) -> bool {
+        (**self).is_awaited()
     }
 }
 

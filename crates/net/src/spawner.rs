@@ -24,8 +24,14 @@ impl LocalSpawner {
 
 impl Spawner for LocalSpawner {
     fn spawn(&self, task: Box<dyn Task>) {
-        // It ends by itself, or with its worker.
-        self.reactor.spawn(Box::pin(Timed::new(task, self.reactor.clock())));
+        let is_awaited = task.is_awaited();
+        let running = Box::pin(Timed::new(task, self.reactor.clock()));
+        if is_awaited {
+            self.reactor.spawn_awaited(running);
+        } else {
+            // It ends by itself, or with its worker.
+            self.reactor.spawn(running);
+        }
     }
 }
 

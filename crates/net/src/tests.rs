@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 
 use crate::connect::first_of;
 use crate::place::Permit;
-use crate::reactor::tests::{reactor, run};
+use crate::reactor::tests::{reactor, run, sleep};
 use crate::resolve::Resolver;
 use crate::tcp::keep_alive;
 use crate::{Accepted, Counts, Listening, Seat, Serve, TcpConnector, Workers, bind, listen};
@@ -300,6 +300,46 @@ fn workers_answer_scrapes_and_end_when_they_are_drained() {
         assert!(have_ended(threads).await);
         assert!(workers.snapshots().await.is_empty());
     });
+}
+
+/// As [`Staying`], but that they leave something to be done, and something that nobody waits for.
+struct Leaving(Seat, Arc<AtomicUsize>);
+
+impl Serve for Leaving {
+    type Snapshot = ();
+    fn client(&self, accepted: Accepted) -> Pin<Box<dyn Future<Output = ()>>> {
+        let (mut ear, reactor) = (self.0.drain.seat(), self.0.reactor.clone());
+        let done = Arc::clone(&self.1);
+        Box::pin(poll_fn(move |task| {
+            let _kept = &accepted;
+            if ear.deadline(task.waker()).is_none() {
+                return Poll::Pending;
+            }
+            let (handle, done) = (reactor.clone(), Arc::clone(&done));
+            reactor.spawn(Box::pin(std::future::pending()));
+            reactor.spawn_awaited(Box::pin(async move {
+                sleep(&handle, Duration::from_millis(100)).await;
+                done.fetch_add(1, Ordering::Relaxed);
+            }));
+            Poll::Ready(())
+        }))
+    }
+    fn snapshot(&self) {}
+    fn housekeeping(&self) {}
+}
+
+#[test]
+fn a_worker_ends_when_what_its_clients_left_to_be_done_is_done() {
+    let done = Arc::new(AtomicUsize::new(0));
+    let left = Arc::clone(&done);
+    let make = move |seat: &Seat| Leaving(seat.clone(), Arc::clone(&left));
+    let (workers, threads) = Workers::start(1, 1024 * 1024, make).unwrap();
+    on_the_control_thread(async {
+        let _client = hand_over_one(&workers).await;
+        workers.drain(Duration::from_secs(1)).await;
+        assert!(have_ended(threads).await);
+    });
+    assert_eq!(done.load(Ordering::Relaxed), 1);
 }
 
 #[test]

@@ -192,7 +192,8 @@ impl<N: Send + 'static> Workers<N> {
         snapshots
     }
 
-    /// Tells every client to end within `limit`; the workers' threads end when theirs have.
+    /// Tells every client to end within `limit`; the workers' threads end when theirs have, and with them what they left
+    /// to be done.
     pub async fn drain(&self, limit: Duration) {
         for worker in &self.workers {
             worker.order(Order::Drain(limit)).await;
@@ -215,7 +216,7 @@ fn run<S: Serve + 'static>(
     loop {
         let is_work = reactor.poll_tasks() || receiving == Receiving::More;
         let is_ending = receiving == Receiving::Closed || seat.drain.has_begun();
-        if is_ending && reactor.clients() == 0 {
+        if is_ending && reactor.awaited() == 0 {
             return;
         }
         if let Err(error) = reactor.look(is_work) {

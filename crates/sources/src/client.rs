@@ -150,8 +150,10 @@ impl<S: Stream> Client<S> {
                 Turn::Moved => {}
                 Turn::Idle => return Poll::Pending,
                 Turn::Ended(end) => {
+                    if !matches!(self.state, State::Lingering { .. }) {
+                        self.chain.close(cx);
+                    }
                     self.state = State::Done;
-                    self.chain.close(cx);
                     return Poll::Ready(end);
                 }
             }
@@ -574,8 +576,9 @@ impl<S: Stream> Client<S> {
         self.inlet.is_empty()
     }
 
-    /// Shuts our sending side, and discards what is still under way.
+    /// Shuts our sending side, and discards what is still under way. What the chain has left to do need not wait for it.
     fn linger(&mut self, cx: &mut Cx<'_, '_>, end: End) {
+        self.chain.close(cx);
         self.state = match self.stream.poll_shutdown(cx.task) {
             Poll::Ready(Err(_)) => State::Lingering { end, deadline: cx.now },
             _ => State::Lingering { end, deadline: cx.now.after(LINGER_MAX) },
@@ -587,11 +590,10 @@ impl<S: Stream> Client<S> {
         self.inlet.consume(unread);
         let filled = self.inlet.poll_fill(cx, &mut self.stream);
         let State::Lingering { end, deadline } = &mut self.state else { return Turn::Moved };
-        let is_over = match filled {
-            Poll::Ready(Ok(Filled::Bytes(_))) if *deadline > cx.now => return Turn::Moved,
-            Poll::Pending => *deadline <= cx.now,
-            Poll::Ready(_) => true,
-        };
-        if is_over { Turn::Ended(std::mem::replace(end, End::ClientLeft)) } else { Turn::Idle }
+        match filled {
+            Poll::Ready(Ok(Filled::Bytes(_))) if *deadline > cx.now => Turn::Moved,
+            Poll::Pending if *deadline > cx.now => Turn::Idle,
+            _ => Turn::Ended(std::mem::replace(end, End::ClientLeft)),
+        }
     }
 }

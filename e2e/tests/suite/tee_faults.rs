@@ -1,12 +1,14 @@
-//! Tee whose servers want a login, and fail.
+//! Tee whose servers want a login, fail, or are slow when the process ends.
 
 use std::io::Write;
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use testkit::free_port;
 use testkit::scripted::{Frame, Peer, Server, encode, error, opcode, query};
 
-use super::tee::{VOID, WAIT, http, result, server, sink, tee};
+use super::tee::{ROOMY, VOID, WAIT, http, result, server, sink, tee};
 
 const AUTH_CHALLENGE: u8 = 0x0E;
 
@@ -118,5 +120,36 @@ fn tee_says_of_no_write_that_it_can_be_sent_again_when_its_second_chain_cannot_c
         let answered = client.receive_all();
         assert!(answered.is_empty(), "{answered:?}");
         proxy.stop().unwrap();
+    }
+}
+
+#[test]
+fn tee_sends_what_waits_though_the_process_is_told_to_end() {
+    let (main, _frames) = server(|frame| result(frame, &VOID));
+    let (seen, mirrored) = channel();
+    let seen = Mutex::new(seen);
+    // Until it accepts the session, all waits.
+    let other = Server::start(move |mut peer| {
+        let seen = seen.lock().unwrap().clone();
+        while let Ok(frame) = peer.receive() {
+            let is_first = frame.opcode == opcode::STARTUP;
+            std::thread::sleep(Duration::from_millis(if is_first { 2500 } else { 0 }));
+            let code = if is_first { opcode::READY } else { opcode::RESULT };
+            drop(seen.send(frame.body.clone()));
+            drop(peer.0.write_all(&encode(0x84, frame.id, code, &VOID)));
+        }
+    });
+    for leaves in [false, true] {
+        let proxy = tee(main.port, other.port, ROOMY);
+        let mut client = Peer::session(proxy.port);
+        for _ in 0..5 {
+            client.send(&encode(4, 1, opcode::QUERY, &query(b"INSERT")));
+            assert_eq!(client.receive().unwrap().body, VOID);
+        }
+        let stays = (!leaves).then_some(client);
+        std::thread::sleep(Duration::from_millis(100));
+        proxy.stop().unwrap();
+        assert_eq!(mirrored.try_iter().filter(|body| *body == query(b"INSERT")).count(), 5, "{leaves}");
+        drop(stays);
     }
 }

@@ -112,9 +112,9 @@ impl Reactor {
         self.tasks.add(future, true);
     }
 
-    /// How many clients' tasks have not ended.
-    pub(crate) fn clients(&self) -> usize {
-        self.tasks.clients()
+    /// How many tasks have not ended that keep the worker from ending: its clients', and what they left to be done.
+    pub(crate) fn awaited(&self) -> usize {
+        self.tasks.awaited()
     }
 
     /// True when the bell rang since this was last asked.
@@ -193,8 +193,8 @@ impl Reactor {
     #[cold]
     fn take_spawned(&mut self) {
         self.handle.0.has_spawned.set(false);
-        for future in self.handle.0.spawned.take() {
-            self.tasks.add(future, false);
+        for (future, is_awaited) in self.handle.0.spawned.take() {
+            self.tasks.add(future, is_awaited);
         }
     }
 }
@@ -215,8 +215,8 @@ struct Shared {
     /// Borrowed while the loop waits, when no task runs, and to register a socket.
     poll: RefCell<Poll>,
     sockets: RefCell<Sockets>,
-    /// Tasks that were spawned while another one ran.
-    spawned: RefCell<Vec<TaskFuture>>,
+    /// Tasks that were spawned while another one ran, and whether they keep the worker from ending.
+    spawned: RefCell<Vec<(TaskFuture, bool)>>,
     has_spawned: Cell<bool>,
     clock: Clock,
     resolver: Arc<Resolver>,
@@ -235,7 +235,16 @@ impl Handle {
 
     /// Runs a task that does not keep the worker from ending.
     pub(crate) fn spawn(&self, future: TaskFuture) {
-        self.0.spawned.borrow_mut().push(future);
+        self.push_spawned(future, false);
+    }
+
+    /// Runs a task that keeps it from ending, as a client does.
+    pub(crate) fn spawn_awaited(&self, future: TaskFuture) {
+        self.push_spawned(future, true);
+    }
+
+    fn push_spawned(&self, future: TaskFuture, is_awaited: bool) {
+        self.0.spawned.borrow_mut().push((future, is_awaited));
         self.0.has_spawned.set(true);
     }
 

@@ -99,14 +99,14 @@ struct Task {
     future: TaskFuture,
     waker: Waker,
     woken: Arc<TaskWaker>,
-    is_client: bool,
+    is_awaited: bool,
 }
 
 /// The tasks of the worker on whose thread this lives.
 pub(super) struct Tasks {
     slots: Vec<Slot>,
     free: Vec<u32>,
-    clients: usize,
+    awaited: usize,
     /// Those fetched from the queue, and how many of them had their turn.
     fetched: Vec<TaskId>,
     polled: usize,
@@ -119,16 +119,16 @@ impl Tasks {
             queue.woken.borrow_mut().clear();
             queue.worker.set(door.worker);
         });
-        Self { slots: Vec::new(), free: Vec::new(), clients: 0, fetched: Vec::new(), polled: 0, door }
+        Self { slots: Vec::new(), free: Vec::new(), awaited: 0, fetched: Vec::new(), polled: 0, door }
     }
 
-    /// How many tasks are clients.
-    pub(super) fn clients(&self) -> usize {
-        self.clients
+    /// How many tasks keep the worker from ending.
+    pub(super) fn awaited(&self) -> usize {
+        self.awaited
     }
 
     /// Queues a new task.
-    pub(super) fn add(&mut self, future: TaskFuture, is_client: bool) {
+    pub(super) fn add(&mut self, future: TaskFuture, is_awaited: bool) {
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
             u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
@@ -143,8 +143,8 @@ impl Tasks {
         });
         let waker = Waker::from(Arc::clone(&woken));
         waker.wake_by_ref();
-        slot.task = Some(Task { future, waker, woken, is_client });
-        self.clients += usize::from(is_client);
+        slot.task = Some(Task { future, waker, woken, is_awaited });
+        self.awaited += usize::from(is_awaited);
     }
 
     /// Fetches those that were woken while the last ones fetched had their turn. False when there are none.
@@ -189,7 +189,7 @@ impl Tasks {
         slot.generation = slot.generation.wrapping_add(1);
         let Some(task) = slot.task.take() else { return };
         self.free.push(id.index);
-        self.clients -= usize::from(task.is_client);
+        self.awaited -= usize::from(task.is_awaited);
         if catch_unwind(AssertUnwindSafe(|| drop(task))).is_err() {
             error!("a task panicked while it was dropped");
         }
@@ -211,7 +211,7 @@ impl Tasks {
         self.slots.clear();
         self.free.clear();
         self.fetched.clear();
-        self.clients = 0;
+        self.awaited = 0;
         QUEUE.with(|queue| {
             queue.worker.set(0);
             queue.woken.borrow_mut().clear();

@@ -301,7 +301,7 @@ fn tasks_and_sockets_go_with_their_worker() {
     }));
     reactor.poll_tasks();
     reactor.look(true).unwrap();
-    assert_eq!(reactor.clients(), 1);
+    assert_eq!(reactor.awaited(), 1);
     drop(reactor);
     assert_eq!(outside.read(&mut [0]).unwrap(), 0);
 }

@@ -87,4 +87,8 @@ impl Task for Emptying {
     fn deadline(&self) -> Option<Tick> {
         Some(self.mirror.deadline(true).map_or(self.deadline, |deadline| deadline.min(self.deadline)))
     }
+
+    fn is_awaited(&self) -> bool {
+        true
+    }
 }
