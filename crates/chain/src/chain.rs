@@ -438,8 +438,11 @@ impl Chain {
     pub fn poll(&mut self, cx: &mut Cx<'_, '_>, exit: &mut dyn Exit) -> Result<Progress, Fault> {
         let layers = self.transforms.len();
         let mut progress = Progress::Idle;
+        let (mut is_held, mut is_full) = (false, false);
         if !self.polled.is_empty() {
-            progress = self.poll_owners(cx)?;
+            is_held = self.reply_tail.rest > 0 || !self.answers.is_empty() || exit.is_torn() || !exit.is_ready();
+            progress = self.poll_owners(cx, !is_held)?;
+            is_full = self.owners().any(Transform::is_full);
         }
         let mut up = Up {
             part: &self.part,
@@ -448,6 +451,7 @@ impl Chain {
             answers: &mut self.answers,
             tail: &mut self.reply_tail,
             exit,
+            is_full,
         };
         if !up.answers.is_empty() && up.may_answer() {
             up.answered(cx)?;
@@ -459,7 +463,9 @@ impl Chain {
             Progress::Idle => Ok(progress),
             // An answer that waited for the end of a large reply may go now.
             Progress::Drained if !self.answers.is_empty() => Ok(Progress::Moved),
-            Progress::Drained if !self.polled.is_empty() && self.is_restless() => Ok(Progress::Moved),
+            Progress::Drained if is_held || (!self.polled.is_empty() && self.is_restless()) => {
+                Ok(Progress::Moved)
+            }
             // One that has a chain of its own may go on though the sink does not.
             moved => Ok(moved.max(progress)),
         }
@@ -467,7 +473,7 @@ impl Chain {
 
     /// Polls the transforms that have chains of their own.
     #[cold]
-    fn poll_owners(&mut self, cx: &mut Cx<'_, '_>) -> Result<Progress, Fault> {
+    fn poll_owners(&mut self, cx: &mut Cx<'_, '_>, is_ready: bool) -> Result<Progress, Fault> {
         let mut progress = Progress::Idle;
         // What they answer brings its own bytes.
         let nothing = self.part.pool.own(Vec::new());
@@ -477,7 +483,7 @@ impl Chain {
             let kept = (&mut self.ledger, &mut self.answers);
             let mut batch = self.part.batch(Side::Request, &nothing, &mut none, kept);
             batch.layer = *layer;
-            let polled = transform.polled(cx, &mut batch);
+            let polled = transform.polled(cx, &mut batch, is_ready);
             progress = progress.max(polled.map_err(|fault| self.part.fault_at(*layer, fault))?);
         }
         Ok(progress)

@@ -140,11 +140,17 @@ pub trait Transform {
         false
     }
 
-    /// Moves what this transform has going on. `batch` is empty; requests may be answered by [`Batch::answer`].
+    /// Moves what this transform has going on. `batch` is empty; requests may be answered by [`Batch::answer`], and by
+    /// many and large replies only if the client takes some, which `is_ready` says.
     ///
     /// # Errors
     /// As for `requests`.
-    fn polled(&mut self, _cx: &mut Cx<'_, '_>, _batch: &mut Batch<'_>) -> Result<Progress, Fault> {
+    fn polled(
+        &mut self,
+        _cx: &mut Cx<'_, '_>,
+        _batch: &mut Batch<'_>,
+        _is_ready: bool,
+    ) -> Result<Progress, Fault> {
         Ok(Progress::Idle)
     }
 
@@ -155,6 +161,11 @@ pub trait Transform {
 
     /// True while no more requests should come.
     fn is_over_mark(&self) -> bool {
+        false
+    }
+
+    /// True while no more replies should come from below. Asked after `polled`, which must be what ends it.
+    fn is_full(&self) -> bool {
         false
     }
 

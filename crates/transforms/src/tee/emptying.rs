@@ -60,7 +60,7 @@ impl Emptying {
             return None;
         }
         let mut out = Outcome::default();
-        let polled = self.mirror.poll(cx, &self.shared.prepared, &mut out);
+        let polled = self.mirror.poll(cx, &self.shared.prepared, &mut out, true);
         self.lose(out.dropped);
         let is_over = cx.now >= self.deadline || self.mirror.is_empty();
         polled.ok().filter(|_| !is_over)

@@ -223,6 +223,11 @@ impl Mirror {
         self.is_open() && !self.is_behind() && !self.wants_auth
     }
 
+    /// True while a reply of it is due.
+    pub(super) fn is_owing(&self) -> bool {
+        matches!(&self.state, State::Open(chain) if chain.in_flight() > 0)
+    }
+
     /// True while what has come cannot go on. A server that wants a login has answered: the client's part comes next.
     pub(super) fn is_behind(&self) -> bool {
         let State::Open(chain) = &self.state else { return false };
@@ -391,12 +396,13 @@ impl Mirror {
         }
     }
 
-    /// Moves what can be moved.
+    /// Moves what can be moved. `is_ready`: more may come of it.
     pub(super) fn poll(
         &mut self,
         cx: &mut Cx<'_, '_>,
         prepared: &Prepared,
         out: &mut Outcome,
+        is_ready: bool,
     ) -> Result<Progress, Fault> {
         // What its transforms hold would keep back a USE, or a new connection.
         let is_use = self.queue.front().is_some_and(|front| front.kind == Kind::Step(Step::Use));
@@ -405,7 +411,7 @@ impl Mirror {
         }
         let has_fed = self.feed(cx, prepared, out)?;
         let State::Open(chain) = &mut self.state else { return Ok(Progress::Idle) };
-        let mut collect = Collect { ids: &mut self.ids, out, steps: None };
+        let mut collect = Collect { ids: &mut self.ids, out, steps: None, is_ready };
         let progress = chain.poll(cx, &mut collect)?;
         if let Some(reply) = collect.steps {
             self.step_answered(&reply)?;
@@ -534,6 +540,7 @@ struct Collect<'c> {
     ids: &'c mut Ids,
     out: &'c mut Outcome,
     steps: Option<StepReply>,
+    is_ready: bool,
 }
 
 /// What answered a step.
@@ -544,6 +551,10 @@ struct StepReply {
 }
 
 impl SubExit for Collect<'_> {
+    fn is_ready(&self) -> bool {
+        self.is_ready
+    }
+
     fn deliver(&mut self, _: &mut Cx<'_, '_>, replies: &mut Replies<'_, '_>) -> Result<(), Fault> {
         let pool = replies.pool().clone();
         replies.each(|origin, leaving| {

@@ -10,6 +10,8 @@
 //! `large` one that is not whole yet, `prepared` what another server calls a statement, `ids` what is in flight there.
 
 mod agreement;
+#[cfg(test)]
+mod bounds_tests;
 mod client;
 mod emptying;
 #[cfg(any(test, fuzzing))]

@@ -1,6 +1,6 @@
 //! Requests that went to both chains, and of which somebody wants to know both replies.
 
-use chain::{Item, KeptReply, Piece, Ticket};
+use chain::{Item, KeptReply, Piece, Ticket, WHOLE_BYTES_MAX};
 use wire::Head;
 
 use super::session::Uses;
@@ -53,14 +53,52 @@ impl Pair {
     }
 }
 
+/// Bytes of one chain's replies that may wait for the other's; with more, nothing is read of the chain that is ahead.
+const KEPT_BYTES_MAX: usize = WHOLE_BYTES_MAX;
+
 /// All of one client. A pair's key is never 0.
 #[derive(Default)]
 pub(super) struct Pairs {
     slots: Vec<Option<Pair>>,
     free: Vec<u32>,
+    /// Bytes of the first chain's replies that are held for a comparison.
+    main_bytes: usize,
+    /// Bytes of the second chain's replies that are kept.
+    tee_bytes: usize,
+}
+
+fn bytes_of(reply: &Option<Option<KeptReply>>) -> usize {
+    reply.iter().flatten().map(|reply| reply.bytes().len()).sum()
 }
 
 impl Pairs {
+    /// Too many replies of the first chain wait for the second.
+    pub(super) fn has_much_of_main(&self) -> bool {
+        self.main_bytes > KEPT_BYTES_MAX
+    }
+
+    /// Too many replies of the second chain wait for the first.
+    pub(super) fn has_much_of_tee(&self) -> bool {
+        self.tee_bytes > KEPT_BYTES_MAX
+    }
+
+    /// The first chain has replied to a request of which both replies are compared.
+    pub(super) fn hold_main(&mut self, key: u32, reply: Option<KeptReply>) {
+        let Some(pair) = self.get(key) else { return };
+        pair.main = Some(reply);
+        let bytes = bytes_of(&pair.main);
+        self.main_bytes += bytes;
+    }
+
+    /// The second chain has replied, or was not asked.
+    pub(super) fn keep_tee(&mut self, key: u32, reply: Option<KeptReply>) -> Option<Aim> {
+        let pair = self.get(key)?;
+        pair.tee = Some(reply);
+        let (aim, bytes) = (pair.aim, bytes_of(&pair.tee));
+        self.tee_bytes += bytes;
+        Some(aim)
+    }
+
     pub(super) fn open(&mut self, pair: Pair) -> u32 {
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
@@ -89,6 +127,10 @@ impl Pairs {
         let index = key.checked_sub(1)?;
         let pair = self.slots.get_mut(index as usize)?.take()?;
         self.free.push(index);
+        if pair.aim == Aim::Compare {
+            self.main_bytes = self.main_bytes.saturating_sub(bytes_of(&pair.main));
+        }
+        self.tee_bytes = self.tee_bytes.saturating_sub(bytes_of(&pair.tee));
         Some(pair)
     }
 

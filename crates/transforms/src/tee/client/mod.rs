@@ -451,6 +451,7 @@ impl Transform for TeeClient {
     }
 
     fn responses(&mut self, _cx: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault> {
+        let was_full = self.pairs.has_much_of_tee();
         batch.each(|item| {
             if Protocol::Cql.is_unsolicited(item.head()) {
                 if self.to_tee {
@@ -463,6 +464,7 @@ impl Transform for TeeClient {
                 self.main_reply(item, key);
             }
         });
+        self.is_restless |= was_full && !self.pairs.has_much_of_tee();
         Ok(())
     }
 
@@ -497,7 +499,12 @@ impl Transform for TeeClient {
         true
     }
 
-    fn polled(&mut self, cx: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<Progress, Fault> {
+    fn polled(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        batch: &mut Batch<'_>,
+        is_ready: bool,
+    ) -> Result<Progress, Fault> {
         self.is_restless = false;
         if self.failed.is_some()
             && !self.awaits_step()
@@ -510,7 +517,11 @@ impl Transform for TeeClient {
         self.prepare_now();
         let mut out = Outcome::default();
         let shared = Rc::clone(&self.shared);
-        let polled = self.mirror.poll(cx, &shared.prepared, &mut out);
+        // Replies wait for the first chain's, which is not read either when the client is full; events do not.
+        let is_ready = !self.pairs.has_much_of_tee() && (is_ready || !self.to_tee);
+        // The first chain waits for what the second one's transforms hold.
+        let let_go = if self.pairs.has_much_of_main() { self.mirror.let_go(cx) } else { Ok(()) };
+        let polled = let_go.and_then(|()| self.mirror.poll(cx, &shared.prepared, &mut out, is_ready));
         self.settle(batch, out);
         let mut progress = match polled {
             Ok(progress) => progress,
@@ -520,7 +531,7 @@ impl Transform for TeeClient {
             }
         };
         if let Some(mismatch) = &mut self.mismatch {
-            let polled = mismatch.poll(cx, &shared.prepared, &mut Outcome::default());
+            let polled = mismatch.poll(cx, &shared.prepared, &mut Outcome::default(), true);
             progress = progress.max(polled.map_err(aside)?);
         }
         // A client that was not read is read again.
@@ -530,6 +541,11 @@ impl Transform for TeeClient {
 
     fn is_restless(&self) -> bool {
         self.is_restless
+    }
+
+    fn is_full(&self) -> bool {
+        // One of both is always read, and the first also when the second may wait for it.
+        self.pairs.has_much_of_main() && !self.pairs.has_much_of_tee() && self.mirror.is_owing()
     }
 
     fn is_over_mark(&self) -> bool {

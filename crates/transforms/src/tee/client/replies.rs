@@ -18,6 +18,7 @@ const MISMATCH: &str = "The responses from the Tee subchain and down-chain did n
 impl TeeClient {
     /// What the first chain has said to a request of which both replies matter.
     pub(super) fn main_reply(&mut self, item: &mut Item<'_>, key: u32) {
+        let is_full = self.pairs.has_much_of_main();
         let Some(pair) = self.pairs.get(key) else { return };
         match pair.aim {
             Aim::State { number, uses } => {
@@ -44,16 +45,29 @@ impl TeeClient {
             Aim::Compare if matches!(pair.tee, Some(None)) => {
                 self.pairs.close(key);
             }
-            Aim::Compare => {
-                pair.main = Some(item.hold_reply());
-                if matches!(pair.main, Some(None)) {
-                    pair.aim = Aim::Passed;
-                    self.pairs.close_if_complete(key);
-                } else if let Some((reply, _)) = self.judge(key) {
-                    item.answer_instead(reply);
-                }
+            // It is read though it is ahead: what comes behind it may be what the second chain waits for.
+            Aim::Compare if is_full && pair.tee.is_none() => {
+                warn!(target: target::TEE, "a reply is not compared: too many wait for those of the tee chain");
+                self.pass(key);
             }
+            Aim::Compare => match item.hold_reply() {
+                None => self.pass(key),
+                reply => {
+                    self.pairs.hold_main(key, reply);
+                    if let Some((reply, _)) = self.judge(key) {
+                        item.answer_instead(reply);
+                    }
+                }
+            },
         }
+    }
+
+    /// The first chain's reply goes on as it is.
+    fn pass(&mut self, key: u32) {
+        if let Some(pair) = self.pairs.get(key) {
+            (pair.main, pair.aim) = (Some(None), Aim::Passed);
+        }
+        self.pairs.close_if_complete(key);
     }
 
     /// What the first chain has said to a USE.
@@ -154,12 +168,11 @@ impl TeeClient {
 
     /// What the second chain has said to a request, or that it was not asked.
     pub(super) fn tee_reply(&mut self, batch: &mut Batch<'_>, key: u32, reply: Option<KeptReply>) {
-        let Some(pair) = self.pairs.get(key) else { return };
-        pair.tee = Some(reply);
-        match pair.aim {
-            Aim::Prepare { .. } => self.learn(key),
-            Aim::Passed => drop(self.pairs.close_if_complete(key)),
-            Aim::Compare | Aim::State { .. } => {
+        match self.pairs.keep_tee(key, reply) {
+            None => {}
+            Some(Aim::Prepare { .. }) => self.learn(key),
+            Some(Aim::Passed) => drop(self.pairs.close_if_complete(key)),
+            Some(Aim::Compare | Aim::State { .. }) => {
                 if let Some((reply, ticket)) = self.judge(key) {
                     batch.answer(ticket, reply);
                 }

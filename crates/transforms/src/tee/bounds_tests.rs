@@ -1,0 +1,290 @@
+//! A Tee between two scripted sinks: of which of them something is read, and when.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use chain::{
+    Batch, Builder, Chain, ChainPart, ChainPlan, Chunk, Connecting, Connector, Cx, Exit, Fault, Link, Message,
+    PlanEntry, Pool, Progress, Sink, Spawner, Switch, Task, Tick, Ticket, Up, WorkerCx, WorkerPart, mark_sent,
+};
+use wire::cql::opcode;
+use wire::{Framed, Head, Protocol, Side};
+
+use super::prepared::none_prepared;
+use super::{Behavior, Tee};
+
+/// Replies to compare, and how long each is: many more than may wait.
+const REPLIES: i16 = 40;
+const REPLY_BYTES: usize = 1024 * 1024;
+
+/// As many are more than may wait of one chain.
+const KEPT_MAX: usize = 18;
+
+/// The id of an event.
+const EVENT: i16 = -1;
+
+fn frame(side: Side, id: i16, opcode: u8, body: &[u8]) -> Vec<u8> {
+    let version = if side == Side::Request { 4 } else { 0x84 };
+    let length = u32::try_from(body.len()).unwrap().to_be_bytes();
+    [&[version, 0], &id.to_be_bytes()[..], &[opcode], &length, body].concat()
+}
+
+fn head_of(frame: &[u8], side: Side) -> Head {
+    let Framed::Frame(head) = Protocol::Cql.frame(frame, side, u32::MAX) else { panic!("no frame") };
+    head
+}
+
+/// A server as a sink: it has these replies, one of which is read in each poll.
+#[derive(Default)]
+struct Book {
+    asked: Vec<(i32, Ticket)>,
+    replies: VecDeque<i16>,
+    read: usize,
+    /// There is always more to read, of which nothing becomes a reply.
+    is_endless: bool,
+}
+
+#[derive(Clone, Default)]
+struct Server(Arc<Mutex<Book>>);
+
+struct ServerPart(Server, Pool);
+
+impl Builder for Server {
+    fn worker(&self, worker: &WorkerCx) -> Box<dyn WorkerPart> {
+        Box::new(ServerPart(self.clone(), worker.pool.clone()))
+    }
+}
+
+impl WorkerPart for ServerPart {
+    fn client(&self) -> Link {
+        Link::Sink(Box::new(Self(self.0.clone(), self.1.clone())))
+    }
+}
+
+impl Sink for ServerPart {
+    fn submit(&mut self, _: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault> {
+        let mut book = self.0.0.lock().unwrap();
+        let asked = |message: &Message, ledger: &mut _| {
+            mark_sent(message.ticket(), ledger);
+            book.asked.push((message.head().id, message.ticket()));
+        };
+        match batch.outgoing(asked, |_| Ok::<(), Infallible>(())) {
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Cx<'_, '_>, up: &mut Up<'_>) -> Result<Progress, Fault> {
+        let (id, ticket) = {
+            let mut book = self.0.0.lock().unwrap();
+            if book.is_endless {
+                return Ok(Progress::Moved);
+            }
+            let Some(id) = book.replies.front().copied().filter(|_| up.is_ready()) else {
+                return Ok(Progress::Idle);
+            };
+            book.replies.pop_front();
+            book.read += 1;
+            let asked = book.asked.iter().position(|(asked, _)| *asked == i32::from(id));
+            (id, asked.map_or(Ticket::NONE, |asked| book.asked.swap_remove(asked).1))
+        };
+        let reply = match id {
+            EVENT => frame(Side::Response, EVENT, opcode::EVENT, &[]),
+            id => frame(Side::Response, id, opcode::RESULT, &vec![1; REPLY_BYTES]),
+        };
+        let mut messages = up.list();
+        messages.push(Message::reply(head_of(&reply, Side::Response), 0, reply.len(), ticket));
+        up.replies(cx, &self.1.own(reply), messages)?;
+        Ok(Progress::Moved)
+    }
+}
+
+impl Server {
+    fn has(&self, replies: impl IntoIterator<Item = i16>) {
+        self.0.lock().unwrap().replies.extend(replies);
+    }
+
+    /// Replies that were read.
+    fn read(&self) -> usize {
+        self.0.lock().unwrap().read
+    }
+}
+
+struct Nobody;
+
+impl Connector for Nobody {
+    fn connect(&self, _: &str) -> Connecting {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[derive(Clone, Default)]
+struct Spawned(Rc<RefCell<Vec<Box<dyn Task>>>>);
+
+impl Spawner for Spawned {
+    fn spawn(&self, task: Box<dyn Task>) {
+        self.0.borrow_mut().push(task);
+    }
+}
+
+/// A client, and how many frames it has got.
+#[derive(Default)]
+struct Out {
+    got: usize,
+    is_full: bool,
+}
+
+impl Exit for Out {
+    fn is_ready(&self) -> bool {
+        !self.is_full
+    }
+    fn looks(&self) -> bool {
+        true
+    }
+    fn deliver(&mut self, _: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault> {
+        batch.leaving(|_, _| {
+            self.got += 1;
+            Ok(())
+        })
+    }
+    fn deliver_bytes(&mut self, _: &mut Cx<'_, '_>, _: &Chunk, _: Range<usize>) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+struct Scene {
+    main: Server,
+    other: Server,
+    switch: Switch,
+    spawned: Spawned,
+    worker: WorkerCx,
+    chain: Chain,
+    out: Out,
+    now: Tick,
+}
+
+impl Scene {
+    fn new(behavior: Behavior) -> Self {
+        let (main, other, spawned) = (Server::default(), Server::default(), Spawned::default());
+        let builder: Box<dyn Builder> = Box::new(other.clone());
+        let entry = PlanEntry { kind: "Sink".to_owned(), name: "other".to_owned(), builder };
+        let switch = Switch::new(1);
+        let tee = Tee {
+            plan: ChainPlan::of(vec!["tee_chain".to_owned()], 0, vec![entry]).pop().unwrap(),
+            behavior,
+            buffer_batches: 5,
+            wait_max: Duration::ZERO,
+            sample_percent: 100,
+            switch: Some(switch.clone()),
+            prepared: none_prepared(),
+        };
+        let worker = WorkerCx {
+            pool: Pool::new(),
+            connector: Rc::new(Nobody),
+            spawner: Rc::new(spawned.clone()),
+            protocol: Protocol::Cql,
+            prepared: Rc::default(),
+            sharing: Rc::default(),
+            nested: Rc::default(),
+        };
+        let entries: [(&str, &str, &dyn Builder); 2] = [("Tee", "t", &tee), ("Sink", "main", &main)];
+        let chain = ChainPart::new("c", &worker, entries, None).client().unwrap();
+        Self { main, other, switch, spawned, worker, chain, out: Out::default(), now: Tick(1_000_000) }
+    }
+
+    fn with<T>(&mut self, run: impl FnOnce(&mut Self, &mut Cx<'_, '_>) -> T) -> T {
+        let (mut task, now) = (Context::from_waker(Waker::noop()), self.now);
+        run(self, &mut Cx { task: &mut task, now })
+    }
+
+    /// The client asks under these ids.
+    fn ask(&mut self, ids: impl IntoIterator<Item = i16>) {
+        for id in ids {
+            let request = frame(Side::Request, id, opcode::QUERY, b"\0\0\0\x06SELECT\0\x01\0");
+            let mut messages = self.chain.list();
+            messages.push(Message::new(head_of(&request, Side::Request), 0, request.len()));
+            let chunk = self.worker.pool.own(request);
+            self.with(|scene, cx| scene.chain.submit(cx, &chunk, messages).unwrap());
+        }
+    }
+
+    /// Moves what can be moved.
+    fn poll(&mut self) {
+        for _ in 0..1000 {
+            let moved = self.with(|scene, cx| scene.chain.poll(cx, &mut scene.out).unwrap());
+            if moved != Progress::Moved {
+                return;
+            }
+        }
+    }
+}
+
+#[test]
+fn of_a_chain_that_is_ahead_no_more_is_read_than_may_wait() {
+    for is_main_ahead in [false, true] {
+        let mut scene = Scene::new(Behavior::LogWarning);
+        let (main, other) = (scene.main.clone(), scene.other.clone());
+        let [ahead, behind] = if is_main_ahead { [main, other] } else { [other, main] };
+        scene.ask(0..REPLIES);
+        ahead.has(0..REPLIES);
+        scene.poll();
+        assert!(ahead.read() > 1 && ahead.read() <= KEPT_MAX, "{} were read", ahead.read());
+        assert_eq!(scene.out.got, 0);
+        behind.has(0..REPLIES);
+        scene.poll();
+        assert_eq!(scene.out.got, REPLIES as usize);
+    }
+}
+
+#[test]
+fn servers_that_answer_in_opposite_orders_wait_for_one_another_within_bounds() {
+    for behavior in [Behavior::LogWarning, Behavior::Fail, Behavior::Ignore] {
+        let mut scene = Scene::new(behavior);
+        scene.switch.set(true);
+        scene.ask(0..REPLIES);
+        scene.main.has(0..REPLIES);
+        scene.other.has((0..REPLIES).rev());
+        let pool = scene.worker.pool.clone();
+        while scene.out.got < REPLIES as usize {
+            let before = (scene.main.read(), scene.other.read());
+            scene.with(|scene, cx| scene.chain.poll(cx, &mut scene.out).unwrap());
+            assert_ne!((scene.main.read(), scene.other.read()), before, "{} came", scene.out.got);
+            assert!(pool.taken() <= 2 * KEPT_MAX, "{} wait", pool.taken());
+        }
+        assert_eq!(scene.out.got, REPLIES as usize);
+    }
+}
+
+#[test]
+fn a_client_that_takes_nothing_gets_no_events_of_the_second_chain() {
+    let mut scene = Scene::new(Behavior::LogWarning);
+    scene.switch.set(true);
+    scene.ask([0]);
+    scene.other.has([EVENT; 10]);
+    scene.out.is_full = true;
+    scene.poll();
+    assert_eq!(scene.other.read(), 0);
+    scene.out.is_full = false;
+    scene.poll();
+    assert_eq!((scene.other.read(), scene.out.got), (10, 10));
+}
+
+#[test]
+fn a_chain_whose_client_has_left_lets_others_have_their_turn_and_ends_in_time() {
+    let mut scene = Scene::new(Behavior::Ignore);
+    scene.ask([0]);
+    scene.other.0.lock().unwrap().is_endless = true;
+    scene.with(|scene, cx| scene.chain.close(cx));
+    let mut task = scene.spawned.0.borrow_mut().pop().expect("what is left to be done");
+    assert!(task.is_awaited());
+    assert!(scene.with(|_, cx| task.poll(cx)).is_pending());
+    scene.now = scene.now.after(Duration::from_secs(5));
+    assert!(task.deadline().is_some_and(|deadline| deadline <= scene.now));
+    assert!(scene.with(|_, cx| task.poll(cx)).is_ready());
+    assert_eq!(scene.worker.nested.tee_dropped.get(), 1);
+}
