@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
@@ -45,6 +46,8 @@ fn head_of(frame: &[u8], side: Side) -> Head {
 struct Book {
     asked: Vec<(i32, Ticket)>,
     replies: VecDeque<i16>,
+    /// What its replies are full of.
+    filling: u8,
     read: usize,
     /// There is always more to read, of which nothing becomes a reply.
     is_endless: bool,
@@ -80,7 +83,7 @@ impl Sink for ServerPart {
     }
 
     fn poll(&mut self, cx: &mut Cx<'_, '_>, up: &mut Up<'_>) -> Result<Progress, Fault> {
-        let (id, ticket) = {
+        let (id, ticket, filling) = {
             let mut book = self.0.0.lock().unwrap();
             if book.is_endless {
                 return Ok(Progress::Moved);
@@ -91,17 +94,45 @@ impl Sink for ServerPart {
             book.replies.pop_front();
             book.read += 1;
             let asked = book.asked.iter().position(|(asked, _)| *asked == i32::from(id));
-            (id, asked.map_or(Ticket::NONE, |asked| book.asked.swap_remove(asked).1))
+            (id, asked.map_or(Ticket::NONE, |asked| book.asked.swap_remove(asked).1), book.filling)
         };
         let reply = match id {
             EVENT => frame(Side::Response, EVENT, opcode::EVENT, &[]),
-            id => frame(Side::Response, id, opcode::RESULT, &vec![1; REPLY_BYTES]),
+            id => frame(Side::Response, id, opcode::RESULT, &vec![filling; REPLY_BYTES]),
         };
         let mut messages = up.list();
         messages.push(Message::reply(head_of(&reply, Side::Response), 0, reply.len(), ticket));
         up.replies(cx, &self.1.own(reply), messages)?;
         Ok(Progress::Moved)
     }
+}
+
+/// A sink that notes where the client of the last request is.
+#[derive(Clone, Default)]
+struct Where(Arc<Mutex<Option<IpAddr>>>);
+
+impl Builder for Where {
+    fn worker(&self, _: &WorkerCx) -> Box<dyn WorkerPart> {
+        Box::new(self.clone())
+    }
+}
+
+impl WorkerPart for Where {
+    fn client(&self) -> Link {
+        Link::Sink(Box::new(self.clone()))
+    }
+}
+
+impl Sink for Where {
+    fn submit(&mut self, _: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault> {
+        *self.0.lock().unwrap() = batch.identity().address();
+        Ok(())
+    }
+}
+
+fn plan(number: usize, sink: impl Builder + 'static) -> ChainPlan {
+    let entry = PlanEntry { kind: "Sink".to_owned(), name: "s".to_owned(), builder: Box::new(sink) };
+    ChainPlan::of(vec!["aside".to_owned()], number, vec![entry]).pop().unwrap()
 }
 
 impl Server {
@@ -171,11 +202,9 @@ struct Scene {
 impl Scene {
     fn new(behavior: Behavior) -> Self {
         let (main, other, spawned) = (Server::default(), Server::default(), Spawned::default());
-        let builder: Box<dyn Builder> = Box::new(other.clone());
-        let entry = PlanEntry { kind: "Sink".to_owned(), name: "other".to_owned(), builder };
         let switch = Switch::new(1);
         let tee = Tee {
-            plan: ChainPlan::of(vec!["tee_chain".to_owned()], 0, vec![entry]).pop().unwrap(),
+            plan: plan(0, other.clone()),
             behavior,
             buffer_batches: 5,
             wait_max: Duration::ZERO,
@@ -272,6 +301,20 @@ fn a_client_that_takes_nothing_gets_no_events_of_the_second_chain() {
     scene.out.is_full = false;
     scene.poll();
     assert_eq!((scene.other.read(), scene.out.got), (10, 10));
+}
+
+#[test]
+fn the_chain_of_mismatches_knows_whose_requests_it_gets() {
+    let seen = Where::default();
+    let mut scene = Scene::new(Behavior::Subchain(plan(1, seen.clone())));
+    let address = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+    scene.chain.identity().set_address(address);
+    scene.ask([0]);
+    scene.other.0.lock().unwrap().filling = 1;
+    scene.main.has([0]);
+    scene.other.has([0]);
+    scene.poll();
+    assert_eq!(*seen.0.lock().unwrap(), Some(address));
 }
 
 #[test]

@@ -126,7 +126,7 @@ pub(super) struct Mirror {
     batches: usize,
     steps: usize,
     ids: Ids,
-    identity: Option<Rc<Identity>>,
+    pub(super) identity: Option<Rc<Identity>>,
     /// A step that is not answered yet, and which USE it is.
     step: Option<(Step, u32)>,
     agreement: Agreement,

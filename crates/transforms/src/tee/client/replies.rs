@@ -144,9 +144,10 @@ impl TeeClient {
     /// Sends a request down the chain that is there for mismatches.
     fn resend(&mut self, request: Option<(Head, Piece)>) {
         let (Some(part), Some((head, piece))) = (&self.shared.mismatch, request) else { return };
-        let recorder = &self.recorder;
+        let (recorder, identity) = (&self.recorder, &self.mirror.identity);
         let mirror = self.mismatch.get_or_insert_with(|| {
             let mut mirror = Mirror::new(part);
+            identity.iter().for_each(|identity| mirror.set_identity(identity));
             mirror.begin(recorder, recorder.keyspace().clone());
             mirror
         });
