@@ -31,18 +31,16 @@ pub(super) struct Emptying {
 
 impl Emptying {
     pub(super) fn new(
-        cx: &mut Cx<'_, '_>,
+        now: Tick,
         shared: &Rc<Surroundings>,
         recorder: &Rc<Recorder>,
         mut mirror: Mirror,
         is_second: bool,
     ) -> Self {
-        // Its transforms need not have been told, if the client broke off. A fault comes of the next poll, too.
-        drop(mirror.client_done(cx));
         // Nobody learns from a PREPARE any more: what waits for its ids goes, or is lost, at the first poll.
         mirror.preparing = 0;
         let (shared, recorder) = (Rc::clone(shared), Rc::clone(recorder));
-        Self { shared, mirror, recorder, deadline: cx.now.after(EMPTYING_MAX), is_second }
+        Self { shared, mirror, recorder, deadline: now.after(EMPTYING_MAX), is_second }
     }
 
     fn lose(&self, count: u64) {
@@ -55,6 +53,8 @@ impl Emptying {
 
     /// Moves what can be moved; `None` when it is over.
     fn turn(&mut self, cx: &mut Cx<'_, '_>) -> Option<Progress> {
+        // Its transforms need not have been told, if the client broke off.
+        self.mirror.client_done(cx).ok()?;
         let is_due = self.mirror.is_open() && self.mirror.is_due(cx.now, true);
         if is_due && !self.mirror.open_again(cx, &self.recorder) {
             return None;

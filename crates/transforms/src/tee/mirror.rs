@@ -487,9 +487,8 @@ impl Mirror {
         let Some(mut chain) = SubChain::new(&self.part).filter(|_| recorder.can_return()) else {
             return false;
         };
-        if self.is_client_done {
-            // A fault comes of the next poll, too.
-            drop(chain.client_done(cx));
+        if self.is_client_done && chain.client_done(cx).is_err() {
+            return false;
         }
         if let State::Open(mut before) = std::mem::replace(&mut self.state, State::Open(Box::new(chain))) {
             before.close(cx);

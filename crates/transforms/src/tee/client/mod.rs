@@ -299,7 +299,7 @@ impl TeeClient {
     }
 
     /// The client has left: what waits for a chain of its own is still sent.
-    fn leave(&mut self, cx: &mut Cx<'_, '_>) {
+    fn leave(&mut self, now: Tick) {
         if self.mirror.is_open() && self.recorder.is_settled() {
             self.push_unprepared();
         } else {
@@ -310,7 +310,7 @@ impl TeeClient {
         let mirrors = self.mismatch.take().into_iter().map(|mirror| (mirror, false));
         for (mirror, is_second) in std::iter::once((second, true)).chain(mirrors) {
             if mirror.is_open() && !mirror.is_empty() {
-                let emptying = Emptying::new(cx, &self.shared, &recorder, mirror, is_second);
+                let emptying = Emptying::new(now, &self.shared, &recorder, mirror, is_second);
                 self.shared.spawner.spawn(Box::new(emptying));
             }
         }
@@ -473,7 +473,7 @@ impl Transform for TeeClient {
             Why::ClientDone => Mirror::client_done,
             Why::LetGo => Mirror::let_go,
             Why::Closing => {
-                self.leave(cx);
+                self.leave(cx.now);
                 return Ok(());
             }
             Why::Deadline => return Ok(()),
