@@ -16,14 +16,17 @@ pub(super) struct Large {
 
 impl Large {
     /// A request whose rest is to come.
-    pub(super) fn begin(item: &Item<'_>, origin: Origin, need: Need) -> Self {
-        // copy: a server that may be slower gets bytes of its own.
-        Self { bytes: item.bytes().to_vec(), head: *item.head(), origin, need }
+    pub(super) fn begin(pool: &Pool, item: &Item<'_>, origin: Origin, need: Need) -> Self {
+        let mut large = Self { bytes: Vec::new(), head: *item.head(), origin, need };
+        large.take(pool, item.bytes());
+        large
     }
 
-    /// More of it.
-    pub(super) fn take(&mut self, more: &[u8]) {
-        self.bytes.extend_from_slice(more);
+    /// More of it: a server that may be slower gets bytes of its own.
+    pub(super) fn take(&mut self, pool: &Pool, more: &[u8]) {
+        let before = self.bytes.len();
+        self.bytes.resize(before + more.len(), 0);
+        pool.copy(self.bytes.get_mut(before..).unwrap_or_default(), more);
     }
 
     pub(super) fn is_complete(&self) -> bool {

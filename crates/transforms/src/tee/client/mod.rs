@@ -150,7 +150,7 @@ impl TeeClient {
         let (key, need) = self.pair(item, sorted, *mode);
         let origin = Origin { ticket: item.ticket(), key };
         if !item.is_whole() {
-            self.large = Some(Large::begin(item, origin, need));
+            self.large = Some(Large::begin(&self.shared.pool, item, origin, need));
             mode.is_direct = false;
             return;
         }
@@ -563,7 +563,7 @@ impl Transform for TeeClient {
     fn request_tail(&mut self, _: &mut Cx<'_, '_>, chunk: &Chunk, range: Range<usize>) -> Result<(), Fault> {
         self.rest = self.rest.saturating_sub(range.len() as u64);
         if let Some(large) = &mut self.large {
-            large.take(chunk.bytes().get(range).unwrap_or_default());
+            large.take(&self.shared.pool, chunk.bytes().get(range).unwrap_or_default());
             self.finish_large();
         }
         Ok(())
