@@ -246,9 +246,11 @@ impl Application {
         if outcome == Outcome::Own {
             self.answered(&asked, book)?;
         }
-        if asked.kind == Kind::Startup {
+        match asked.kind {
+            Kind::Startup if *frame == traffic::challenge(frame.id) => self.send(0, Kind::Login),
             // Also where no server accepts it: what a chain says to requests without a session must be right as well.
-            self.is_ready = true;
+            Kind::Startup | Kind::Login => self.is_ready = true,
+            _ => {}
         }
         Ok(())
     }
@@ -282,6 +284,9 @@ impl Application {
         if *frame == traffic::reply(asked.kind, nonce, frame.id, self.plan.padding_max) {
             return Ok(Outcome::Own);
         }
+        if asked.kind == Kind::Startup && *frame == traffic::challenge(frame.id) {
+            return Ok(Outcome::Own);
+        }
         if asked.kind.used().is_some() && *frame == traffic::refusal(frame.id) {
             return Ok(Outcome::Refused);
         }
@@ -300,7 +305,7 @@ impl Application {
 
 /// True where a request has room for a token.
 pub fn has_token(kind: Kind) -> bool {
-    let is_of_session = matches!(kind, Kind::Startup | Kind::Options | Kind::Register);
+    let is_of_session = matches!(kind, Kind::Startup | Kind::Login | Kind::Options | Kind::Register);
     !is_of_session && kind.used().is_none() && !matches!(kind, Kind::Prepare(_) | Kind::PrepareUse(_))
 }
 

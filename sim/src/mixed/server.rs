@@ -26,6 +26,8 @@ pub struct Traits {
     pub padding_max: usize,
     /// It resets its connections after some time.
     pub resets: bool,
+    /// It wants a login.
+    pub wants_login: bool,
     /// It refuses some USEs.
     pub refuses: bool,
     /// A second server has forgotten some of the statements that it is to execute.
@@ -108,9 +110,10 @@ impl Link {
         let is_second = self.address != FIRST;
         let (kind, nonce) =
             traffic::understand(frame, is_second).ok_or_else(|| format!("torn: {frame:?}"))?;
-        if kind == Kind::Startup {
+        let is_challenged = kind == Kind::Startup && self.traits.wants_login;
+        if kind == Kind::Login || kind == Kind::Startup && !is_challenged {
             self.is_begun = true;
-        } else if !self.is_begun && kind != Kind::Options {
+        } else if !self.is_begun && !is_challenged && kind != Kind::Options {
             return Err(format!("{kind:?} before the handshake"));
         }
         if self.pending.iter().any(|(_, reply)| reply.id == frame.id) {
@@ -131,6 +134,7 @@ impl Link {
             self.run(kind, nonce, book)?;
         }
         let reply = match (is_refused, is_second) {
+            _ if is_challenged => traffic::challenge(frame.id),
             _ if !is_known => traffic::forgotten(frame.id),
             (true, _) => traffic::refusal(frame.id),
             (false, true) => traffic::second_reply(kind, nonce, frame.id, self.traits.padding_max),

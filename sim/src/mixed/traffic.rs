@@ -15,6 +15,8 @@ const WARNING: u8 = 0x08;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     Startup,
+    /// The client's part of a login.
+    Login,
     Select,
     Insert,
     /// So many statements.
@@ -55,7 +57,7 @@ impl Kind {
 
     /// A throttle counts it.
     pub fn is_throttled(self) -> bool {
-        !matches!(self, Self::Startup | Self::Options | Self::Register)
+        !matches!(self, Self::Startup | Self::Login | Self::Options | Self::Register)
     }
 }
 
@@ -106,6 +108,7 @@ pub fn request(kind: Kind, nonce: u64, padding: usize) -> (u8, Vec<u8>) {
     let (token, filling) = (token(nonce), filling(nonce, padding));
     match kind {
         Kind::Startup => (opcode::STARTUP, [&[0, 1][..], &string("CQL_VERSION"), &string("3.0.0")].concat()),
+        Kind::Login => (opcode::AUTH_RESPONSE, [&[0, 0, 0, 4][..], b"\0u\0p"].concat()),
         Kind::Select => query(&format!("SELECT v FROM t WHERE k = '{token}{filling}'")),
         Kind::Insert => query(&format!("INSERT INTO t (k, v) VALUES ('{token}', '{filling}')")),
         Kind::Wrong => query(&format!("SELECT wrong FROM ks.t WHERE k = '{token}{filling}'")),
@@ -152,6 +155,7 @@ pub fn understand(frame: &Frame, is_second: bool) -> Option<(Kind, Option<u64>)>
     let nonce = nonce_in(&frame.body);
     let kind = match frame.opcode {
         opcode::STARTUP => Kind::Startup,
+        opcode::AUTH_RESPONSE => Kind::Login,
         OPTIONS => Kind::Options,
         opcode::REGISTER => Kind::Register,
         opcode::BATCH => Kind::Batch(*frame.body.get(2)?),
@@ -227,6 +231,7 @@ pub fn reply(kind: Kind, nonce: Option<u64>, id: i16, padding_max: usize) -> Fra
     let of_nonce = nonce.unwrap_or_default();
     match kind {
         Kind::Startup | Kind::Register => plain(opcode::READY, Vec::new()),
+        Kind::Login => plain(opcode::AUTH_SUCCESS, vec![0xFF; 4]),
         Kind::Options => plain(SUPPORTED, vec![0, 0]),
         Kind::Select | Kind::Execute(_) => {
             // Lengths of all magnitudes, and for one token always the same.
@@ -248,6 +253,11 @@ pub fn reply(kind: Kind, nonce: Option<u64>, id: i16, padding_max: usize) -> Fra
             error(0x2500, &format!("unknown: {}", token(of_nonce)), &id_of(UNKNOWN, false))
         }
     }
+}
+
+/// What a server that wants a login answers to a STARTUP.
+pub fn challenge(id: i16) -> Frame {
+    Frame { flags: 0, id, opcode: opcode::AUTHENTICATE, body: string("authenticator") }
 }
 
 /// What a server answers to a USE that it refuses.

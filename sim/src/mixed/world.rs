@@ -28,6 +28,9 @@ const PADDING: [usize; 2] = [3000, 1 << 18];
 /// Where no server accepts a session, only requests are taken that are small.
 const PADDING_UNACCEPTED: usize = 300;
 
+/// Of the runs, those in which servers want a login.
+const LOGIN_ONE_IN: usize = 4;
+
 /// Of the rounds, those before which a switch is flipped.
 const FLIPPED_ONE_IN: usize = 30;
 
@@ -105,19 +108,22 @@ impl World {
 
     fn of(setting: Setting, mut random: Random) -> Self {
         let Setting { chain, has_faults, files } = setting;
-        let padding_max = match model::begins_sessions(&chain) {
+        let begins_sessions = model::begins_sessions(&chain);
+        let padding_max = match begins_sessions {
             true => PADDING[usize::from(random.once_in(6))],
             false => PADDING_UNACCEPTED,
         };
         let (sockets, turns) = (Sockets::default(), Turns::pick(&mut random));
+        let servers_seed = random.below(usize::MAX) as u64;
         let servers = Rc::new(RefCell::new(Servers {
             links: Vec::new(),
             sockets: sockets.clone(),
             moved_before: 0,
-            random: Random::new(random.below(usize::MAX) as u64),
+            random: Random::new(servers_seed),
             traits: Traits {
                 padding_max,
                 resets: has_faults,
+                wants_login: begins_sessions && Random::new(!servers_seed).once_in(LOGIN_ONE_IN),
                 refuses: random.once_in(2),
                 forgets: random.once_in(2),
             },
