@@ -15,7 +15,8 @@ use crate::assemble::{Graph, Measures, Plan, plan};
 use crate::cli::Options;
 use crate::registry::Registry;
 
-/// How long clients may take to get their last replies after SIGTERM or SIGINT. Orchestrators kill after 30 s.
+/// How long clients may take to get their last replies after SIGTERM or SIGINT. What they leave behind for the second
+/// chain of a Tee may take 5 s more. Orchestrators kill after 30 s.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 
 /// What the workers have besides their clients' descriptors: epolls, listeners, admin connections, log.
