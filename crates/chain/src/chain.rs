@@ -8,6 +8,7 @@ use wire::{Protocol, Side};
 
 use crate::chunk::{Chunk, Pool};
 use crate::enrich::{self, Enrichment};
+use crate::exit::{Exit, Shut};
 use crate::framing::Framing;
 use crate::identity::Identity;
 use crate::inlet::Inlet;
@@ -181,29 +182,6 @@ impl ChainPart {
 
 pub(crate) fn is_passing(message: &Message) -> bool {
     message.verdict == Verdict::Pass
-}
-
-/// Where replies leave a chain: the client's socket, or the transform that owns this chain.
-pub trait Exit {
-    /// False while no more should be given.
-    fn is_ready(&self) -> bool;
-    /// Takes every message of the batch that goes on. The ledger still holds the requests they answer.
-    ///
-    /// # Errors
-    /// A fault ends this client.
-    fn deliver(&mut self, cx: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault>;
-    /// True while it looks at each reply by itself.
-    fn looks(&self) -> bool;
-    /// True while a large reply of another chain is half out: what was made here waits.
-    fn is_torn(&self) -> bool {
-        false
-    }
-    /// Takes bytes that it does not look at: more of the large reply that ended the last batch, or whole replies.
-    ///
-    /// # Errors
-    /// A fault ends this client.
-    fn deliver_bytes(&mut self, cx: &mut Cx<'_, '_>, chunk: &Chunk, range: Range<usize>)
-    -> Result<(), Fault>;
 }
 
 /// The chain of one client.
@@ -436,14 +414,13 @@ impl Chain {
     // It has two callers, a client and a chain in a chain, and each is the cheaper for knowing its exit.
     #[inline(always)]
     pub fn poll(&mut self, cx: &mut Cx<'_, '_>, exit: &mut dyn Exit) -> Result<Progress, Fault> {
+        if self.polled.is_empty() { self.poll_sink(cx, exit) } else { self.poll_owners(cx, exit) }
+    }
+
+    #[inline(always)]
+    fn poll_sink(&mut self, cx: &mut Cx<'_, '_>, exit: &mut dyn Exit) -> Result<Progress, Fault> {
         let layers = self.transforms.len();
         let mut progress = Progress::Idle;
-        let (mut is_held, mut is_full) = (false, false);
-        if !self.polled.is_empty() {
-            is_held = self.reply_tail.rest > 0 || !self.answers.is_empty() || exit.is_torn() || !exit.is_ready();
-            progress = self.poll_owners(cx, !is_held)?;
-            is_full = self.owners().any(Transform::is_full);
-        }
         let mut up = Up {
             part: &self.part,
             transforms: &mut self.transforms,
@@ -451,7 +428,6 @@ impl Chain {
             answers: &mut self.answers,
             tail: &mut self.reply_tail,
             exit,
-            is_full,
         };
         if !up.answers.is_empty() && up.may_answer() {
             up.answered(cx)?;
@@ -463,17 +439,26 @@ impl Chain {
             Progress::Idle => Ok(progress),
             // An answer that waited for the end of a large reply may go now.
             Progress::Drained if !self.answers.is_empty() => Ok(Progress::Moved),
-            Progress::Drained if is_held || (!self.polled.is_empty() && self.is_restless()) => {
-                Ok(Progress::Moved)
-            }
-            // One that has a chain of its own may go on though the sink does not.
             moved => Ok(moved.max(progress)),
         }
     }
 
-    /// Polls the transforms that have chains of their own.
+    /// As [`Self::poll`], where transforms have chains of their own: these are polled first.
     #[cold]
-    fn poll_owners(&mut self, cx: &mut Cx<'_, '_>, is_ready: bool) -> Result<Progress, Fault> {
+    fn poll_owners(&mut self, cx: &mut Cx<'_, '_>, exit: &mut dyn Exit) -> Result<Progress, Fault> {
+        let is_free = self.reply_tail.rest == 0 && self.answers.is_empty() && !exit.is_torn();
+        let is_ready = is_free && exit.is_ready();
+        let progress = self.poll_each_owner(cx, is_ready)?;
+        let is_full = self.owners().any(Transform::is_full);
+        let moved = if is_full { self.poll_sink(cx, &mut Shut(exit))? } else { self.poll_sink(cx, exit)? };
+        if moved == Progress::Drained && (!is_ready || self.is_restless()) {
+            return Ok(Progress::Moved);
+        }
+        // One that has a chain of its own may go on though the sink does not.
+        Ok(moved.max(progress))
+    }
+
+    fn poll_each_owner(&mut self, cx: &mut Cx<'_, '_>, is_ready: bool) -> Result<Progress, Fault> {
         let mut progress = Progress::Idle;
         // What they answer brings its own bytes.
         let nothing = self.part.pool.own(Vec::new());
@@ -490,7 +475,6 @@ impl Chain {
     }
 
     /// True if a transform with a chain of its own goes on because of what came up.
-    #[cold]
     fn is_restless(&self) -> bool {
         let is_restless = |layer: &usize| self.transforms.get(*layer).is_some_and(|t| t.is_restless());
         self.polled.iter().any(is_restless)

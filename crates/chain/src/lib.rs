@@ -11,6 +11,7 @@ mod chunk;
 mod enrich;
 #[cfg(test)]
 mod enrichment_tests;
+mod exit;
 mod framing;
 mod identity;
 mod ids;
@@ -29,8 +30,9 @@ mod transform;
 mod up;
 mod view;
 
-pub use chain::{Chain, ChainPart, Exit, Named};
+pub use chain::{Chain, ChainPart, Named};
 pub use chunk::{CHUNK_BYTES, Chunk, Piece, Pool};
+pub use exit::Exit;
 pub use framing::{After, Framing};
 pub use identity::Identity;
 pub use ids::{AllIds, Ids};

@@ -5,8 +5,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::chain::{Chain, ChainPart, Exit};
+use crate::chain::{Chain, ChainPart};
 use crate::chunk::{Chunk, Pool};
+use crate::exit::Exit;
 use crate::identity::Identity;
 use crate::ledger::{REQUESTS_KEPT, Stage, Ticket};
 use crate::message::{Batch, Item, Leaving, Message};

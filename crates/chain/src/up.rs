@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use wire::Side;
 
-use crate::chain::{ChainPart, Exit, is_passing};
+use crate::chain::{ChainPart, is_passing};
 use crate::chunk::Chunk;
+use crate::exit::Exit;
 use crate::framing::Framing;
 use crate::inlet::Inlet;
 use crate::kept::KeptReply;
@@ -52,15 +53,13 @@ pub struct Up<'u> {
     pub(crate) answers: &'u mut Vec<Answer>,
     pub(crate) tail: &'u mut Tail,
     pub(crate) exit: &'u mut dyn Exit,
-    /// A transform above takes no more for now.
-    pub(crate) is_full: bool,
 }
 
 impl Up<'_> {
     /// False while the client, or a transform, cannot take more: then the server is not read.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        !self.is_full && self.exit.is_ready()
+        self.exit.is_ready()
     }
 
     /// Notes that a request that waited in the sink is given to a server connection.

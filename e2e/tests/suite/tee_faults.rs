@@ -15,8 +15,8 @@ const AUTH_CHALLENGE: u8 = 0x0E;
 /// Behaviors with which a client waits for both servers' replies.
 fn waiting(third: u16) -> [String; 3] {
     let chain = sink("third", third);
-    let behaviors = ["LogWarningOnMismatch", "FailOnMismatch"].map(str::to_owned);
-    let [log, fail] = behaviors.map(|behavior| format!("behavior: {behavior},"));
+    let [log, fail] =
+        ["LogWarningOnMismatch", "FailOnMismatch"].map(|behavior| format!("behavior: {behavior},"));
     [log, fail, format!("behavior: {{SubchainOnMismatch: {{chain: [{chain}]}}}},")]
 }
 

@@ -37,6 +37,8 @@ pub(super) struct Pair {
     pub(super) prepared: Option<Box<[u8]>>,
     /// The second chain was given it, and its id is to be learned from what that says: it is counted.
     pub(super) is_preparing: bool,
+    /// How long it is, if it is kept for a mismatch.
+    pub(super) request_bytes: usize,
 }
 
 impl Pair {
@@ -48,12 +50,23 @@ impl Pair {
     /// Nobody has replied yet.
     pub(super) fn of(item: &Item<'_>, aim: Aim) -> Self {
         let (ticket, id) = (item.ticket(), item.head().id);
-        let (to_tee, is_preparing) = (false, false);
-        Self { ticket, id, aim, to_tee, main: None, tee: None, request: None, prepared: None, is_preparing }
+        Self {
+            ticket,
+            id,
+            aim,
+            to_tee: false,
+            main: None,
+            tee: None,
+            request: None,
+            prepared: None,
+            is_preparing: false,
+            request_bytes: 0,
+        }
     }
 }
 
 /// Bytes of one chain's replies that may wait for the other's; with more, nothing is read of the chain that is ahead.
+/// And of requests that may have to be sent once more.
 const KEPT_BYTES_MAX: usize = WHOLE_BYTES_MAX;
 
 /// All of one client. A pair's key is never 0.
@@ -65,6 +78,8 @@ pub(super) struct Pairs {
     main_bytes: usize,
     /// Bytes of the second chain's replies that are kept.
     tee_bytes: usize,
+    /// Bytes of requests that are kept for a mismatch.
+    request_bytes: usize,
 }
 
 fn bytes_of(reply: &Option<Option<KeptReply>>) -> usize {
@@ -80,6 +95,11 @@ impl Pairs {
     /// Too many replies of the second chain wait for the first.
     pub(super) fn has_much_of_tee(&self) -> bool {
         self.tee_bytes > KEPT_BYTES_MAX
+    }
+
+    /// Too many requests may have to be sent once more: the client is not read.
+    pub(super) fn has_much_of_requests(&self) -> bool {
+        self.request_bytes > KEPT_BYTES_MAX
     }
 
     /// The first chain has replied to a request of which both replies are compared.
@@ -100,6 +120,7 @@ impl Pairs {
     }
 
     pub(super) fn open(&mut self, pair: Pair) -> u32 {
+        self.request_bytes += pair.request_bytes;
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX - 2)
@@ -123,18 +144,23 @@ impl Pairs {
     }
 
     /// Ends a pair.
+    // It is large: who takes it apart is the cheaper for not moving it first.
+    #[inline]
     pub(super) fn close(&mut self, key: u32) -> Option<Pair> {
         let index = key.checked_sub(1)?;
-        let pair = self.slots.get_mut(index as usize)?.take()?;
-        self.free.push(index);
+        let slot = self.slots.get_mut(index as usize)?;
+        let pair = slot.as_ref()?;
+        self.request_bytes = self.request_bytes.saturating_sub(pair.request_bytes);
         if pair.aim == Aim::Compare {
             self.main_bytes = self.main_bytes.saturating_sub(bytes_of(&pair.main));
         }
         self.tee_bytes = self.tee_bytes.saturating_sub(bytes_of(&pair.tee));
-        Some(pair)
+        self.free.push(index);
+        slot.take()
     }
 
     /// Ends a pair if both have replied.
+    #[inline]
     pub(super) fn close_if_complete(&mut self, key: u32) -> Option<Pair> {
         let pair = self.get(key)?;
         let is_complete =

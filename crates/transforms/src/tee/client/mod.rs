@@ -234,7 +234,9 @@ impl TeeClient {
         let resends = aim == Aim::Compare && self.shared.on_mismatch == OnMismatch::Resend;
         let is_kept = item.is_whole() && (resends || matches!(aim, Aim::Prepare { .. }));
         let request = is_kept.then(|| (*item.head(), item.keep()));
-        let key = self.pairs.open(Pair { to_tee: mode.to_tee, request, ..Pair::of(item, aim) });
+        let request_bytes = if resends { item.head().frame_bytes as usize } else { 0 };
+        let key =
+            self.pairs.open(Pair { to_tee: mode.to_tee, request, request_bytes, ..Pair::of(item, aim) });
         item.set_tag(key);
         if mode.admits && matches!(aim, Aim::Prepare { .. }) {
             self.begin_preparing(key);
@@ -556,6 +558,7 @@ impl Transform for TeeClient {
         let is_paired = !self.is_ignoring() || self.to_tee;
         (is_paired && self.mirror.is_behind())
             || self.failed.is_some()
+            || self.pairs.has_much_of_requests()
             || self.mismatch.as_ref().is_some_and(Mirror::is_behind)
             || self.wait_until.is_some()
     }
