@@ -169,7 +169,7 @@ impl End {
 
     /// Runs a request at once; its reply may take long.
     fn run(&mut self, head: &Head, request: &[u8]) -> (u8, Vec<u8>) {
-        let text = Protocol::Cql.statement_text(head, request).map(String::from_utf8_lossy);
+        let text = Protocol::Cql.statement_text(head, request).map(|(text, _)| String::from_utf8_lossy(text));
         match (head.opcode, text.as_deref()) {
             (opcode::PREPARE, Some(text)) => self.prepare(text),
             (opcode::EXECUTE, _) => {
