@@ -192,7 +192,7 @@ impl Link {
             self.unsent.extend(reply.bytes(0x84));
             self.answered += 1;
             if self.is_registered && self.random.once_in(8) {
-                let is_large = self.traits.padding_max >= LARGE_BYTES && self.random.once_in(4);
+                let is_large = self.traits.padding_max >= LARGE_BYTES && self.random.once_in(16);
                 self.unsent.extend(traffic::event(is_large).bytes(0x84));
             }
         }
