@@ -449,7 +449,8 @@ impl Chain {
         let is_free = self.reply_tail.rest == 0 && self.answers.is_empty() && !exit.is_torn();
         let is_ready = is_free && exit.is_ready();
         let progress = self.poll_each_owner(cx, is_ready)?;
-        let is_full = self.owners().any(Transform::is_full);
+        // The rest of what is half out must come, whatever waits: an owner may not be read before it.
+        let is_full = self.reply_tail.rest == 0 && self.owners().any(Transform::is_full);
         let moved = if is_full { self.poll_sink(cx, &mut Shut(exit))? } else { self.poll_sink(cx, exit)? };
         if moved == Progress::Drained && (!is_ready || self.is_restless()) {
             return Ok(Progress::Moved);

@@ -68,10 +68,12 @@ impl Statement {
 }
 
 /// The keyspace of names that are written without one, as the server says. A statement of several tables may name others:
-/// one that is not written in the text is none of theirs.
+/// one that is not written in the text is none of theirs. Nor is what Cassandra calls the table and the keyspace of a
+/// batch's own timestamp.
 fn said_keyspace<'m>(outline: &Outline, metadata: &'m PreparedMetadata) -> Option<&'m str> {
     let written: HashSet<&str> = outline.keyspaces().collect();
-    metadata.tables().map(|table| &*table.keyspace).find(|keyspace| !written.contains(keyspace))
+    let mut said = metadata.tables().map(|table| &*table.keyspace);
+    said.find(|keyspace| *keyspace != "[batch]" && !written.contains(keyspace))
 }
 
 /// A statement that this worker knows. To clone it is to count without an atomic.
@@ -331,6 +333,9 @@ mod tests {
         let batch = "BEGIN BATCH DELETE FROM b.t WHERE c = ? DELETE FROM t WHERE c = ? APPLY BATCH";
         assert_eq!(&*said(batch, of_columns(&["b", "a"]), None), "a");
         assert_eq!(&*said(batch, of_all("b"), None), "noted", "the other may bind nothing");
+        let timed = "BEGIN BATCH USING TIMESTAMP ? DELETE FROM t WHERE c = ? APPLY BATCH";
+        assert_eq!(&*said(timed, of_columns(&["[batch]", "a"]), None), "a");
+        assert_eq!(&*said(timed, of_all("[batch]"), None), "noted");
     }
 
     #[test]

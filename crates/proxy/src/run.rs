@@ -62,8 +62,6 @@ fn serve(options: &Options, plan: &Plan, logs: &Logs) -> Result<ExitCode, String
         .build()
         .map_err(|error| format!("the runtime of the control thread: {error}"))?;
     let code = runtime.block_on(async {
-        // Before anybody is told that the process runs, so that no signal is missed.
-        let mut signals = Signals::new()?;
         let bound = bind_all(&plan.graph)?;
         let catalog = Arc::new(plan.graph.catalog());
         let process = Arc::new(Process::new(&catalog));
@@ -77,6 +75,9 @@ fn serve(options: &Options, plan: &Plan, logs: &Logs) -> Result<ExitCode, String
         let (workers, threads) =
             Workers::start(count, options.stack_size as usize, move |seat| graph.worker(seat, measures))
                 .map_err(|error| format!("the workers: {error}"))?;
+        // Before anybody is told that the process runs, so that no signal is missed; and behind all that may hold up this
+        // thread, such as a pipe that nobody reads: until here a signal ends the process by itself.
+        let mut signals = Signals::new()?;
         let workers = Arc::new(workers);
         if let Some(address) = plan.process.observability_interface {
             let metrics = metrics_page(&catalog, &process, &workers, plan.graph.own_metrics());

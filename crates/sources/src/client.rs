@@ -430,7 +430,8 @@ impl<S: Stream> Client<S> {
                 return Ok(Turn::Moved);
             }
         }
-        if !self.is_done_told && !self.has_uncut && !self.may_finish() {
+        let may_finish = self.may_finish() && self.chain.is_torn();
+        if !self.is_done_told && !self.has_uncut && !may_finish {
             (self.is_done_told, self.quiet.replies) = (true, false);
             self.chain.client_done(cx)?;
         }

@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
+use testkit::Proxy;
 use testkit::scripted::{Frame, Peer, Server, accept_session, encode, opcode, query};
 
 use super::parallel::{VOID, keyspace, large_prepare, parallel, says};
+use super::tee::prepared;
 
 /// Longer than any of these tests is quiet where all is well.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
@@ -201,6 +203,33 @@ fn changes_of_the_keyspace_that_are_under_way_at_once_leave_all_instances_in_the
         let ran_in = keyspaces_after(&server_of_keyspaces(is_reversed), requests);
         assert_eq!(ran_in, ["c", "c", "c"], "case {index}");
     }
+}
+
+#[test]
+fn what_instances_hold_goes_while_the_client_is_not_read() {
+    let server = Server::start(|mut peer| {
+        accept_session(&mut peer);
+        while let Ok(frame) = peer.receive() {
+            let body = if frame.opcode == opcode::PREPARE { prepared(b"use") } else { keyspace("k") };
+            peer.send(&encode(0x84, frame.id, opcode::RESULT, &body));
+        }
+    });
+    let chain = format!(
+        "[ParallelMap: {{name: m, parallelism: 2, ordered_results: false, chain: [Coalesce: {{name: c, flush_when_buffered_message_count: 200}}, \
+         CassandraSinkSingle: {{name: s, remote_address: '127.0.0.1:{}', connect_timeout_ms: 3000}}]}}]",
+        server.port
+    );
+    let proxy = Proxy::with_chain(&chain, "");
+    let mut client = session(proxy.port);
+    client.send(&encode(4, 1, opcode::PREPARE, &[&[0, 0, 0, 5], &b"USE k"[..]].concat()));
+    assert_eq!(client.receive().unwrap().body, prepared(b"use"));
+    // Two changes of the keyspace at once: nothing more is read until both are answered, and each is held.
+    let execute = |id| encode(4, id, opcode::EXECUTE, &[&[0, 3], &b"use"[..], &[0, 1, 0]].concat());
+    client.send(&[execute(2), execute(3)].concat());
+    let mut ids = [client.receive().unwrap().id, client.receive().unwrap().id];
+    ids.sort_unstable();
+    assert_eq!(ids, [2, 3]);
+    proxy.child.signal("TERM");
 }
 
 #[test]

@@ -12,6 +12,9 @@ use super::agreement::Agreement;
 /// reply that they wait for.
 const WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Requests for which a client keeps room when it awaits nothing.
+const REQUESTS_KEPT: usize = 512;
+
 /// What a request is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -116,6 +119,11 @@ impl Gathers {
 
     pub(super) fn is_over_mark(&self) -> bool {
         self.waiting_bytes > WAITING_BYTES_MAX
+    }
+
+    /// True while no more requests come to the instances, however much they hold.
+    pub(super) fn stops(&self) -> bool {
+        self.is_over_mark() || !self.agreement.is_settled()
     }
 
     /// False while so much waits for the reply of others that this instance is not to be read.
@@ -266,6 +274,9 @@ impl Gathers {
                     up.answer_error(cx, gather.ticket, ErrorKind::Invalid, text)?;
                 }
             }
+        }
+        if has_moved && self.slots.len() > REQUESTS_KEPT && self.free.len() == self.slots.len() {
+            (self.slots, self.free, self.order, self.done) = Default::default();
         }
         Ok(has_moved)
     }

@@ -61,9 +61,10 @@ impl Instance {
         matches!(self, Self::Leaving(chain) if chain.in_flight() > 0)
     }
 
-    /// Nothing more comes to one that leaves: what its transforms hold goes on.
-    fn let_go(&mut self, cx: &mut Cx<'_, '_>) {
-        if self.may_hold()
+    /// Nothing more comes to one that leaves, or to any while the client is not read: what its transforms hold goes on.
+    fn let_go(&mut self, cx: &mut Cx<'_, '_>, is_stopped: bool) {
+        let may_hold = |chain: &mut SubChain| chain.in_flight() > 0;
+        if (self.may_hold() || (is_stopped && self.working().is_some_and(may_hold)))
             && let Some(Err(fault)) = self.working().map(|chain| chain.let_go(cx))
         {
             self.fail(fault);
@@ -357,7 +358,7 @@ impl Sink for Instances {
         for index in 0..self.instances.len() {
             let Self { instances, replies, pool, .. } = self;
             let Some(instance) = instances.get_mut(index) else { break };
-            instance.let_go(cx);
+            instance.let_go(cx, replies.gathers.stops());
             // One that leaves is not told any more for which events the client registers.
             let takes_events = instance.is_live() && std::mem::take(&mut is_first);
             if let Some(chain) = instance.working() {
@@ -396,7 +397,11 @@ impl Sink for Instances {
         let may_go_on = !up.is_ready()
             || (was_torn && self.replies.tail.is_none())
             || was_over_mark
+            || !self.replies.gathers.agreement.is_settled()
             || self.instances.iter().any(Instance::may_hold);
+        if self.instances.iter().all(|instance| matches!(instance, Instance::Dead)) {
+            return Err(Fault::new("no instance of ParallelMap's chain is left"));
+        }
         Ok(if progress != Progress::Idle && may_go_on { Progress::Moved } else { progress })
     }
 

@@ -213,6 +213,13 @@ impl Mirror {
         matches!(self.state, State::Open(_))
     }
 
+    /// Its client has left, and nothing waits for it: but its transforms may have chains of their own.
+    pub(super) fn close(&mut self, cx: &mut Cx<'_, '_>) {
+        if let State::Open(chain) = &mut self.state {
+            chain.close(cx);
+        }
+    }
+
     /// True when nothing waits and nothing is in flight.
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty() && matches!(&self.state, State::Open(chain) if chain.in_flight() == 0)

@@ -39,6 +39,8 @@ pub(super) struct Pair {
     pub(super) is_preparing: bool,
     /// How long it is, if it is kept for a mismatch.
     pub(super) request_bytes: usize,
+    /// The number of the last USE that was asked before it.
+    pub(super) behind: u32,
 }
 
 impl Pair {
@@ -61,6 +63,7 @@ impl Pair {
             prepared: None,
             is_preparing: false,
             request_bytes: 0,
+            behind: 0,
         }
     }
 }

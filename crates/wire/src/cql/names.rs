@@ -2,10 +2,10 @@
 //!
 //! There are few names, so that they can be labels of metrics. They are those that users of upstream know.
 
-use crate::cql::query::{self, Outline, classify_part};
+use crate::cql::query::{self, Outline, StatementKind, classify_part};
 use crate::cql::{Flags, body, opcode, request, response, statement};
 use crate::protocol::{Head, Outlined, Side};
-use crate::reader::Negatives;
+use crate::reader::{Negatives, Reader};
 
 /// A text as far as it is one: what is here of a statement may be cut off inside a character.
 fn readable(text: &[u8]) -> &str {
@@ -34,7 +34,7 @@ pub fn each_statement(head: &Head, frame: &[u8], mut each: impl FnMut(&'static s
             None => false,
         },
         opcode::BATCH => {
-            let Ok(body) = body(Side::Request, head, frame) else { return false };
+            let Some(body) = batch_body(head, frame) else { return false };
             let is_whole = frame.len() >= head.frame_bytes as usize;
             let read = request::batch(body, |statement, _| {
                 if let request::BatchStatement::Text(text) = statement {
@@ -45,6 +45,13 @@ pub fn each_statement(head: &Head, frame: &[u8], mut each: impl FnMut(&'static s
         }
         _ => true,
     }
+}
+
+/// The body of a BATCH whose bound values are read as a server does: only since v4 one that is nothing has to be null or
+/// not set.
+fn batch_body<'f>(head: &Head, frame: &'f [u8]) -> Option<Reader<'f>> {
+    let body = body(Side::Request, head, frame).ok()?;
+    Some(if head.version < 4 { body.with(Negatives::Null) } else { body })
 }
 
 /// See [`crate::Protocol::outline`].
@@ -66,11 +73,15 @@ pub fn outline(
             if head.opcode == opcode::PREPARE {
                 return Outlined { is_told, ..nothing };
             }
-            let flags = rest.and_then(request::flags);
-            if flags.is_some_and(has_keyspace) {
+            let Some(flags) = rest.and_then(request::flags) else {
+                return Outlined { name: kind.name(), is_told: false, ..nothing };
+            };
+            if has_keyspace(flags) {
                 into.forget_in_use(first);
             }
-            Outlined { name: kind.name(), is_told: is_told && flags.is_some(), ..nothing }
+            // Where a USE with a keyspace of its own leads is not known: not every server heeds both.
+            let is_told = is_told && !(has_keyspace(flags) && kind == StatementKind::Use);
+            Outlined { name: kind.name(), is_told, ..nothing }
         }
         opcode::EXECUTE => match body(Side::Request, head, frame).and_then(|mut body| body.short_bytes()) {
             Ok(id) => {
@@ -80,9 +91,7 @@ pub fn outline(
             Err(_) => unreadable,
         },
         opcode::BATCH => {
-            let Ok(body) = body(Side::Request, head, frame) else { return unreadable };
-            // Since v4 a bound value that is nothing has to be null or not set.
-            let body = if head.version < 4 { body.with(Negatives::Null) } else { body };
+            let Some(body) = batch_body(head, frame) else { return unreadable };
             let first = into.len();
             let read = request::batch(body, |statement, _| match statement {
                 request::BatchStatement::Text(text) => drop(into.push(text)),

@@ -235,8 +235,14 @@ impl TeeClient {
         let is_kept = item.is_whole() && (resends || matches!(aim, Aim::Prepare { .. }));
         let request = is_kept.then(|| (*item.head(), item.keep()));
         let request_bytes = if resends { item.head().frame_bytes as usize } else { 0 };
-        let key =
-            self.pairs.open(Pair { to_tee: mode.to_tee, request, request_bytes, ..Pair::of(item, aim) });
+        let behind = self.recorder.last_use();
+        let key = self.pairs.open(Pair {
+            to_tee: mode.to_tee,
+            request,
+            request_bytes,
+            behind,
+            ..Pair::of(item, aim)
+        });
         item.set_tag(key);
         if mode.admits && matches!(aim, Aim::Prepare { .. }) {
             self.begin_preparing(key);
@@ -301,19 +307,23 @@ impl TeeClient {
     }
 
     /// The client has left: what waits for a chain of its own is still sent.
-    fn leave(&mut self, now: Tick) {
+    fn leave(&mut self, cx: &mut Cx<'_, '_>) {
         if self.mirror.is_open() && self.recorder.is_settled() {
             self.push_unprepared();
         } else {
             self.shared.dropped.add(self.unprepared.len() as u64);
         }
+        // Half of a request is of no use to anybody.
+        self.shared.dropped.add(u64::from(self.large.take().is_some()));
         let second = std::mem::replace(&mut self.mirror, Mirror::new(&self.shared.chain));
         let recorder = Rc::new(std::mem::take(&mut self.recorder));
         let mirrors = self.mismatch.take().into_iter().map(|mirror| (mirror, false));
-        for (mirror, is_second) in std::iter::once((second, true)).chain(mirrors) {
+        for (mut mirror, is_second) in std::iter::once((second, true)).chain(mirrors) {
             if mirror.is_open() && !mirror.is_empty() {
-                let emptying = Emptying::new(now, &self.shared, &recorder, mirror, is_second);
+                let emptying = Emptying::new(cx.now, &self.shared, &recorder, mirror, is_second);
                 self.shared.spawner.spawn(Box::new(emptying));
+            } else {
+                mirror.close(cx);
             }
         }
     }
@@ -475,7 +485,7 @@ impl Transform for TeeClient {
             Why::ClientDone => Mirror::client_done,
             Why::LetGo => Mirror::let_go,
             Why::Closing => {
-                self.leave(cx.now);
+                self.leave(cx);
                 return Ok(());
             }
             Why::Deadline => return Ok(()),

@@ -1,6 +1,6 @@
 //! What becomes of the replies of both chains.
 
-use chain::{Batch, Item, KeptReply, Need, Origin, Piece, Ticket};
+use chain::{Batch, Item, KeptReply, Need, Origin, Piece, Ticket, Transform};
 use observe::target;
 use tracing::warn;
 use wire::cql::session::{self, Said, said};
@@ -18,7 +18,8 @@ const MISMATCH: &str = "The responses from the Tee subchain and down-chain did n
 impl TeeClient {
     /// What the first chain has said to a request of which both replies matter.
     pub(super) fn main_reply(&mut self, item: &mut Item<'_>, key: u32) {
-        let is_full = self.pairs.has_much_of_main();
+        // What comes in the turn in which it becomes too much is still held: in the next one nothing is read.
+        let is_full = self.pairs.has_much_of_main() && !Transform::is_full(self);
         let Some(pair) = self.pairs.get(key) else { return };
         match pair.aim {
             Aim::State { number, uses } => {
@@ -109,7 +110,8 @@ impl TeeClient {
 
     /// What the client gets, once both chains have replied, and for which request.
     fn judge(&mut self, key: u32) -> Option<(KeptReply, Ticket)> {
-        let Pair { ticket, id, to_tee, main, tee, request, .. } = self.pairs.close_if_complete(key)?;
+        let Pair { ticket, id, to_tee, main, tee, request, behind, .. } =
+            self.pairs.close_if_complete(key)?;
         let (protocol, pool) = (Protocol::Cql, &self.shared.pool);
         let tee = tee.flatten().map(|tee| tee.with_id(protocol, pool, id));
         let (main, tee) = match (main.flatten(), tee) {
@@ -135,15 +137,20 @@ impl TeeClient {
                     let frame = protocol.error_reply(main.head(), ErrorKind::Invalid, MISMATCH);
                     return Some((KeptReply::made(protocol, pool, frame)?, ticket));
                 }
-                OnMismatch::Resend => self.resend(request),
+                OnMismatch::Resend => self.resend(request, behind),
             }
         }
         Some((if to_tee { tee } else { main }, ticket))
     }
 
-    /// Sends a request down the chain that is there for mismatches.
-    fn resend(&mut self, request: Option<(Head, Piece)>) {
+    /// Sends a request down the chain that is there for mismatches. `behind`: the last USE that was asked before it.
+    fn resend(&mut self, request: Option<(Head, Piece)>, behind: u32) {
         let (Some(part), Some((head, piece))) = (&self.shared.mismatch, request) else { return };
+        if behind < self.recorder.keyspace().number || !self.recorder.is_settled() {
+            // It would run in another keyspace than it did.
+            warn!(target: target::TEE, "a request that differs is not sent again: its client has changed the keyspace");
+            return;
+        }
         let (recorder, identity) = (&self.recorder, &self.mirror.identity);
         let mirror = self.mismatch.get_or_insert_with(|| {
             let mut mirror = Mirror::new(part);
