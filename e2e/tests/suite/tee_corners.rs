@@ -371,6 +371,34 @@ fn tee_resends_what_differs_though_its_client_has_left_and_though_it_is_large() 
 }
 
 #[test]
+fn tee_sends_nothing_again_in_another_keyspace() {
+    let says = |frame: &Frame, text: &str| frame.body == query(text.as_bytes());
+    let (main, _frames) = server(|frame| keyspaces(frame, ""));
+    let (other, _others) = server(move |frame| {
+        if says(frame, "differs late") {
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        let differs = says(frame, "differs late") || says(frame, "differs");
+        if differs { result(frame, &[0, 0, 0, 9]) } else { keyspaces(frame, "") }
+    });
+    let (third, resent) = server(|frame| keyspaces(frame, ""));
+    let behavior = format!("behavior: {{SubchainOnMismatch: {{chain: [{}]}}}},", sink("third", third.port));
+    let proxy = tee(main.port, other.port, &behavior);
+    let mut client = Peer::session(proxy.port);
+    for pipelined in [&["USE a"][..], &["differs late", "USE b"], &["differs"]] {
+        let frames =
+            (1..).zip(pipelined).map(|(id, text)| encode(4, id, opcode::QUERY, &query(text.as_bytes())));
+        client.send(&frames.collect::<Vec<_>>().concat());
+        pipelined.iter().for_each(|_| assert_eq!(client.receive().unwrap().opcode, opcode::RESULT));
+    }
+    for text in ["USE \"b\"", "differs"] {
+        assert_eq!(resent.recv_timeout(WAIT).unwrap().body, query(text.as_bytes()));
+    }
+    drop(client);
+    proxy.stop().unwrap();
+}
+
+#[test]
 fn tee_mirrors_no_large_request_that_names_a_page() {
     let (main, _frames) = server(|frame| match frame.opcode {
         opcode::PREPARE => result(frame, &prepared(b"main")),

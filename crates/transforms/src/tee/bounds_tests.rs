@@ -31,6 +31,9 @@ const KEPT_MAX: usize = 18;
 /// The id of an event.
 const EVENT: i16 = -1;
 
+/// The id of a request that is not mirrored. Its reply comes in halves.
+const HALVED: i16 = 1000;
+
 fn frame(side: Side, id: i16, opcode: u8, body: &[u8]) -> Vec<u8> {
     let version = if side == Side::Request { 4 } else { 0x84 };
     let length = u32::try_from(body.len()).unwrap().to_be_bytes();
@@ -42,7 +45,7 @@ fn head_of(frame: &[u8], side: Side) -> Head {
     head
 }
 
-/// A server as a sink: it has these replies, one of which is read in each poll.
+/// A server as a sink: it has these replies, one of which is read in each poll, or all.
 #[derive(Default)]
 struct Book {
     asked: Vec<(i32, Ticket)>,
@@ -52,6 +55,9 @@ struct Book {
     read: usize,
     /// There is always more to read, of which nothing becomes a reply.
     is_endless: bool,
+    reads_all: bool,
+    /// Half a reply is still to be read.
+    is_torn: bool,
 }
 
 #[derive(Clone, Default)]
@@ -87,6 +93,23 @@ impl Sink for ServerPart {
     }
 
     fn poll(&mut self, cx: &mut Cx<'_, '_>, up: &mut Up<'_>) -> Result<Progress, Fault> {
+        let progress = self.read_one(cx, up)?;
+        let goes_on = || {
+            let book = self.0.0.lock().unwrap();
+            book.reads_all && !book.is_torn
+        };
+        while goes_on() && self.read_one(cx, up)? == Progress::Moved {}
+        Ok(progress)
+    }
+}
+
+impl ServerPart {
+    fn read_one(&self, cx: &mut Cx<'_, '_>, up: &mut Up<'_>) -> Result<Progress, Fault> {
+        if up.is_ready() && std::mem::take(&mut self.0.0.lock().unwrap().is_torn) {
+            let half = REPLY_BYTES / 2;
+            up.reply_tail(cx, &self.1.own(vec![0; half]), 0..half)?;
+            return Ok(Progress::Moved);
+        }
         let (id, ticket, filling) = {
             let mut book = self.0.0.lock().unwrap();
             if book.is_endless {
@@ -105,7 +128,9 @@ impl Sink for ServerPart {
             id => frame(Side::Response, id, opcode::RESULT, &vec![filling; REPLY_BYTES]),
         };
         let mut messages = up.list();
-        messages.push(Message::reply(head_of(&reply, Side::Response), 0, reply.len(), ticket));
+        self.0.0.lock().unwrap().is_torn = id == HALVED;
+        let here = if id == HALVED { reply.len() - REPLY_BYTES / 2 } else { reply.len() };
+        messages.push(Message::reply(head_of(&reply, Side::Response), 0, here, ticket));
         up.replies(cx, &self.1.own(reply), messages)?;
         Ok(Progress::Moved)
     }
@@ -167,10 +192,11 @@ impl Spawner for Spawned {
     }
 }
 
-/// A client, and how many frames it has got.
+/// A client, how many frames it has got, and how many of them were errors.
 #[derive(Default)]
 struct Out {
     got: usize,
+    errors: usize,
     is_full: bool,
 }
 
@@ -182,8 +208,9 @@ impl Exit for Out {
         true
     }
     fn deliver(&mut self, _: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault> {
-        batch.leaving(|_, _| {
+        batch.leaving(|leaving, _| {
             self.got += 1;
+            self.errors += usize::from(leaving.head.opcode == opcode::ERROR);
             Ok(())
         })
     }
@@ -242,8 +269,11 @@ impl Scene {
 
     /// As [`Self::ask`], with this text.
     fn ask_with(&mut self, ids: impl IntoIterator<Item = i16>, text: &[u8]) {
-        let body = [&u32::try_from(text.len()).unwrap().to_be_bytes()[..], text, &[0, 1, 0]].concat();
+        let text = [&u32::try_from(text.len()).unwrap().to_be_bytes()[..], text].concat();
         for id in ids {
+            // A page is of its own server.
+            let more: &[u8] = if id == HALVED { &[0, 1, 8, 0, 0, 0, 1, 9] } else { &[0, 1, 0] };
+            let body = [&*text, more].concat();
             let request = frame(Side::Request, id, opcode::QUERY, &body);
             let mut messages = self.chain.list();
             messages.push(Message::new(head_of(&request, Side::Request), 0, request.len()));
@@ -278,6 +308,20 @@ fn of_a_chain_that_is_ahead_no_more_is_read_than_may_wait() {
         scene.poll();
         assert_eq!(scene.out.got, REPLIES as usize);
     }
+}
+
+#[test]
+fn the_rest_of_a_reply_comes_though_too_much_waits_and_all_replies_are_compared() {
+    let mut scene = Scene::new(Behavior::Fail);
+    scene.switch.set(true);
+    scene.other.0.lock().unwrap().filling = 1;
+    scene.main.0.lock().unwrap().reads_all = true;
+    scene.ask((0..REPLIES).chain([HALVED]));
+    scene.main.has((0..REPLIES).chain([HALVED]));
+    scene.poll();
+    scene.other.has(0..REPLIES);
+    scene.poll();
+    assert_eq!((scene.out.got, scene.out.errors), (REPLIES as usize + 1, REPLIES as usize));
 }
 
 #[test]
