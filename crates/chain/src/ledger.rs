@@ -23,7 +23,7 @@ pub const IN_FLIGHT_MAX: usize = 8192;
 
 /// Requests in flight for which a client keeps room when it has none: 20 KiB in a ledger. As with the pages of an
 /// [`IdTable`], few drivers have more, and a burst of [`IN_FLIGHT_MAX`] would keep 330 KiB.
-pub(crate) const REQUESTS_KEPT: usize = 512;
+pub const REQUESTS_KEPT: usize = 512;
 
 /// Names one entry of a ledger, for as long as that entry lives.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]

@@ -38,7 +38,7 @@ pub use identity::Identity;
 pub use ids::{AllIds, Ids};
 pub use inlet::{Filled, Inlet};
 pub use kept::{KeptReply, with_id};
-pub use ledger::{Entry, IN_FLIGHT_MAX, IdTable, Ledger, Stage, Ticket};
+pub use ledger::{Entry, IN_FLIGHT_MAX, IdTable, Ledger, REQUESTS_KEPT, Stage, Ticket};
 pub use message::{Batch, Held, Item, Leaving, Message, Outgoing, Verdict, mark_sent};
 pub use nested::{ChainPlan, Origin, PlanEntry, Replies, Run, SubChain, SubExit, Switch};
 pub use outlet::Outlet;

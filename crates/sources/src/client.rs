@@ -430,8 +430,8 @@ impl<S: Stream> Client<S> {
                 return Ok(Turn::Moved);
             }
         }
-        let may_finish = self.may_finish() && self.chain.is_torn();
-        if !self.is_done_told && !self.has_uncut && !may_finish {
+        let is_coming = |client: &Self| client.may_finish() && client.chain.is_torn();
+        if !self.is_done_told && !self.has_uncut && !is_coming(self) {
             (self.is_done_told, self.quiet.replies) = (true, false);
             self.chain.client_done(cx)?;
         }
@@ -444,8 +444,7 @@ impl<S: Stream> Client<S> {
             _ => return Ok(Turn::Moved),
         }
         // A request whose rest will never come needs no reply.
-        let is_coming = self.may_finish() && self.chain.is_torn();
-        let is_answered = !self.is_owed() && !self.has_uncut && !is_coming;
+        let is_answered = !self.is_owed() && !self.has_uncut && !is_coming(self);
         let State::Ending { end, deadline } = &mut self.state else { return Ok(Turn::Moved) };
         if *deadline <= cx.now {
             return Ok(Turn::Ended(End::TimedOut));

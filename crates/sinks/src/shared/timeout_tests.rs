@@ -55,6 +55,15 @@ fn without_a_timeout_the_rest_of_a_large_reply_may_take_any_time() {
     assert_eq!(scene.take_replies(reader), [(1, 0x08)]);
 }
 
+/// The client was told that its first request took too long, or its connection ended.
+fn assert_timed_out(connections: Connections, scene: &mut Scene, client: usize) {
+    let told = scene.take_errors(client);
+    match connections {
+        Connections::PerClient => assert!(scene.fault(client).is_some()),
+        Connections::Shared => assert_eq!(told, [(1, 0x1200)]),
+    }
+}
+
 #[test]
 fn a_request_is_timed_once_the_server_has_all_of_it() {
     for connections in [Connections::PerClient, Connections::Shared] {
@@ -73,11 +82,7 @@ fn a_request_is_timed_once_the_server_has_all_of_it() {
         assert_eq!(scene.take_replies(client), []);
         assert!(scene.fault(client).is_none());
         scene.pass(READ_TIMEOUT - NEARLY);
-        let told = scene.take_errors(client);
-        match connections {
-            Connections::PerClient => assert!(scene.fault(client).is_some()),
-            Connections::Shared => assert_eq!(told, [(1, 0x1200)]),
-        }
+        assert_timed_out(connections, &mut scene, client);
     }
 }
 
@@ -94,11 +99,7 @@ fn what_else_a_server_owes_is_timed_while_a_request_comes() {
         scene.pass(NEARLY);
         scene.client_goes_on(client, &request[30_000..200_000]);
         scene.pass(READ_TIMEOUT - NEARLY);
-        let told = scene.take_errors(client);
-        match connections {
-            Connections::PerClient => assert!(scene.fault(client).is_some()),
-            Connections::Shared => assert_eq!(told, [(1, 0x1200)]),
-        }
+        assert_timed_out(connections, &mut scene, client);
     }
 }
 

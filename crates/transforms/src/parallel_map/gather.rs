@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use chain::{Cx, Fault, KeptReply, Ticket, Up};
+use chain::{Cx, Fault, KeptReply, REQUESTS_KEPT, Ticket, Up};
 use wire::cql::session::{self, Said};
 use wire::{ErrorKind, Protocol};
 
@@ -11,9 +11,6 @@ use super::agreement::Agreement;
 /// Replies that wait for their turn, bytes; with more neither the client is read, nor an instance that does not owe the
 /// reply that they wait for.
 const WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
-
-/// Requests for which a client keeps room when it awaits nothing.
-const REQUESTS_KEPT: usize = 512;
 
 /// What a request is.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -56,15 +56,18 @@ impl Instance {
         }
     }
 
-    /// It leaves, and owes something, which its transforms may hold.
-    fn may_hold(&self) -> bool {
-        matches!(self, Self::Leaving(chain) if chain.in_flight() > 0)
+    /// Nothing more comes to it, and it owes something, which its transforms may hold. `stops`: nothing comes to anyone.
+    fn may_hold(&self, stops: bool) -> bool {
+        match self {
+            Self::Live(chain) => stops && chain.in_flight() > 0,
+            Self::Leaving(chain) => chain.in_flight() > 0,
+            Self::Failing(..) | Self::Dead => false,
+        }
     }
 
-    /// Nothing more comes to one that leaves, or to any while the client is not read: what its transforms hold goes on.
-    fn let_go(&mut self, cx: &mut Cx<'_, '_>, is_stopped: bool) {
-        let may_hold = |chain: &mut SubChain| chain.in_flight() > 0;
-        if (self.may_hold() || (is_stopped && self.working().is_some_and(may_hold)))
+    /// What its transforms hold goes on, if they wait for more in vain.
+    fn let_go(&mut self, cx: &mut Cx<'_, '_>, stops: bool) {
+        if self.may_hold(stops)
             && let Some(Err(fault)) = self.working().map(|chain| chain.let_go(cx))
         {
             self.fail(fault);
@@ -397,8 +400,7 @@ impl Sink for Instances {
         let may_go_on = !up.is_ready()
             || (was_torn && self.replies.tail.is_none())
             || was_over_mark
-            || !self.replies.gathers.agreement.is_settled()
-            || self.instances.iter().any(Instance::may_hold);
+            || self.instances.iter().any(|instance| instance.may_hold(self.replies.gathers.stops()));
         if self.instances.iter().all(|instance| matches!(instance, Instance::Dead)) {
             return Err(Fault::new("no instance of ParallelMap's chain is left"));
         }

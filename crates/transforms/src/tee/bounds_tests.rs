@@ -11,15 +11,15 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use chain::{
-    Batch, Builder, Chain, ChainPart, ChainPlan, Chunk, Connecting, Connector, Cx, Exit, Fault, Link,
-    Message, PlanEntry, Pool, Progress, Sink, Spawner, Switch, Task, Tick, Ticket, Up, WorkerCx, WorkerPart,
-    mark_sent,
+    Batch, Builder, Chain, ChainPart, ChainPlan, Chunk, Cx, Exit, Fault, Link, Message, PlanEntry, Pool,
+    Progress, Sink, Spawner, Switch, Task, Tick, Ticket, Up, WorkerCx, WorkerPart, mark_sent,
 };
+use wire::Side;
 use wire::cql::opcode;
-use wire::{Framed, Head, Protocol, Side};
 
 use super::prepared::none_prepared;
 use super::{Behavior, Tee};
+use crate::tests::scene::{frame, head_of, reply_frame, worker};
 
 /// Replies to compare, and how long each is: many more than may wait.
 const REPLIES: i16 = 40;
@@ -33,17 +33,6 @@ const EVENT: i16 = -1;
 
 /// The id of a request that is not mirrored. Its reply comes in halves.
 const HALVED: i16 = 1000;
-
-fn frame(side: Side, id: i16, opcode: u8, body: &[u8]) -> Vec<u8> {
-    let version = if side == Side::Request { 4 } else { 0x84 };
-    let length = u32::try_from(body.len()).unwrap().to_be_bytes();
-    [&[version, 0], &id.to_be_bytes()[..], &[opcode], &length, body].concat()
-}
-
-fn head_of(frame: &[u8], side: Side) -> Head {
-    let Framed::Frame(head) = Protocol::Cql.frame(frame, side, u32::MAX) else { panic!("no frame") };
-    head
-}
 
 /// A server as a sink: it has these replies, one of which is read in each poll, or all.
 #[derive(Default)]
@@ -124,8 +113,8 @@ impl ServerPart {
             (id, asked.map_or(Ticket::NONE, |asked| book.asked.swap_remove(asked).1), book.filling)
         };
         let reply = match id {
-            EVENT => frame(Side::Response, EVENT, opcode::EVENT, &[]),
-            id => frame(Side::Response, id, opcode::RESULT, &vec![filling; REPLY_BYTES]),
+            EVENT => reply_frame(EVENT, opcode::EVENT, &[]),
+            id => reply_frame(id, opcode::RESULT, &vec![filling; REPLY_BYTES]),
         };
         let mut messages = up.list();
         self.0.0.lock().unwrap().is_torn = id == HALVED;
@@ -172,14 +161,6 @@ impl Server {
     /// Replies that were read.
     fn read(&self) -> usize {
         self.0.lock().unwrap().read
-    }
-}
-
-struct Nobody;
-
-impl Connector for Nobody {
-    fn connect(&self, _: &str) -> Connecting {
-        Box::pin(std::future::pending())
     }
 }
 
@@ -243,15 +224,7 @@ impl Scene {
             switch: Some(switch.clone()),
             prepared: none_prepared(),
         };
-        let worker = WorkerCx {
-            pool: Pool::new(),
-            connector: Rc::new(Nobody),
-            spawner: Rc::new(spawned.clone()),
-            protocol: Protocol::Cql,
-            prepared: Rc::default(),
-            sharing: Rc::default(),
-            nested: Rc::default(),
-        };
+        let worker = WorkerCx { spawner: Rc::new(spawned.clone()), ..worker() };
         let entries: [(&str, &str, &dyn Builder); 2] = [("Tee", "t", &tee), ("Sink", "main", &main)];
         let chain = ChainPart::new("c", &worker, entries, None).client().unwrap();
         Self { main, other, switch, spawned, worker, chain, out: Out::default(), now: Tick(1_000_000) }
@@ -274,7 +247,7 @@ impl Scene {
             // A page is of its own server.
             let more: &[u8] = if id == HALVED { &[0, 1, 8, 0, 0, 0, 1, 9] } else { &[0, 1, 0] };
             let body = [&*text, more].concat();
-            let request = frame(Side::Request, id, opcode::QUERY, &body);
+            let request = frame(id, opcode::QUERY, &body);
             let mut messages = self.chain.list();
             messages.push(Message::new(head_of(&request, Side::Request), 0, request.len()));
             let chunk = self.worker.pool.own(request);

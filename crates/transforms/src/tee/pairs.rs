@@ -10,9 +10,8 @@ use super::session::Uses;
 pub(super) enum Aim {
     /// The replies are compared, or the client gets the second chain's: the first one's if there is none.
     Compare,
-    /// The ids are learned. The client gets the first chain's reply at once. `behind`: the number of the last USE that it
-    /// had asked before: the same text is another statement in another keyspace.
-    Prepare { is_use: bool, behind: u32 },
+    /// The ids are learned. The client gets the first chain's reply at once.
+    Prepare { is_use: bool },
     /// The first chain's reply says in which keyspace the client is. The second chain's is not awaited here. A USE has a
     /// number.
     State { number: u32, uses: Uses },
@@ -39,7 +38,7 @@ pub(super) struct Pair {
     pub(super) is_preparing: bool,
     /// How long it is, if it is kept for a mismatch.
     pub(super) request_bytes: usize,
-    /// The number of the last USE that was asked before it.
+    /// The number of the last USE that was asked before it: the same text is another statement in another keyspace.
     pub(super) behind: u32,
 }
 

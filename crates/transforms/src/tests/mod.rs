@@ -9,5 +9,5 @@ mod name_filter;
 mod options;
 mod query_counter;
 mod request_log;
-mod scene;
+pub(crate) mod scene;
 mod throttling;

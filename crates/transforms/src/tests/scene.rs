@@ -16,9 +16,18 @@ pub(super) const SELECT: &str = "SELECT * FROM ks.t WHERE a = 'secret'";
 pub(super) const INSERT: &str = "INSERT INTO ks.t (a) VALUES (1)";
 
 /// A frame of a request.
-pub(super) fn frame(id: i16, opcode: u8, body: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(id: i16, opcode: u8, body: &[u8]) -> Vec<u8> {
+    frame_of(4, id, opcode, body)
+}
+
+/// A frame of a reply.
+pub(crate) fn reply_frame(id: i16, opcode: u8, body: &[u8]) -> Vec<u8> {
+    frame_of(0x84, id, opcode, body)
+}
+
+fn frame_of(version: u8, id: i16, opcode: u8, body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len()).unwrap().to_be_bytes();
-    [&[4, 0], &id.to_be_bytes()[..], &[opcode], &length, body].concat()
+    [&[version, 0], &id.to_be_bytes()[..], &[opcode], &length, body].concat()
 }
 
 /// A QUERY with this text.
@@ -62,11 +71,11 @@ pub(super) fn batch(id: i16, texts: &[&str]) -> Vec<u8> {
     frame(id, opcode::BATCH, &[&[0], &count[..], &statements, &[0, 1, 0]].concat())
 }
 
-fn long_string(text: &str) -> Vec<u8> {
+pub(crate) fn long_string(text: &str) -> Vec<u8> {
     [&u32::try_from(text.len()).unwrap().to_be_bytes(), text.as_bytes()].concat()
 }
 
-fn head_of(frame: &[u8], side: Side) -> Head {
+pub(crate) fn head_of(frame: &[u8], side: Side) -> Head {
     let Framed::Frame(head) = Protocol::Cql.frame(frame, side, u32::MAX) else { panic!("no frame") };
     head
 }
@@ -161,6 +170,19 @@ impl Spawner for Nobody {
     fn spawn(&self, _: Box<dyn Task>) {}
 }
 
+/// A worker that connects to nobody and runs nothing aside.
+pub(crate) fn worker() -> WorkerCx {
+    WorkerCx {
+        pool: Pool::new(),
+        connector: Rc::new(Nobody),
+        spawner: Rc::new(Nobody),
+        protocol: Protocol::Cql,
+        sharing: Rc::default(),
+        nested: Rc::default(),
+        prepared: Rc::default(),
+    }
+}
+
 /// Replies as the client gets them.
 #[derive(Default)]
 struct Out(Vec<Vec<u8>>);
@@ -211,15 +233,7 @@ pub(super) fn part_knowing(
     sink: &dyn Builder,
     prepared: Rc<Prepared>,
 ) -> Rc<ChainPart> {
-    let worker = WorkerCx {
-        pool: Pool::new(),
-        connector: Rc::new(Nobody),
-        spawner: Rc::new(Nobody),
-        protocol: Protocol::Cql,
-        sharing: Rc::default(),
-        nested: Rc::default(),
-        prepared,
-    };
+    let worker = WorkerCx { prepared, ..worker() };
     let entries = transforms.iter().map(|transform| ("Transform", "t", *transform));
     ChainPart::new("c", &worker, entries.chain([("Sink", "s", sink)]), None)
 }

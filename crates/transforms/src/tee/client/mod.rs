@@ -222,7 +222,7 @@ impl TeeClient {
     /// Awaits both replies to a request, if both matter. Its key, and how much of the second chain's reply is wanted.
     fn pair(&mut self, item: &mut Item<'_>, sorted: Sort, mode: Mode) -> (u32, Need) {
         let aim = match sorted {
-            Sort::Prepare { is_use } => Aim::Prepare { is_use, behind: self.recorder.last_use() },
+            Sort::Prepare { is_use } => Aim::Prepare { is_use },
             _ if !mode.is_paired || item.head().opcode == opcode::OPTIONS => return (0, Need::None),
             _ => Aim::Compare,
         };
@@ -290,11 +290,11 @@ impl TeeClient {
     fn push_unprepared(&mut self) {
         self.unprepared_bytes = 0;
         for key in std::mem::take(&mut self.unprepared) {
-            let Some(Pair { ticket, aim, request: Some((head, piece)), .. }) = self.pairs.get(key) else {
+            let Some(Pair { ticket, behind, request: Some((head, piece)), .. }) = self.pairs.get(key) else {
                 continue;
             };
             // In the keyspace to which the client has gone since, it would be another statement.
-            if matches!(aim, Aim::Prepare { behind, .. } if *behind < self.recorder.keyspace().number) {
+            if *behind < self.recorder.keyspace().number {
                 self.prepare_never(key);
                 continue;
             }

@@ -29,7 +29,7 @@ impl TeeClient {
                     self.use_reply(item, number, uses);
                 }
             }
-            Aim::Prepare { is_use, .. } => {
+            Aim::Prepare { is_use } => {
                 // However long the reply is: the id is in its first bytes.
                 if let Said::Prepared(id) = said(item.head(), item.bytes()) {
                     if is_use {
@@ -80,7 +80,7 @@ impl TeeClient {
         self.recorder.use_ends(number, uses, keyspace.as_deref());
         if uses == Uses::May && keyspace.is_some() {
             // The second server was not told: what was asked behind it is prepared in the keyspace before it.
-            self.forget_prepares(|pair| matches!(pair.aim, Aim::Prepare { behind, .. } if behind >= number));
+            self.forget_prepares(|pair| pair.behind >= number);
         }
         if let (Some(mismatch), Some(keyspace)) = (&mut self.mismatch, &keyspace) {
             mismatch.first_said(number, Some(keyspace.clone()));
@@ -101,7 +101,7 @@ impl TeeClient {
     pub(super) fn learn(&mut self, key: u32) {
         let Some(pair) = self.pairs.close_if_complete(key).filter(|pair| pair.is_preparing) else { return };
         self.mirror.preparing = self.mirror.preparing.saturating_sub(1);
-        let Aim::Prepare { is_use, .. } = pair.aim else { return };
+        let Aim::Prepare { is_use } = pair.aim else { return };
         let (Some(id), Some(Some(tee))) = (&pair.prepared, &pair.tee) else { return };
         if let Said::Prepared(other) = said(tee.head(), tee.bytes()) {
             self.shared.prepared.learn(id, Statement::new(id, other, is_use));

@@ -8,15 +8,16 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use chain::{
-    Batch, Builder, Chain, ChainPart, ChainPlan, Chunk, Connecting, Connector, Cx, Exit, Fault, Link,
-    Message, Need, PlanEntry, Pool, Progress, Sink, Spawner, Task, Tick, Ticket, Up, WorkerCx, WorkerPart,
+    Batch, Builder, Chain, ChainPart, ChainPlan, Chunk, Cx, Exit, Fault, Link, Message, Need, PlanEntry,
+    Pool, Progress, Sink, Tick, Ticket, Up, WorkerCx, WorkerPart,
 };
 use observe::NestedMetrics;
 use wire::cql::opcode;
-use wire::{Framed, Head, Protocol, Side};
+use wire::{Head, Protocol, Side};
 
 use crate::tee::prepared::none_prepared;
 use crate::tee::{Behavior, Tee};
+use crate::tests::scene::{frame, head_of, long_string, reply_frame, worker};
 
 /// A keyspace has a name of one letter.
 pub(super) type Keyspace = char;
@@ -43,22 +44,13 @@ fn unknown_use(keyspace: Keyspace) -> [u8; 4] {
     [1, PREPARED_USE, keyspace as u8, b'?']
 }
 
-fn frame(version: u8, id: i16, opcode: u8, body: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(body.len()).unwrap().to_be_bytes();
-    [&[version, 0], &id.to_be_bytes()[..], &[opcode], &length, body].concat()
-}
-
-fn long_string(text: &str) -> Vec<u8> {
-    [&u32::try_from(text.len()).unwrap().to_be_bytes(), text.as_bytes()].concat()
-}
-
 impl Ask {
     fn frame(self, id: i16) -> Vec<u8> {
-        let query = |text: &str| frame(4, id, opcode::QUERY, &[&long_string(text), &[0, 1, 0][..]].concat());
-        let prepare = |text: &str| frame(4, id, opcode::PREPARE, &long_string(text));
+        let query = |text: &str| frame(id, opcode::QUERY, &[&long_string(text), &[0, 1, 0][..]].concat());
+        let prepare = |text: &str| frame(id, opcode::PREPARE, &long_string(text));
         let execute = |statement: [u8; 4], number: u32| {
             let value = [&[0, 1, 1, 0, 1, 0, 0, 0, 4][..], &number.to_be_bytes()].concat();
-            frame(4, id, opcode::EXECUTE, &[&[0, 4][..], &statement, &value].concat())
+            frame(id, opcode::EXECUTE, &[&[0, 4][..], &statement, &value].concat())
         };
         match self {
             Self::Query(number) => query(&format!("SELECT {number}")),
@@ -69,11 +61,6 @@ impl Ask {
             Self::ExecuteUnknownUse(keyspace) => execute(unknown_use(keyspace), 0),
         }
     }
-}
-
-fn head_of(frame: &[u8], side: Side) -> Head {
-    let Framed::Frame(head) = Protocol::Cql.frame(frame, side, u32::MAX) else { panic!("no frame") };
-    head
 }
 
 /// The same numbers from the same seed.
@@ -203,7 +190,7 @@ impl Sink for End {
         batch.leaving(|leaving, _| {
             let (code, body) = self.run(&leaving.head, leaving.outgoing.bytes());
             let id = i16::try_from(leaving.head.id).unwrap();
-            self.waiting.push_back((leaving.ticket, frame(0x84, id, code, &body)));
+            self.waiting.push_back((leaving.ticket, reply_frame(id, code, &body)));
             Ok(())
         })
     }
@@ -235,18 +222,6 @@ impl Sink for End {
             progress = Progress::Drained;
         }
     }
-}
-
-struct Nobody;
-
-impl Connector for Nobody {
-    fn connect(&self, _: &str) -> Connecting {
-        Box::pin(std::future::pending())
-    }
-}
-
-impl Spawner for Nobody {
-    fn spawn(&self, _: Box<dyn Task>) {}
 }
 
 /// The heads of replies as the client gets them, and the ids of what was prepared.
@@ -314,15 +289,7 @@ impl Scene {
             prepared: none_prepared(),
         };
         let nested = Rc::<NestedMetrics>::default();
-        let worker = WorkerCx {
-            pool: Pool::new(),
-            connector: Rc::new(Nobody),
-            spawner: Rc::new(Nobody),
-            protocol: Protocol::Cql,
-            sharing: Rc::default(),
-            nested: Rc::clone(&nested),
-            prepared: Rc::default(),
-        };
+        let worker = WorkerCx { nested: Rc::clone(&nested), ..worker() };
         let entries: [(&str, &str, &dyn Builder); 2] = [("Tee", "t", &tee), ("Sink", "s", &first)];
         let part = ChainPart::new("c", &worker, entries, None);
         Self {
