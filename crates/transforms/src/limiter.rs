@@ -1,7 +1,7 @@
-//! How much may pass a second: a generic cell rate algorithm, shared by all workers.
+//! How much may pass a second, shared by all workers: a generic cell rate algorithm, but that from rest no more than the
+//! quota passes within a second.
 //!
-//! Its whole state is the time at which everything that has passed will have been paid for (the "theoretical arrival
-//! time" of the literature), in one atomic number.
+//! Its whole state is since when it is busy and what was paid since then, in one atomic number.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -12,20 +12,81 @@ use chain::Tick;
 
 /// A quota of so many a second, all of which may pass at once.
 pub(crate) struct Limiter {
-    /// What one costs, in whole nanoseconds. Rounded up, rather too few than too many: of n a second up to n in a billion
-    /// are lost (700,000 become 699,790).
-    interval: u64,
-    burst: u64,
-    /// When all that has passed will have been paid for, nanoseconds.
-    paid_at: AtomicU64,
+    per_second: u64,
+    state: AtomicU64,
 }
 
-const SECOND: u64 = 1_000_000_000;
+/// Since when a limiter is busy, and what was paid since. Two numbers in one, so that one atomic operation takes from a
+/// quota.
+#[derive(Copy, Clone, PartialEq, Eq)]
+struct Busy {
+    /// Milliseconds, rounded up, of which the highest bits are left away.
+    since: u64,
+    /// Less than three quotas: [`Busy::seen_at`] leaves away seconds that are long gone.
+    paid: u64,
+}
+
+const SECOND: u64 = 1_000_000;
+
+/// Microseconds of a unit of [`Busy::since`], and their number in a second.
+const UNIT: u64 = SECOND / UNITS;
+const UNITS: u64 = 1000;
+
+/// `paid` needs two bits more than a quota.
+const PAID_BITS: u32 = 34;
+const PAID_MAX: u64 = (1 << PAID_BITS) - 1;
+
+/// Bits of `since`: 12 days. A limiter nobody used for exactly so long has, for some seconds, no more than when it was used.
+const SINCE_BITS: u32 = u64::BITS - PAID_BITS;
+const SINCE_MASK: u64 = (1 << SINCE_BITS) - 1;
+
+/// How far the clock of a worker may be behind that of another.
+const BEHIND_MAX: u64 = 4 * UNITS;
+
+impl Busy {
+    fn of(state: u64) -> Self {
+        Self { since: state >> PAID_BITS, paid: state & PAID_MAX }
+    }
+
+    fn state(self) -> u64 {
+        (self.since & SINCE_MASK) << PAID_BITS | self.paid.min(PAID_MAX)
+    }
+
+    /// How long it is busy, microseconds. Less than nothing for a worker whose clock is behind, which is nothing.
+    fn age(self, now: Tick) -> u64 {
+        let units = (now.0 / UNIT).wrapping_sub(self.since) & SINCE_MASK;
+        let is_before = units > SINCE_MASK - BEHIND_MAX;
+        if is_before { 0 } else { units * UNIT + now.0 % UNIT }
+    }
+
+    /// The same as it is now: after a second one that has all of its quota again begins anew, and the seconds before the
+    /// last one are left away with what they gave back.
+    fn seen_at(self, now: Tick, per_second: u64) -> Self {
+        let age = self.age(now);
+        let given_back = per_second.saturating_mul(age) / SECOND;
+        if self.paid == 0 || age >= SECOND && self.paid <= given_back {
+            return Self { since: now.0.div_ceil(UNIT) & SINCE_MASK, paid: 0 };
+        }
+        let gone = (age / SECOND).saturating_sub(1);
+        let since = (self.since + gone * UNITS) & SINCE_MASK;
+        Self { since, paid: self.paid - (per_second * gone).min(self.paid) }
+    }
+
+    /// How many can be paid for now, by the generic cell rate algorithm.
+    fn left(self, now: Tick, per_second: u64) -> u64 {
+        let given_back = per_second.saturating_mul(self.age(now)) / SECOND;
+        (per_second + given_back).saturating_sub(self.paid).min(per_second)
+    }
+
+    /// How many of those may pass: in its first second what was given back since it began may not.
+    fn may_pass(self, now: Tick, per_second: u64) -> u64 {
+        if self.age(now) < SECOND { per_second.saturating_sub(self.paid) } else { self.left(now, per_second) }
+    }
+}
 
 impl Limiter {
     pub(crate) fn new(per_second: u32) -> Self {
-        let burst = u64::from(per_second.max(1));
-        Self { interval: SECOND.div_ceil(burst), burst, paid_at: AtomicU64::new(0) }
+        Self { per_second: u64::from(per_second.max(1)), state: AtomicU64::new(0) }
     }
 
     /// Takes as many of `wanted` as there are, and says how many.
@@ -40,41 +101,52 @@ impl Limiter {
 
     /// True if there are so many. Others may take them first.
     pub(crate) fn has(&self, now: Tick, wanted: u64) -> bool {
-        let now = now.0.saturating_mul(1000);
-        self.left(now, self.paid_at.load(Ordering::Relaxed)) >= wanted
+        self.busy(now).may_pass(now, self.per_second) >= wanted
     }
 
-    /// How many there are, where what has passed will have been paid for then.
-    fn left(&self, now: u64, paid_at: u64) -> u64 {
-        let full_at = now.saturating_add(self.burst * self.interval);
-        full_at.saturating_sub(paid_at.max(now)) / self.interval
+    fn busy(&self, now: Tick) -> Busy {
+        Busy::of(self.state.load(Ordering::Relaxed)).seen_at(now, self.per_second)
     }
 
-    /// Takes as many of `wanted` as there are, if they are enough.
+    /// Takes as many of `wanted` as there are, if they are enough. What does not pass because it is the first second is
+    /// paid for all the same: so steady demand gets what the following seconds give back one by one, not at once.
     fn take_at_least(&self, now: Tick, enough: u64, wanted: u64) -> u64 {
-        let now = now.0.saturating_mul(1000);
-        let mut paid_at = self.paid_at.load(Ordering::Relaxed);
+        let mut state = self.state.load(Ordering::Relaxed);
         loop {
-            let taken = wanted.min(self.left(now, paid_at));
-            if taken < enough {
+            let busy = Busy::of(state).seen_at(now, self.per_second);
+            let paid = wanted.min(busy.left(now, self.per_second));
+            if paid < enough {
                 return 0;
             }
-            let next = paid_at.max(now) + taken * self.interval;
-            match self.paid_at.compare_exchange_weak(paid_at, next, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return taken,
-                Err(changed) => paid_at = changed,
+            let next = Busy { paid: busy.paid + paid, ..busy }.state();
+            match self.state.compare_exchange_weak(state, next, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => {
+                    let passed = paid.min(busy.may_pass(now, self.per_second));
+                    return if passed < enough { 0 } else { passed };
+                }
+                Err(changed) => state = changed,
             }
         }
     }
 
     /// Gives back what was taken and is not used.
     pub(crate) fn give_back(&self, count: u64) {
-        self.paid_at.fetch_sub(count * self.interval, Ordering::Relaxed);
+        let less = |state| {
+            let busy = Busy::of(state);
+            Some(Busy { paid: busy.paid.saturating_sub(count), ..busy }.state())
+        };
+        // It always has a next value.
+        let _before = self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
     /// Nothing is owed: it is as good as new.
     fn is_untouched(&self, now: Tick) -> bool {
-        self.paid_at.load(Ordering::Relaxed) <= now.0.saturating_mul(1000)
+        self.busy(now).paid == 0
+    }
+
+    /// How long ago it was used, to a second or two.
+    fn age(&self, now: Tick) -> u64 {
+        Busy::of(self.state.load(Ordering::Relaxed)).age(now)
     }
 }
 
@@ -140,11 +212,17 @@ fn make_room<K: Hash + Eq>(of_keys: &mut HashMap<K, Arc<Limiter>>, keys_max: usi
     if of_keys.len() < keys_max {
         return;
     }
-    let paid_at = |limiter: &Arc<Limiter>| limiter.paid_at.load(Ordering::Relaxed);
-    let mut idle: Vec<u64> = of_keys.values().filter(|limiter| is_idle(limiter)).map(paid_at).collect();
+    let mut idle: Vec<u64> =
+        of_keys.values().filter(|limiter| is_idle(limiter)).map(|limiter| limiter.age(now)).collect();
     idle.sort_unstable();
+    let mut left_over = idle.len().div_ceil(2);
     let Some(middle) = idle.get(idle.len() / 2).copied() else { return };
-    of_keys.retain(|_, limiter| !(is_idle(limiter) && paid_at(limiter) <= middle));
+    // Of those that are of the same age as the one in the middle some stay: no more go than half.
+    of_keys.retain(|_, limiter| {
+        let goes = left_over > 0 && is_idle(limiter) && limiter.age(now) >= middle;
+        left_over -= usize::from(goes);
+        !goes
+    });
 }
 
 #[cfg(test)]
@@ -153,19 +231,93 @@ mod tests {
 
     use chain::Tick;
 
-    use super::{Limiter, Limiters, SECOND};
+    use super::{Busy, Limiter, Limiters, PAID_MAX, SECOND, SINCE_MASK};
 
     const MILLIS: u64 = 1000;
 
     #[test]
-    fn a_quota_is_a_burst_and_then_one_by_one() {
+    fn a_quota_is_a_burst_then_nothing_for_a_second_and_then_one_by_one() {
         let limiter = Limiter::new(50);
         let start = 7_000_000;
         assert_eq!((limiter.take(Tick(start), 30), limiter.take(Tick(start), 30)), (30, 20));
-        assert_eq!(limiter.take(Tick(start + 19 * MILLIS), 9), 0);
-        assert_eq!(limiter.take(Tick(start + 20 * MILLIS), 9), 1);
-        assert_eq!(limiter.take(Tick(start + 100 * MILLIS), 9), 4);
-        assert_eq!(limiter.take(Tick(start + 10_000 * MILLIS), 99), 50);
+        let asked = |limiter: &Limiter, millis: std::ops::Range<u64>| {
+            millis.map(|at| limiter.take(Tick(start + at * MILLIS), 9)).sum::<u64>()
+        };
+        assert_eq!(asked(&limiter, 0..1000), 0);
+        for second in 1..5 {
+            assert_eq!(asked(&limiter, second * 1000..second * 1000 + 500), 25);
+            assert_eq!(asked(&limiter, second * 1000 + 500..second * 1000 + 1000), 25);
+        }
+    }
+
+    #[test]
+    fn who_has_used_up_a_quota_and_does_not_ask_has_it_again_a_second_later() {
+        let limiter = Limiter::new(50);
+        for second in 0..5 {
+            assert_eq!(limiter.take(Tick(second * SECOND), 99), 50);
+            assert_eq!(limiter.take(Tick(second * SECOND), 99), 0);
+        }
+        assert_eq!(limiter.take(Tick(4 * SECOND + SECOND / 2), 9), 0);
+        assert_eq!(limiter.take(Tick(4 * SECOND + 3 * SECOND / 2), 99), 50);
+        assert_eq!(limiter.take(Tick(60 * SECOND), 99), 50);
+    }
+
+    /// The first second lasts at most a unit longer, since it begins with one.
+    #[test]
+    fn exactly_the_quota_passes_in_the_first_second_however_it_is_asked_for() {
+        for (start, step) in [
+            (0, 100),
+            (3_141_592, 7),
+            (12 * SECOND + 1, 333_333),
+            (62_500, 20_000),
+            (5, 12_345),
+            (777, 19_980),
+        ] {
+            let limiter = Limiter::new(50);
+            let passed = |from: u64, to: u64| {
+                (from..to).step_by(step).map(|at| limiter.take(Tick(at), 50)).sum::<u64>()
+            };
+            assert_eq!(passed(start, start + SECOND), 50, "every {step} us");
+            let next = passed(start + SECOND, start + 11 * SECOND);
+            assert!((490..=500).contains(&next), "{next}, every {step} us");
+        }
+    }
+
+    #[test]
+    fn who_asks_for_less_than_the_quota_is_never_refused() {
+        for step in [20_833, 25_000, 500_000, 1_500_000] {
+            let limiter = Limiter::new(50);
+            for at in (77..60 * SECOND).step_by(step) {
+                assert_eq!(limiter.take(Tick(at), 1), 1, "every {step} us, at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn batches_get_the_whole_quota_in_the_long_run() {
+        let limiter = Limiter::new(50);
+        let passed: u64 =
+            (0..100 * SECOND).step_by(1000).filter(|at| limiter.take_all(Tick(*at), 30)).map(|_| 30).sum();
+        assert!((4950..=5000).contains(&passed), "{passed}");
+    }
+
+    #[test]
+    fn no_time_and_no_quota_is_too_long_or_too_large() {
+        let far = SINCE_MASK * MILLIS;
+        for start in [0, far - SECOND / 2, far, far + 1, 3 * far - 1, u64::MAX / 2] {
+            for per_second in [1, 50, u32::MAX] {
+                let limiter = Limiter::new(per_second);
+                let quota = u64::from(per_second);
+                limiter.take(Tick(start), 1);
+                assert_eq!(limiter.take(Tick(start), u64::MAX), quota - 1, "{per_second} at {start}");
+                assert_eq!(limiter.take(Tick(start + SECOND / 2), 1), 0);
+                let later = limiter.take(Tick(start + 3 * SECOND / 2), u64::MAX);
+                assert!(later <= quota && later >= quota - 1, "{later} of {per_second} at {start}");
+                assert_eq!(limiter.take(Tick(start + 60 * SECOND), u64::MAX), quota);
+            }
+        }
+        let busy = Busy { since: SINCE_MASK, paid: PAID_MAX };
+        assert!(Busy::of(busy.state()) == busy);
     }
 
     #[test]
@@ -180,7 +332,9 @@ mod tests {
     fn all_or_none_are_taken() {
         let limiter = Limiter::new(50);
         assert!(limiter.take_all(Tick(0), 30) && !limiter.take_all(Tick(0), 21));
-        assert!(limiter.has(Tick(0), 20) && !limiter.has(Tick(0), 21) && limiter.has(Tick(20 * MILLIS), 21));
+        assert!(
+            limiter.has(Tick(0), 20) && !limiter.has(Tick(0), 21) && limiter.has(Tick(1001 * MILLIS), 21)
+        );
         assert!(limiter.take_all(Tick(0), 20) && !limiter.has(Tick(0), 1));
     }
 
@@ -189,22 +343,20 @@ mod tests {
         let limiter = Limiter::new(1000);
         assert_eq!(limiter.take(Tick(5000), 1000), 1000);
         assert_eq!(limiter.take(Tick(4000), 1), 0);
-        assert_eq!(limiter.take(Tick(6000), 5), 1);
+        assert_eq!(limiter.take(Tick(6000), 5), 0);
     }
 
     #[test]
     fn a_quota_is_exact_whichever_workers_the_clients_are_on() {
-        for per_second in [50, 333, 1_000_000] {
+        for per_second in [50, 333, 100_000] {
             let limiter = Limiter::new(per_second);
             let passed: u64 = std::thread::scope(|scope| {
                 let take = || (0..200_000).map(|at| limiter.take(Tick(at * 5), 1 + at % 3)).sum::<u64>();
                 let workers = [(); 4].map(|()| scope.spawn(take));
                 workers.into_iter().map(|worker| worker.join().unwrap()).sum()
             });
-            // The burst, and what came back in the second that all of them lived through.
-            let most = u64::from(per_second) + SECOND / SECOND.div_ceil(u64::from(per_second));
-            assert!(passed <= most, "{passed} of {most}");
-            assert!(per_second > 1000 || passed + 2 >= most, "{passed} of {most}");
+            // All of them live through the same second.
+            assert_eq!(passed, u64::from(per_second));
         }
     }
 
@@ -217,7 +369,7 @@ mod tests {
             // Each uses all it has, at the same time and later.
             let now = Tick(key / 2);
             assert_eq!(limiters.of(key, now).take(now, 99), 50);
-            assert!(limiters.of_keys.lock().unwrap().len() <= 4);
+            assert!((2..=4).contains(&limiters.of_keys.lock().unwrap().len()));
         }
         assert!(Arc::ptr_eq(&connected, &limiters.of(0, Tick(500))));
         let all: Vec<_> = (0..10).map(|key| limiters.of(key + 2000, Tick(500))).collect();

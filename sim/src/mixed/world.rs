@@ -340,14 +340,15 @@ impl World {
         Ok(std::mem::take(book))
     }
 
-    /// A throttle lets no more statements pass than its quota: at once, and for each second.
+    /// A throttle lets no more statements pass than its quota, at once and for each second; in the first one no more.
     fn check_throttled(&self, book: &Book) -> Result<(), String> {
         let quotas = self.chain.iter().filter_map(|part| match part {
             Part::Throttle { per_second, per: None } => Some(u64::from(*per_second)),
             _ => None,
         });
         let Some(quota) = quotas.min() else { return Ok(()) };
-        let most = quota + quota * self.now.0 / 1_000_000 + 1;
+        let seconds = self.now.0 as f64 / 1e6;
+        let most = if seconds < 1.0 { quota } else { quota + (quota as f64 * seconds) as u64 };
         if book.statements > most {
             let passed = book.statements;
             return Err(format!("{passed} statements passed, {most} at most, in {:?}", self.chain));
