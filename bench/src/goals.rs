@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::judge::{Goal, Interval, Verdict, geometric_mean, interval, verdict};
-use crate::results::{Figures, Measured};
+use crate::results::{Figures, Measured, Metric};
 use crate::server::Kind;
 
 /// A promise, and whether it is kept.
@@ -32,7 +32,7 @@ pub(crate) fn claims(loads: &[Measured]) -> Vec<Claim> {
     for load in loads.iter().filter(|load| load.load.server == Kind::Cheap) {
         claims.extend(cpu(load));
         claims.extend(throughput_of_haproxy(load));
-        claims.extend(added_latency(load, 50.0));
+        claims.extend(added_latency(load, "direct", 50.0));
     }
     for load in loads.iter().filter(|load| load.load.server == Kind::PerConnection) {
         claims.extend(throughput_of_direct(load));
@@ -45,28 +45,24 @@ pub(crate) fn claims(loads: &[Measured]) -> Vec<Claim> {
 pub(crate) fn page_claims(loads: &[Measured]) -> Vec<Claim> {
     let mut claims = Vec::new();
     for load in loads.iter().filter(|load| load.load.rate.is_none()) {
-        let machine = load.ratios("ours", "direct", Figures::machine_us);
-        claims.extend(claim(
-            "ours: machine CPU an op / direct".to_owned(),
-            Goal::AtMost(1.08),
-            &machine,
-            load,
-        ));
-        if let Some(haproxy) = load.baseline() {
-            let machine = load.ratios("ours", &haproxy, Figures::machine_us);
-            claims.extend(claim(
-                "ours: machine CPU an op / HAProxy".to_owned(),
-                Goal::AtMost(1.0),
-                &machine,
-                load,
-            ));
-            let rate = load.ratios("ours", &haproxy, Figures::throughput);
-            claims.extend(claim("ours: op/s / HAProxy".to_owned(), Goal::AtLeast(1.0), &rate, load));
-        }
-        let shared = load.ratios("ours-shared", "direct", Figures::throughput);
-        claims.extend(claim("ours-shared: op/s / direct".to_owned(), Goal::AtLeast(0.95), &shared, load));
+        let haproxy = load.baseline();
+        let mut add = |what: &str, goal: Goal, (arm, metric): (&str, Metric), base: Option<&str>| {
+            let Some(base) = base else { return };
+            let shown = if base.starts_with("haproxy") { "HAProxy" } else { base };
+            let ratios = load.ratios(arm, base, metric);
+            claims.extend(claim(format!("{arm}: {what} / {shown}"), goal, &ratios, load));
+        };
+        let (machine, rate): (Metric, Metric) = (Figures::machine_us, Figures::throughput);
+        add("machine CPU an op", Goal::AtMost(1.08), ("ours", machine), Some("direct"));
+        add("machine CPU an op", Goal::AtMost(1.0), ("ours", machine), haproxy.as_deref());
+        add("op/s", Goal::AtLeast(1.0), ("ours", rate), haproxy.as_deref());
+        add("op/s", Goal::AtLeast(1.0), ("ours", rate), Some("upstream"));
+        add("op/s", Goal::AtLeast(0.95), ("ours-shared", rate), Some("direct"));
     }
-    claims.extend(loads.iter().filter_map(|load| added_latency(load, 100.0)));
+    for load in loads {
+        claims.extend(added_latency(load, "direct", 100.0));
+        claims.extend(load.baseline().and_then(|haproxy| added_latency(load, &haproxy, 0.0)));
+    }
     claims
 }
 
@@ -127,12 +123,16 @@ fn tail_of_direct(load: &Measured) -> Option<Claim> {
     claim(format!("ours-shared: p99 / direct, {}", load.load.name), Goal::AtMost(1.00), &ratios, load)
 }
 
-/// At most so many us, at a rate that leaves the machine time.
-fn added_latency(load: &Measured, limit: f64) -> Option<Claim> {
+/// At most so many us more than another arm, at a rate that leaves the machine time.
+fn added_latency(load: &Measured, base: &str, limit: f64) -> Option<Claim> {
     load.load.rate?;
-    let added = load.pairs("ours", "direct", |figures| figures.p50_us, |ours, direct| ours - direct);
-    let found =
-        claim(format!("ours: added median latency, {}", load.load.name), Goal::AtMost(limit), &added, load);
+    let added = load.pairs("ours", base, |figures| figures.p50_us, |ours, base| ours - base);
+    let what = match base {
+        "direct" => "added median latency".to_owned(),
+        base => format!("median latency beyond {base}'s"),
+    };
+    let text = format!("ours: {what}, {}", load.load.name);
+    let found = claim(text, Goal::AtMost(limit), &added, load);
     found.map(|claim| Claim { unit: " us", ..claim })
 }
 
@@ -176,14 +176,17 @@ mod tests {
 
     #[test]
     fn the_page_has_promises_of_its_own() {
-        let arms = [("direct", 0), ("haproxy-1", 10_000), ("ours", 8000), ("ours-shared", 6000)];
+        let arms =
+            [("direct", 0), ("haproxy-1", 10_000), ("upstream", 9000), ("ours", 8000), ("ours-shared", 6000)];
         let full = Load { name: "full speed", server: Kind::Cassandra, ..LOAD };
         let third = Load { name: "a third", rate: Some(1000), ..full };
         let found = page_claims(&[measured(full, 9, &arms), measured(third, 9, &arms)]);
         let verdict = |text: &str| found.iter().find(|claim| claim.text.contains(text)).unwrap().verdict;
         assert_eq!(verdict("ours: op/s / HAProxy"), Verdict::Holds);
         assert_eq!(verdict("ours-shared: op/s / direct"), Verdict::Holds);
+        assert_eq!(verdict("ours: op/s / upstream"), Verdict::Holds);
         assert_eq!(verdict("added median latency, a third"), Verdict::Holds);
+        assert_eq!(verdict("median latency beyond haproxy-1's, a third"), Verdict::Holds);
         assert_eq!(page_claims(&[measured(full, 9, &arms[..1])]).len(), 0);
     }
 }

@@ -9,7 +9,7 @@ use mio::{Events, Poll};
 
 use crate::flights::Flights;
 use crate::frames::{HEADER_BYTES, Header, Request, opcode, startup};
-use crate::measure::{Sample, memory};
+use crate::measure::{Sample, Used, memory};
 use crate::open_loop;
 use crate::options::Options;
 use crate::results::Figures;
@@ -102,12 +102,7 @@ pub(crate) fn latencies() -> Result<Histogram<u64>, String> {
 }
 
 /// What lies between two marks.
-pub(crate) fn figures(
-    histogram: &Histogram<u64>,
-    time: Duration,
-    used: Sample,
-    watch: Option<u32>,
-) -> Figures {
+pub(crate) fn figures(histogram: &Histogram<u64>, time: Duration, used: Used, watch: Option<u32>) -> Figures {
     let (rss_anon, vm_rss) = watch.map_or((0, 0), memory);
     Figures {
         requests: histogram.len(),
@@ -182,7 +177,7 @@ impl<'a> Closed<'a> {
         let begun = Instant::now();
         self.run_until(begun + Duration::from_secs_f64(self.settings.seconds))?;
         self.phase = Phase::Over;
-        let used = Sample::take(self.settings.watch).since(before);
+        let used = Sample::take(self.settings.watch).since(&before);
         let figures = figures(&self.histogram, begun.elapsed(), used, self.settings.watch);
         let limit = Instant::now() + SILENCE_MAX;
         while self.clients.iter().any(|client| client.flights.under_way() > 0) {

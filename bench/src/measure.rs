@@ -1,5 +1,6 @@
 //! What the kernel says of a process and of the machine, and whether the machine is quiet.
 
+use std::collections::HashMap;
 use std::fs;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -7,12 +8,20 @@ use std::time::{Duration, Instant};
 use crate::flights::scramble;
 
 /// Counters at one moment; two of them make a figure.
-#[derive(Copy, Clone, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Sample {
     /// Time on the CPU of all threads of the process, from schedstat: exact, where ticks are not.
+    process_ns: u64,
+    process_switches: u64,
+    machine: Machine,
+}
+
+/// What was used between two samples.
+#[derive(Copy, Clone, Debug, Default)]
+pub(crate) struct Used {
     pub(crate) process_ns: u64,
     pub(crate) process_switches: u64,
-    /// Time that the whole machine was not idle.
+    /// Time on the CPU of everything that runs on the machine.
     pub(crate) machine_ns: u64,
     pub(crate) machine_switches: u64,
 }
@@ -20,19 +29,66 @@ pub(crate) struct Sample {
 impl Sample {
     /// Reads them; a process of none has used nothing.
     pub(crate) fn take(process: Option<u32>) -> Self {
-        let (machine_ns, machine_switches) = machine();
+        let machine = Machine::read();
         let (process_ns, process_switches) = process.map_or((0, 0), threads);
-        Self { process_ns, process_switches, machine_ns, machine_switches }
+        Self { process_ns, process_switches, machine }
     }
 
-    pub(crate) fn since(self, before: Self) -> Self {
-        Self {
+    pub(crate) fn since(&self, before: &Self) -> Used {
+        Used {
             process_ns: self.process_ns.saturating_sub(before.process_ns),
             process_switches: self.process_switches.saturating_sub(before.process_switches),
-            machine_ns: self.machine_ns.saturating_sub(before.machine_ns),
-            machine_switches: self.machine_switches.saturating_sub(before.machine_switches),
+            machine_ns: self.machine.ran_since(&before.machine),
+            machine_switches: self.machine.switches.saturating_sub(before.machine.switches),
         }
     }
+}
+
+/// What all processes of the machine used. `/proc/stat` would be one file instead of hundreds, but the kernel looks only
+/// once a tick at who runs: of a load that sleeps and wakes by a clock too it may see nothing.
+#[derive(Clone, Debug, Default)]
+struct Machine {
+    /// By process: time on the CPU.
+    ran_ns: HashMap<u64, u64>,
+    switches: u64,
+}
+
+impl Machine {
+    fn read() -> Self {
+        let ran_ns = numbered("/proc").into_iter().map(|process| (process, ran(process))).collect();
+        let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+        Self { ran_ns, switches: line_number(&text, "ctxt").unwrap_or_default() }
+    }
+
+    /// What ran between. A process that has ended in between is missed.
+    fn ran_since(&self, before: &Self) -> u64 {
+        let of = |(process, ran): (&u64, &u64)| {
+            ran.saturating_sub(before.ran_ns.get(process).copied().unwrap_or_default())
+        };
+        self.ran_ns.iter().map(of).sum()
+    }
+}
+
+/// What in a folder has a number for a name.
+fn numbered(folder: &str) -> Vec<u64> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// How long a process was on the CPU: the sum over its threads is exact, and what the kernel says of the process, in steps
+/// of 10 ms, has those that have ended.
+fn ran(process: u64) -> u64 {
+    const TICK_NS: u64 = 10_000_000;
+    /// User and system time, counted behind the name, which may hold blanks.
+    const PLACES: [usize; 2] = [11, 12];
+    let read = |name: &str| fs::read_to_string(format!("/proc/{process}/{name}")).unwrap_or_default();
+    let tasks = numbered(&format!("/proc/{process}/task")).into_iter();
+    let of_threads: u64 = tasks.filter_map(|task| number(&read(&format!("task/{task}/schedstat")))).sum();
+    let stat = read("stat");
+    let behind_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let words: Vec<&str> = behind_name.split_whitespace().collect();
+    let ticks = |place: usize| words.get(place).and_then(|word| word.parse::<u64>().ok()).unwrap_or_default();
+    of_threads.max(PLACES.into_iter().map(ticks).sum::<u64>() * TICK_NS)
 }
 
 fn number(text: &str) -> Option<u64> {
@@ -53,16 +109,6 @@ fn threads(process: u32) -> (u64, u64) {
         let switched = of("voluntary_ctxt_switches:") + of("nonvoluntary_ctxt_switches:");
         (time + number(&read("schedstat")).unwrap_or_default(), switches + switched)
     })
-}
-
-/// Of `/proc/stat`: user, nice, system, interrupts and stolen time (the kernel shows ticks of 10 ms), and switches.
-fn machine() -> (u64, u64) {
-    const TICK_NS: u64 = 10_000_000;
-    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
-    let first = text.lines().next().unwrap_or_default();
-    let ticks: Vec<u64> = first.split_whitespace().skip(1).filter_map(|word| word.parse().ok()).collect();
-    let busy: u64 = [0, 1, 2, 5, 6, 7].iter().filter_map(|place| ticks.get(*place)).sum();
-    (busy * TICK_NS, line_number(&text, "ctxt").unwrap_or_default())
 }
 
 /// Memory of a process, bytes: anonymous, and all that is resident.
@@ -143,9 +189,18 @@ mod tests {
     fn counters_of_this_process_grow() {
         let before = Sample::take(Some(std::process::id()));
         super::spin();
-        let used = Sample::take(Some(std::process::id())).since(before);
+        let used = Sample::take(Some(std::process::id())).since(&before);
         assert!(used.process_ns > 1_000_000, "{used:?}");
+        assert!(used.machine_ns > 1_000_000, "{used:?}");
         assert!(memory(std::process::id()).0 > 0);
+    }
+
+    #[test]
+    fn threads_that_have_ended_count() {
+        let before = Sample::take(None);
+        std::thread::spawn(|| (0..4).map(|_| super::spin()).max()).join().unwrap();
+        let used = Sample::take(None).since(&before);
+        assert!(used.machine_ns > 100_000_000, "{used:?}");
     }
 
     #[test]

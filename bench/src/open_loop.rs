@@ -13,7 +13,7 @@ use mio::{Events, Poll};
 use crate::flights::Flights;
 use crate::frames::Request;
 use crate::load::{READ_BYTES, SILENCE_MAX, Settings, figures, latencies};
-use crate::measure::Sample;
+use crate::measure::{Sample, Used};
 use crate::results::Figures;
 use crate::server::register;
 use crate::stream::{Found, Stream};
@@ -68,7 +68,7 @@ fn send_all(
     started: Instant,
     shared: &Shared,
     mut sockets: Vec<TcpStream>,
-) -> Result<Sample, String> {
+) -> Result<Used, String> {
     let mut request = Request::new(settings.request_bytes, settings.reply_bytes);
     let mut frame = Vec::new();
     let mut before = None;
@@ -91,7 +91,7 @@ fn send_all(
         request.put(id, &token, &mut frame);
         send(&mut sockets[place], &frame)?;
     }
-    Ok(Sample::take(settings.watch).since(before.unwrap_or_default()))
+    Ok(Sample::take(settings.watch).since(&before.unwrap_or_default()))
 }
 
 fn send(socket: &mut TcpStream, mut rest: &[u8]) -> Result<(), String> {

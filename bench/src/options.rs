@@ -24,6 +24,20 @@ impl<'a> Options<'a> {
         Ok(())
     }
 
+    /// The words as somebody else would repeat them: where the results went, and that a run went on, is no part of it.
+    pub(crate) fn command(&self, program: &str) -> String {
+        let mut words = self.0.iter();
+        let mut command = program.to_owned();
+        while let Some(word) = words.next() {
+            match *word {
+                "--out" => drop(words.next()),
+                "--go-on" => {}
+                word => command = format!("{command} {word}"),
+            }
+        }
+        command
+    }
+
     pub(crate) fn has(&self, flag: &str) -> bool {
         self.0.contains(&flag)
     }
@@ -57,6 +71,8 @@ mod tests {
         assert_eq!(options.number("--blocks"), Ok(Some(9)));
         assert_eq!(options.number::<u8>("--seconds"), Ok(None));
         assert_eq!(options.list("--arms"), Some(vec!["direct", "ours"]));
+        assert_eq!(options.command("bench"), "bench --quick --blocks 9 --arms direct,ours");
+        assert_eq!(Options::new(&["--out", "x", "--go-on", "--quick"]).command("bench"), "bench --quick");
         assert!(options.check(&[], &["--blocks", "--arms"]).is_err());
         assert!(Options::new(&["--blocks"]).check(&[], &["--blocks"]).is_err());
     }

@@ -21,6 +21,8 @@ use crate::server::Kind;
 
 /// How the rounds go.
 pub(crate) struct Plan {
+    /// What was asked for, as it can be repeated.
+    pub(crate) command: String,
     /// In a round each arm has one run; two rounds, there and back, are a block.
     pub(crate) rounds: usize,
     /// Operations of a run at full speed.
@@ -41,6 +43,7 @@ pub(crate) fn command(options: &Options<'_>) -> Result<(), String> {
     let started = Instant::now();
     options.check(&[], &["--rounds", "--ops", "--arms", "--out"])?;
     let plan = Plan {
+        command: options.command("cargo xtask bench page"),
         rounds: options.number::<usize>("--rounds")?.unwrap_or(18).next_multiple_of(2),
         ops: options.number("--ops")?.unwrap_or(100_000),
         folder: options.text("--out").map_or_else(|| workspace().join("docs/benchmarks"), PathBuf::from),
@@ -136,7 +139,7 @@ fn turn(stress: Stress<'_>, arm: &Running, log: &Path) -> Result<Figures, String
     let mut marks: Vec<(Sample, (u64, u64))> = Vec::new();
     let mark = || marks.push((Sample::take(process), process.map_or((0, 0), memory)));
     let summary = Stress { histograms: Some(log), ..stress }.run_with(mark)?;
-    let [(before, _), (after, (rss_anon, vm_rss))] = *marks else {
+    let [(before, _), (after, (rss_anon, vm_rss))] = &*marks else {
         return Err("cassandra-stress has no beginning or no end".to_owned());
     };
     let used = after.since(before);
@@ -156,8 +159,8 @@ fn turn(stress: Stress<'_>, arm: &Running, log: &Path) -> Result<Figures, String
         process_switches: used.process_switches,
         machine_ns: used.machine_ns,
         machine_switches: used.machine_switches,
-        rss_anon,
-        vm_rss,
+        rss_anon: *rss_anon,
+        vm_rss: *vm_rss,
     })
 }
 

@@ -65,12 +65,13 @@ pub(crate) fn write(
 
 fn page(plan: &Plan, arms: &[Ready], absent: &[Absent], measured: &[Measured], claims: &[Claim]) -> String {
     let mut page = format!(
-        "# The original page again, at {}\n\nMade by `cargo xtask bench page`. {}.\n\nCassandra {}, cassandra-stress \
+        "# The original page again, at {}\n\nMade by `{}`. {}.\n\nCassandra {}, cassandra-stress \
          write, 8 threads, 8 connections, {} operations a run. {} rounds, in each of which every arm has one run; a \
          round there and one back are a block, and a ratio is taken inside each block. Latencies are from the HDR \
          histograms of cassandra-stress, not from its printed steps of 0.1 ms. CPU is that of the whole machine, from \
          the first operation to the last. How a claim is judged: [README.md](README.md).\n\n",
         commit(),
+        plan.command,
         machine(),
         testkit::CASSANDRA,
         plan.ops,

@@ -42,6 +42,8 @@ pub(crate) const LOADS: [Load; 10] = [
 
 /// How long and how often is measured.
 pub(crate) struct Plan {
+    /// What was asked for, as it can be repeated.
+    pub(crate) command: String,
     pub(crate) is_quick: bool,
     pub(crate) blocks: usize,
     pub(crate) seconds: f64,
@@ -69,6 +71,7 @@ impl Plan {
             None => load.is_quick || !is_quick,
         };
         Ok(Self {
+            command: options.command("cargo xtask bench"),
             is_quick,
             blocks: options.number("--blocks")?.unwrap_or(blocks),
             seconds: options.number("--seconds")?.unwrap_or(seconds),
