@@ -1,13 +1,18 @@
 //! The CQL parser and a real Cassandra say the same of every statement of the corpus: whether it is CQL, which table
-//! it is about, what its bind markers are called, and its result's columns.
+//! it is about, what its bind markers are called, and its result's columns. What is prepared is read with the types that
+//! Cassandra's own schema tables give its columns.
 
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
 use testkit::{Authenticator, Cassandra, workspace};
 use wire::Reader;
-use wire::cql::query::{Parsed, Statement, StatementKind, classify, parse};
+use wire::cql::metadata::PreparedMetadata;
+use wire::cql::query::{Parsed, Selected, Statement, StatementKind, classify, parse};
+use wire::cql::response::{Outcome, result};
+use wire::cql::types::ColumnType;
 
 /// What Cassandra says of a statement.
 enum Answer {
@@ -23,6 +28,62 @@ struct Prepared {
     table: Option<(String, String)>,
     markers: Vec<String>,
     columns: Vec<String>,
+    /// The same as it is read here.
+    metadata: Option<PreparedMetadata>,
+}
+
+/// The types of columns, by table and name, as `system_schema.columns` has them.
+struct Schema(HashMap<(String, String), String>);
+
+impl Schema {
+    fn read(connection: &mut Connection) -> Self {
+        let text =
+            "SELECT table_name, column_name, type FROM system_schema.columns WHERE keyspace_name = 'shop'";
+        let body = [&long_string(text)[..], &[0, 1, 0]].concat();
+        let (_, reply) = connection.ask(wire::cql::opcode::QUERY, &body);
+        let Outcome::Rows(rows) = result(Reader::new(&reply, 0)).unwrap() else { panic!() };
+        let page = rows.page(None).unwrap();
+        let columns = page.rows().map(|row| {
+            let cells: Vec<String> =
+                row.values().map(|value| value.to_string().trim_matches('\'').to_owned()).collect();
+            let [table, column, kind] = <[String; 3]>::try_from(cells).unwrap();
+            ((table, column), without_frozen(&kind))
+        });
+        Self(columns.collect())
+    }
+
+    /// What differs between a type that was read and that of the column, if it is one.
+    fn difference(&self, table: &str, column: &str, read: &ColumnType) -> Option<String> {
+        let Some(kind) = self.0.get(&(table.to_owned(), column.to_owned())) else {
+            return Some(format!("{table} has no column {column}"));
+        };
+        let read = read.to_string().replace("shop.", "");
+        // From a map a set of keys is taken.
+        let is_keys = read.strip_prefix("set<").and_then(|keys| keys.strip_suffix('>'));
+        if is_keys.is_some_and(|keys| kind.starts_with(&format!("map<{keys}, "))) {
+            return None;
+        }
+        (*kind != read).then(|| format!("{column} is read as {read}, it is {kind}"))
+    }
+}
+
+/// The protocol does not say what is frozen.
+fn without_frozen(kind: &str) -> String {
+    let mut rest = kind.to_owned();
+    while let Some(at) = rest.find("frozen<") {
+        let mut depth = 1;
+        let end = rest[at + 7..].find(|letter| {
+            depth += match letter {
+                '<' => 1,
+                '>' => -1,
+                _ => 0,
+            };
+            depth == 0
+        });
+        let end = at + 7 + end.unwrap();
+        rest = format!("{}{}{}", &rest[..at], &rest[at + 7..end], &rest[end + 1..]);
+    }
+    rest
 }
 
 /// ERROR code: no CQL.
@@ -72,6 +133,7 @@ impl Connection {
     fn prepare(&mut self, statement: &str) -> Answer {
         let (opcode, reply) = self.ask(wire::cql::opcode::PREPARE, &long_string(statement));
         let mut body = Reader::new(&reply, 0);
+        let read = result(body);
         if opcode == wire::cql::opcode::ERROR {
             let code = body.i32().unwrap();
             return Answer::Error { code, text: body.string().unwrap().to_owned() };
@@ -80,7 +142,8 @@ impl Connection {
             return Answer::Other;
         }
         body.short_bytes().unwrap();
-        let mut prepared = Prepared::default();
+        let Ok(Outcome::Prepared(read)) = read else { panic!("{statement}: {read:?}") };
+        let mut prepared = Prepared { metadata: Some(read.metadata(4).unwrap()), ..Prepared::default() };
         prepared.markers = names(&mut body, true, &mut prepared.table);
         prepared.columns = names(&mut body, false, &mut prepared.table);
         Answer::Prepared(prepared)
@@ -138,6 +201,32 @@ fn skip_type(body: &mut Reader<'_>) {
     }
 }
 
+/// What differs between the types in a reply to PREPARE, as they are read here, and those of the schema.
+fn types_difference(schema: &Schema, parsed: &Parsed<'_>, prepared: &Prepared) -> (usize, Option<String>) {
+    let metadata = prepared.metadata.as_ref().unwrap();
+    let (binds, mut problems, mut compared) = (&metadata.binds, Vec::new(), 0);
+    let names: Vec<&str> = binds.columns.iter().map(|column| &*column.name).collect();
+    assert_eq!(names, prepared.markers);
+    for (place, column) in binds.columns.iter().enumerate() {
+        // What is bound to a part of its value, or has a name of its own, is called otherwise.
+        let bound = parsed.markers.column(place).filter(|name| names[place] == name.name());
+        let (Some(bound), Some(table)) = (bound, binds.table_of(column)) else { continue };
+        compared += 1;
+        problems.extend(schema.difference(&table.name, &bound.to_string(), &column.kind));
+    }
+    if let (Statement::Select(select), Some(result)) = (&parsed.statement, &metadata.result)
+        && !select.is_json
+    {
+        for (selector, column) in select.selectors.iter().zip(&result.columns) {
+            let Selected::Column(name) = selector.what else { continue };
+            let Some(table) = result.table_of(column) else { continue };
+            compared += 1;
+            problems.extend(schema.difference(&table.name, &name.to_string(), &column.kind));
+        }
+    }
+    (compared, (!problems.is_empty()).then(|| problems.join("; ")))
+}
+
 /// What differs between what Cassandra says and what the parser does.
 fn difference(text: &str, parsed: &Parsed<'_>, prepared: &Prepared) -> Option<String> {
     let classified = classify(text);
@@ -178,14 +267,14 @@ fn difference(text: &str, parsed: &Parsed<'_>, prepared: &Prepared) -> Option<St
 }
 
 /// What is wrong with one line of the corpus, if anything is.
-fn check(connection: &mut Connection, mark: &str, text: &str) -> Option<String> {
-    let (ours, theirs) = (parse(text), connection.prepare(text));
-    let said = match &theirs {
+fn check(theirs: &Answer, mark: &str, text: &str) -> Option<String> {
+    let ours = parse(text);
+    let said = match theirs {
         Answer::Prepared(_) => "prepares it".to_owned(),
         Answer::Error { code, text } => format!("says {code:#x} {text}"),
         Answer::Other => "answers otherwise".to_owned(),
     };
-    match (mark, &ours, &theirs) {
+    match (mark, &ours, theirs) {
         ("+", Ok(parsed), Answer::Prepared(prepared)) => difference(text, parsed, prepared),
         ("-", Err(_), Answer::Error { code: SYNTAX_ERROR, .. }) => None,
         ("~", Ok(_), Answer::Error { .. }) => None,
@@ -208,17 +297,25 @@ fn the_cql_parser_agrees_with_a_real_cassandra() {
     }
     let corpus = read("statements.cql");
     let lines = corpus.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let (mut wrong, mut counts) = (Vec::new(), [0_usize; 2]);
+    let schema = Schema::read(&mut connection);
+    let (mut wrong, mut counts, mut types) = (Vec::new(), [0_usize; 2], 0);
     for line in lines {
         let (mark, rest) = line.split_once(' ').unwrap();
         let statement = if mark == "~" { rest.split_once(" | ").unwrap().1 } else { rest };
         let statement = statement.replace("\\n", "\n").replace("\\t", "\t");
         counts[usize::from(mark != "+")] += 1;
-        if let Some(problem) = check(&mut connection, mark, &statement) {
+        let theirs = connection.prepare(&statement);
+        let mut problem = check(&theirs, mark, &statement);
+        if let (Ok(parsed), Answer::Prepared(prepared)) = (parse(&statement), &theirs) {
+            let (compared, differs) = types_difference(&schema, &parsed, prepared);
+            types += compared;
+            problem = problem.or(differs);
+        }
+        if let Some(problem) = problem {
             wrong.push(format!("{line}\n    {problem}"));
         }
     }
-    println!("{} statements prepared, {} refused", counts[0], counts[1]);
+    println!("{} statements prepared, {} refused, {types} types of columns", counts[0], counts[1]);
     assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
-    assert!(counts[0] >= 300 && counts[1] >= 60, "the corpus has shrunk");
+    assert!(counts[0] >= 300 && counts[1] >= 60 && types >= 480, "the corpus has shrunk");
 }
