@@ -61,7 +61,7 @@ const fn cost(page: &'static str, options: &'static str, case: &'static str, ent
 const PRINTED: &str = "chain: DebugPrinter, printed";
 
 /// Transforms, each counted behind a transform that looks at headers.
-pub(super) const TRANSFORMS: [Cost; 16] = [
+pub(super) const TRANSFORMS: [Cost; 17] = [
     cost(
         "Coalesce",
         "holds nothing: `flush_when_buffered_message_count: 32`",
@@ -136,6 +136,12 @@ pub(super) const TRANSFORMS: [Cost; 16] = [
         "`FailOnMismatch`, replies are the same (c)",
         "chain: Tee, FailOnMismatch",
         "Tee: {name: t, behavior: FailOnMismatch, chain: [OTHER]}",
+    ),
+    cost(
+        "Tee",
+        "`SubchainOnMismatch`, replies are the same (c)",
+        "chain: Tee, SubchainOnMismatch",
+        "Tee: {name: t, behavior: {SubchainOnMismatch: [NullSink: {name: n}]}, chain: [OTHER]}",
     ),
     cost(
         "Tee",
