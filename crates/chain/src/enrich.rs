@@ -13,8 +13,9 @@ use wire::cql::session::Said;
 use wire::cql::value::Value;
 
 use crate::chunk::Chunk;
+use crate::item::Item;
 use crate::ledger::{Ledger, REQUESTS_KEPT, Ticket};
-use crate::message::{Item, Message};
+use crate::message::Message;
 use crate::prepared::{Known, Prepared, Statement};
 use crate::transform::Need;
 

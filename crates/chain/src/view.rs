@@ -4,8 +4,8 @@
 use wire::cql::query::{Outline, Stated};
 use wire::{Outlined, Protocol, Side};
 
+use crate::item::Item;
 use crate::ledger::{IN_FLIGHT_MAX, Ticket};
-use crate::message::Item;
 use crate::transform::Need;
 
 /// Bytes of views that are kept for the next run.
