@@ -60,23 +60,34 @@ impl Enrichment {
     pub(crate) fn note(&mut self, chunk: &Chunk, messages: &[Message], ledger: &mut Ledger) {
         self.prepared.refresh();
         for message in messages {
-            let (head, bytes) = (message.head(), message.bytes(chunk));
-            if self.protocol.executes(head.opcode) {
-                let known = self.protocol.prepared_id(head, bytes).and_then(|id| self.prepared.get(id));
-                if let Some(known) = known {
-                    self.requests.insert(message.ticket(), Noted::Execute(known));
-                }
-            } else if self.protocol.prepares(head.opcode)
-                && let Some(text) = self.protocol.prepared_text(head, bytes)
-                && (self.preparing_bytes == 0 || self.preparing_bytes + text.len() <= PREPARING_BYTES_MAX)
-            {
-                self.preparing_bytes += text.len();
-                if let Some(entry) = ledger.get_mut(message.ticket()) {
-                    entry.reply_need = Need::Whole;
-                }
-                let noted = Noted::Prepare { text: text.into(), keyspace: self.keyspace.clone() };
-                self.requests.insert(message.ticket(), noted);
+            self.note_one(chunk, message, ledger);
+        }
+    }
+
+    /// A request that is noted already has other bytes now: what its server will get.
+    #[inline(never)]
+    pub(crate) fn note_again(&mut self, chunk: &Chunk, message: &Message, ledger: &mut Ledger) {
+        self.forget(message.ticket());
+        self.note_one(chunk, message, ledger);
+    }
+
+    fn note_one(&mut self, chunk: &Chunk, message: &Message, ledger: &mut Ledger) {
+        let (head, bytes) = (message.head(), message.bytes(chunk));
+        if self.protocol.executes(head.opcode) {
+            let known = self.protocol.prepared_id(head, bytes).and_then(|id| self.prepared.get(id));
+            if let Some(known) = known {
+                self.requests.insert(message.ticket(), Noted::Execute(known));
             }
+        } else if self.protocol.prepares(head.opcode)
+            && let Some(text) = self.protocol.prepared_text(head, bytes)
+            && (self.preparing_bytes == 0 || self.preparing_bytes + text.len() <= PREPARING_BYTES_MAX)
+        {
+            self.preparing_bytes += text.len();
+            if let Some(entry) = ledger.get_mut(message.ticket()) {
+                entry.reply_need = Need::Whole;
+            }
+            let noted = Noted::Prepare { text: text.into(), keyspace: self.keyspace.clone() };
+            self.requests.insert(message.ticket(), noted);
         }
     }
 
@@ -165,10 +176,8 @@ impl Item<'_> {
         let Some(known) = self.enrichment().and_then(|enrichment| enrichment.executed(self.ticket())) else {
             return false;
         };
-        let Some(head) = self.current_head().filter(|head| self.protocol().executes(head.opcode)) else {
-            return false;
-        };
-        self.protocol().bound_values(&head, self.bytes(), &known.metadata.binds, each)
+        self.protocol().executes(self.head().opcode)
+            && self.protocol().bound_values(self.head(), self.bytes(), &known.metadata.binds, each)
     }
 
     /// The rows of a reply; of one that leaves its columns out, with those of its statement. `None` for other replies,
@@ -177,6 +186,6 @@ impl Item<'_> {
     pub fn rows(&self) -> Option<Page<'_>> {
         let known =
             self.enrichment()?.executed(self.ticket()).and_then(|known| known.metadata.result.as_ref());
-        self.protocol().rows(&self.current_head()?, self.bytes(), known)
+        self.protocol().rows(self.head(), self.bytes(), known)
     }
 }

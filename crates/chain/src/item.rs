@@ -4,7 +4,7 @@ use wire::{ConnectionState, ErrorKind, Head, Protocol, QueryType, Side};
 
 use crate::chunk::{Chunk, Piece, Pool};
 use crate::enrich::Enrichment;
-use crate::kept::KeptReply;
+use crate::kept::{KeptReply, whole_frame};
 use crate::ledger::{Entry, Ledger, Ticket};
 use crate::message::{Answer, Held, Message, Verdict, mark_sent, reply_message};
 use crate::transform::Need;
@@ -100,17 +100,6 @@ impl Item<'_> {
         self.ledger.enrichment.as_deref()
     }
 
-    /// The header of the bytes that are there now: a message that was replaced has another than it came with.
-    pub(crate) fn current_head(&self) -> Option<Head> {
-        if self.message.own.is_none() {
-            return Some(self.message.head);
-        }
-        match self.protocol.frame(self.bytes(), self.side, u32::MAX) {
-            wire::Framed::Frame(head) => Some(head),
-            _ => None,
-        }
-    }
-
     /// True when [`Item::bytes`] is the whole frame.
     #[must_use]
     pub fn is_whole(&self) -> bool {
@@ -197,14 +186,95 @@ impl Item<'_> {
         Some(Held::new(message, kept))
     }
 
-    /// Replaces a whole message by other bytes: one frame of the protocol, with the same id.
-    /// A message of which only the head is here stays as it is: its tail could not be replaced.
-    pub fn replace(&mut self, frame: Vec<u8>) {
-        if self.message.is_whole() {
-            if let Some(views) = &mut self.ledger.views {
-                views.forget(self.message.ticket);
-            }
-            self.message.own = Some(Box::new(Piece::whole(self.pool.own(frame))));
+    /// Replaces a whole message by other bytes: one frame of the protocol, with the same id and of the same version. What
+    /// is asked of it from here on is asked of those, and what a request prepares or runs is what they say.
+    ///
+    /// False, and the message stays as it is, if they are anything else, or if only the head of the message is here: its
+    /// tail could not be replaced.
+    pub fn replace(&mut self, frame: Vec<u8>) -> bool {
+        let before = &self.message.head;
+        let head = whole_frame(self.protocol, self.side, &frame)
+            .filter(|head| (head.id, head.version) == (before.id, before.version));
+        let Some(head) = head.filter(|_| self.message.is_whole()) else { return false };
+        if let Some(views) = &mut self.ledger.views {
+            views.forget(self.message.ticket);
         }
+        self.message.head = head;
+        self.message.own = Some(Box::new(Piece::whole(self.pool.own(frame))));
+        if self.side == Side::Request {
+            self.ledger.note_again(self.chunk, self.message);
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::{Framed, Head, Protocol, Side};
+
+    use super::Item;
+    use crate::{Chunk, Ledger, Message, Need, Pool, Tick, Ticket};
+
+    fn frame(version: u8, flags: u8, id: u8, body: &[u8]) -> Vec<u8> {
+        let opcode = if version < 0x80 { 7 } else { 8 };
+        [&[version, flags, 0, id, opcode], &u32::try_from(body.len()).unwrap().to_be_bytes()[..], body]
+            .concat()
+    }
+
+    fn head(side: Side, frame: &[u8]) -> Head {
+        let Framed::Frame(head) = Protocol::Cql.frame(frame, side, u32::MAX) else { panic!("no frame") };
+        head
+    }
+
+    /// Whether a message, of which so many bytes are here, is replaced by this; and its head and bytes then.
+    fn replaced(side: Side, received: &[u8], here: usize, frame: Vec<u8>) -> (bool, Head, Vec<u8>) {
+        let (pool, mut ledger, mut answers) = (Pool::new(), Ledger::new(0), Vec::new());
+        let chunk: Chunk = pool.own(received.to_vec());
+        let head = head(side, received);
+        let ticket =
+            if side == Side::Request { ledger.open(head, Tick(0), Need::None) } else { Ticket::NONE };
+        let mut message = Message::reply(head, 0, here, ticket);
+        let mut item = Item {
+            protocol: Protocol::Cql,
+            side,
+            pool: &pool,
+            chunk: &chunk,
+            message: &mut message,
+            ledger: &mut ledger,
+            answers: &mut answers,
+            layer: 0,
+        };
+        let is_replaced = item.replace(frame);
+        (is_replaced, *item.head(), item.bytes().to_vec())
+    }
+
+    #[test]
+    fn what_replaces_a_message_brings_its_own_header() {
+        for (side, version) in [(Side::Request, 4), (Side::Response, 0x84)] {
+            let (received, other) = (frame(version, 0, 1, b"before"), frame(version, 4, 1, b"\0\0after"));
+            let expected = (true, head(side, &other), other.clone());
+            assert_eq!(replaced(side, &received, received.len(), other), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_no_such_frame_replaces_nothing() {
+        let received = frame(4, 0, 1, b"before");
+        let stays = (false, head(Side::Request, &received), received.clone());
+        let whole = received.len();
+        let good = frame(4, 0, 1, b"after");
+        for wrong in [
+            frame(4, 0, 2, b"after"),
+            frame(3, 0, 1, b"after"),
+            frame(0x84, 0, 1, b"after"),
+            good[..good.len() - 1].to_vec(),
+            [&good[..], b"?"].concat(),
+            good[..8].to_vec(),
+            Vec::new(),
+        ] {
+            assert_eq!(replaced(Side::Request, &received, whole, wrong.clone()), stays, "{wrong:?}");
+        }
+        let (is_replaced, _, bytes) = replaced(Side::Request, &received, whole - 1, good);
+        assert_eq!((is_replaced, &*bytes), (false, &received[..whole - 1]));
     }
 }

@@ -22,7 +22,7 @@ impl KeptReply {
     /// A reply made here; `None` if `frame` is no lawful frame.
     #[must_use]
     pub fn made(protocol: Protocol, pool: &Pool, frame: Vec<u8>) -> Option<Self> {
-        let Framed::Frame(head) = protocol.frame(&frame, Side::Response, u32::MAX) else { return None };
+        let head = whole_frame(protocol, Side::Response, &frame)?;
         Some(Self { head, piece: Piece::whole(pool.own(frame)) })
     }
 
@@ -52,6 +52,14 @@ impl KeptReply {
         let mut message = Message::made(self.head, self.piece);
         message.set_ticket(ticket);
         message
+    }
+}
+
+/// The header of a frame that was made here; `None` if these bytes are not one frame of that direction.
+pub(crate) fn whole_frame(protocol: Protocol, side: Side, frame: &[u8]) -> Option<Head> {
+    match protocol.frame(frame, side, u32::MAX) {
+        Framed::Frame(head) if u32::try_from(frame.len()) == Ok(head.frame_bytes) => Some(head),
+        _ => None,
     }
 }
 

@@ -142,6 +142,14 @@ impl Ledger {
         }
     }
 
+    /// As [`Ledger::note`], of a request that has other bytes now.
+    pub(crate) fn note_again(&mut self, chunk: &Chunk, message: &Message) {
+        if let Some(mut enrichment) = self.enrichment.take() {
+            enrichment.note_again(chunk, message, self);
+            self.enrichment = Some(enrichment);
+        }
+    }
+
     /// Learns what replies say, where somebody asks for that.
     pub(crate) fn learn(&mut self, chunk: &Chunk, messages: &[Message]) {
         if let Some(enrichment) = &mut self.enrichment {

@@ -156,9 +156,8 @@ impl Item<'_> {
     /// several.
     #[must_use]
     pub fn unknown_id(&self) -> Option<Box<[u8]>> {
-        let (head, enrichment) = (self.current_head()?, self.enrichment());
-        let mut unknown = None;
-        let _all = self.protocol.outline(&head, self.bytes(), &mut Outline::default(), |id, _| {
+        let (enrichment, mut unknown) = (self.enrichment(), None);
+        let _all = self.protocol.outline(self.head(), self.bytes(), &mut Outline::default(), |id, _| {
             let is_known = enrichment.and_then(|enrichment| enrichment.statement(id)).is_some();
             if !is_known && unknown.is_none() {
                 unknown = Some(id.into());
@@ -173,16 +172,16 @@ impl Item<'_> {
         TAKEN_APART.with(|taken| taken.set(taken.get() + 1));
         let mut views = self.ledger.views.take().unwrap_or_else(|| self.pool.take_views());
         let first = views.outline.len();
-        let head = self.current_head().unwrap_or_else(|| *self.head());
         let enrichment = self.enrichment();
-        let is_alone = self.protocol.runs_prepared(&head);
-        let outlined = self.protocol.outline(&head, self.bytes(), &mut views.outline, |id, into| {
-            match enrichment.and_then(|enrichment| enrichment.statement(id)) {
+        let is_alone = self.protocol.runs_prepared(self.head());
+        let outlined =
+            self.protocol.outline(self.head(), self.bytes(), &mut views.outline, |id, into| match enrichment
+                .and_then(|enrichment| enrichment.statement(id))
+            {
                 Some(known) if is_alone => into.push_prepared(&known.outline, known.keyspace.as_deref()),
                 Some(known) => into.push_batched(&known.outline, known.keyspace.as_deref()),
                 None => into.push_unknown(),
-            }
-        });
+            });
         let end = views.outline.len();
         views.insert(ticket, View { outlined, first, end });
         self.ledger.views = Some(views);
