@@ -6,11 +6,12 @@
 
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
-use wire::Protocol;
 use wire::cql::response::Page;
 use wire::cql::session::Said;
 use wire::cql::value::Value;
+use wire::{Protocol, Side};
 
 use crate::chunk::Chunk;
 use crate::item::Item;
@@ -35,7 +36,7 @@ pub(crate) fn request_need(protocol: Protocol, opcode: u8) -> Need {
 
 /// What is remembered of a request until its end.
 enum Noted {
-    Prepare { text: Box<str>, keyspace: Option<Box<str>> },
+    Prepare { text: Arc<str>, keyspace: Option<Box<str>> },
     Execute(Known),
 }
 
@@ -103,7 +104,7 @@ impl Enrichment {
                     if let Some(Noted::Prepare { text, keyspace }) = self.requests.get(&message.ticket())
                         && let Some(metadata) = self.protocol.prepared_metadata(head, bytes)
                     {
-                        let (text, keyspace) = (text.clone(), keyspace.clone());
+                        let (text, keyspace) = (Arc::clone(text), keyspace.clone());
                         self.prepared.learn(id, Statement::new(self.protocol, text, keyspace, metadata));
                     }
                 }
@@ -170,14 +171,16 @@ impl Item<'_> {
         self.enrichment()?.executed(self.ticket()).cloned()
     }
 
-    /// Hands over each value that an EXECUTE binds, with its name. False, and none or not all of them were handed
-    /// over, if the statement is not known or the values are not all here.
-    pub fn bound_values(&self, each: impl FnMut(Option<&str>, Value<'_>)) -> bool {
-        let Some(known) = self.enrichment().and_then(|enrichment| enrichment.executed(self.ticket())) else {
-            return false;
-        };
-        self.protocol().executes(self.head().opcode)
-            && self.protocol().bound_values(self.head(), self.bytes(), &known.metadata.binds, each)
+    /// Hands over each value that a request binds: the place of its statement in the request (0 but in a BATCH), its name,
+    /// and what it is as the statement's metadata says. That of a statement which nobody prepared through this process is
+    /// [`Value::Unknown`], and so are those that go with a text.
+    ///
+    /// False if the values are not all here, as those of a request that is compressed or cut off, and for requests that
+    /// bind none; what was handed over then is not all.
+    pub fn bound_values(&self, each: impl FnMut(usize, Option<&str>, Value<'_>)) -> bool {
+        let Some(enrichment) = self.enrichment().filter(|_| self.side == Side::Request) else { return false };
+        let binds = |id: &[u8]| enrichment.statement(id);
+        self.protocol().bound_values(self.head(), self.bytes(), binds, each)
     }
 
     /// The rows of a reply; of one that leaves its columns out, with those of its statement. `None` for other replies,

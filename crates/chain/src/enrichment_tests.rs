@@ -15,12 +15,12 @@ use crate::{
     Prepared, Progress, Sink, Tick, Ticket, Transform, Up, WorkerCx, WorkerPart,
 };
 
-const PREPARE: u8 = 9;
-const EXECUTE: u8 = 10;
-const QUERY: u8 = 7;
-const BATCH: u8 = 13;
+pub(crate) const PREPARE: u8 = 9;
+pub(crate) const EXECUTE: u8 = 10;
+pub(crate) const QUERY: u8 = 7;
+pub(crate) const BATCH: u8 = 13;
 
-fn frame(version: u8, opcode: u8, body: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(version: u8, opcode: u8, body: &[u8]) -> Vec<u8> {
     [&[version, 0, 0, 1, opcode][..], &(body.len() as u32).to_be_bytes(), body].concat()
 }
 
@@ -36,7 +36,7 @@ impl Seer {
         let statement = item.prepared();
         let mut bound = String::new();
         let has_values =
-            item.bound_values(|name, value| bound += &format!("{}={value} ", name.unwrap_or("?")));
+            item.bound_values(|_, name, value| bound += &format!("{}={value} ", name.unwrap_or("?")));
         let rows = item.rows().map(|page| {
             let values =
                 page.rows().flat_map(|row| row.values().map(|value| value.to_string()).collect::<Vec<_>>());
@@ -45,7 +45,7 @@ impl Seer {
         let line = format!(
             "{way} in {:?}: {:?}, {:?}, {rows:?}",
             item.keyspace(),
-            statement.map(|known| known.text.clone()),
+            statement.as_ref().map(|known| &*known.text),
             has_values.then_some(bound),
         );
         self.seen.lock().unwrap().push(line);
@@ -116,7 +116,7 @@ fn reply(request: &[u8], kind: u8) -> Vec<u8> {
         .concat(),
         EXECUTE => b"\0\0\0\x02\0\0\0\x04\0\0\0\x01\0\0\0\x02\0\0\0\x04\0\0\0\x07\xff\xff\xff\xff".to_vec(),
         _ => {
-            let entered = request[13..].strip_prefix(b"USE ").unwrap_or(b"other");
+            let entered = request.get(13..).and_then(|text| text.strip_prefix(b"USE ")).unwrap_or(b"other");
             let entered = entered.split(|byte| *byte == 0).next().unwrap();
             [&b"\0\0\0\x03\0"[..], &[u8::try_from(entered.len()).unwrap()], entered].concat()
         }
@@ -165,7 +165,7 @@ fn client(seer: &Seer, kind: u8, all: &AllPrepared) -> (Chain, Pool) {
 }
 
 /// As [`client`], behind several of them.
-fn client_behind(seers: &[&dyn Builder], kind: u8, all: &AllPrepared) -> (Chain, Pool) {
+pub(crate) fn client_behind(seers: &[&dyn Builder], kind: u8, all: &AllPrepared) -> (Chain, Pool) {
     let pool = Pool::new();
     let worker = WorkerCx {
         prepared: Rc::new(Prepared::new(all)),
@@ -183,7 +183,7 @@ fn client_behind(seers: &[&dyn Builder], kind: u8, all: &AllPrepared) -> (Chain,
 }
 
 /// Sends a request, and takes its reply.
-fn exchange(client: &mut (Chain, Pool), opcode: u8, body: &[u8]) {
+pub(crate) fn exchange(client: &mut (Chain, Pool), opcode: u8, body: &[u8]) {
     exchange_all(client, &[(opcode, body)]);
 }
 
@@ -203,11 +203,11 @@ fn exchange_all((chain, pool): &mut (Chain, Pool), requests: &[(u8, &[u8])]) {
 
 const SELECT: &[u8] = b"\0\0\0\x06SELECT";
 /// One value of four bytes; the metadata of the rows may be left out.
-const EXECUTE_7: &[u8] = b"\0\x02id\0\x01\x03\0\x01\0\0\0\x04\0\0\0\x07";
-const INT: u8 = 9;
+pub(crate) const EXECUTE_7: &[u8] = b"\0\x02id\0\x01\x03\0\x01\0\0\0\x04\0\0\0\x07";
+pub(crate) const INT: u8 = 9;
 const BIGINT: u8 = 2;
 const NO_COLUMN: u8 = 0;
-const USE_OTHER: &[u8] = b"\0\0\0\x09USE other\0\x01\0";
+pub(crate) const USE_OTHER: &[u8] = b"\0\0\0\x09USE other\0\x01\0";
 const USE_THIRD: &[u8] = b"\0\0\0\x09USE third\0\x01\0";
 
 #[test]
@@ -241,7 +241,7 @@ fn the_keyspace_is_the_one_that_the_server_confirmed() {
     exchange(&mut client, QUERY, USE_OTHER);
     exchange(&mut client, PREPARE, SELECT);
     let seen = seer.seen();
-    assert_eq!(seen[0], "down in None: None, None, None");
+    assert_eq!(seen[0], "down in None: None, Some(\"\"), None");
     assert_eq!(seen[1], "up in Some(\"other\"): None, None, None");
     assert_eq!(seen[2], "down in Some(\"other\"): None, None, None");
     let known = Prepared::new(&all).get(b"id").unwrap();
@@ -332,8 +332,8 @@ fn taken_apart() -> usize {
     TAKEN_APART.with(|taken| taken.replace(0))
 }
 
-const SELECT_T: &[u8] = b"\0\0\0\x0fSELECT * FROM t\0\x01\0";
-const SELECT_U: &[u8] = b"\0\0\0\x11SELECT * FROM k.u\0\x01\0";
+pub(crate) const SELECT_T: &[u8] = b"\0\0\0\x0fSELECT * FROM t\0\x01\0";
+pub(crate) const SELECT_U: &[u8] = b"\0\0\0\x11SELECT * FROM k.u\0\x01\0";
 
 #[test]
 fn a_request_is_taken_apart_once_however_many_ask() {

@@ -17,11 +17,16 @@ mod identity;
 mod ids;
 mod inlet;
 mod item;
+#[cfg(test)]
+mod item_tests;
 mod kept;
 mod ledger;
 mod message;
 mod nested;
 mod outlet;
+mod parsed;
+#[cfg(test)]
+mod parsed_tests;
 mod prepared;
 mod stream;
 mod tail;
@@ -44,6 +49,7 @@ pub use ledger::{Entry, IN_FLIGHT_MAX, IdTable, Ledger, REQUESTS_KEPT, Stage, Ti
 pub use message::{Batch, Held, Leaving, Message, Outgoing, Verdict, mark_sent};
 pub use nested::{ChainPlan, Origin, PlanEntry, Replies, Run, SubChain, SubExit, Switch};
 pub use outlet::Outlet;
+pub use parsed::{ParsedStatement, ParsedStatements, Unparsed};
 pub use prepared::{AllPrepared, Known, Prepared, Statement};
 pub use stream::{Connecting, Connector, Cx, Spawner, Stream, Task, Tick};
 pub use transform::{

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use wire::cql::metadata::PreparedMetadata;
+use wire::cql::metadata::{Metadata, PreparedMetadata};
 use wire::cql::query::Outline;
 use wire::{Protocol, QueryType};
 
@@ -27,8 +27,8 @@ const ENTRY_BYTES: usize = 256;
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Statement {
-    /// Its text, as the client sent it.
-    pub text: Box<str>,
+    /// Its text, as the server got it.
+    pub text: Arc<str>,
     /// The keyspace of what its text names without one: the server says it with what the statement binds and with its
     /// columns. If it does not, the one that was in use when the statement was prepared.
     pub keyspace: Option<Box<str>>,
@@ -45,7 +45,7 @@ impl Statement {
     #[must_use]
     pub fn new(
         protocol: Protocol,
-        text: Box<str>,
+        text: Arc<str>,
         in_use: Option<Box<str>>,
         metadata: PreparedMetadata,
     ) -> Self {
@@ -89,6 +89,13 @@ impl Deref for Known {
 
     fn deref(&self) -> &Statement {
         &self.0
+    }
+}
+
+/// What it binds.
+impl AsRef<Metadata> for Known {
+    fn as_ref(&self) -> &Metadata {
+        &self.metadata.binds
     }
 }
 

@@ -6,6 +6,7 @@ use wire::{Outlined, Protocol, Side};
 
 use crate::item::Item;
 use crate::ledger::{IN_FLIGHT_MAX, Ticket};
+use crate::parsed::Trees;
 use crate::transform::Need;
 
 /// Bytes of views that are kept for the next run.
@@ -29,6 +30,8 @@ pub(crate) struct Views {
     views: Vec<(Ticket, View)>,
     /// By the place of a request in its ledger: the place of its view, counted from 1.
     places: Vec<u32>,
+    /// What was parsed of them, if somebody has asked for that.
+    pub(crate) trees: Option<Box<Trees>>,
 }
 
 impl Views {
@@ -55,11 +58,15 @@ impl Views {
         if let Some(place) = self.places.get_mut(ticket.place()) {
             *place = 0;
         }
+        if let Some(trees) = &mut self.trees {
+            trees.forget(ticket);
+        }
     }
 
     /// Forgets all requests; false if it has grown out of all proportion.
     pub(crate) fn clear(&mut self) -> bool {
         self.outline.clear();
+        self.trees = None;
         for (ticket, _) in self.views.drain(..) {
             if let Some(place) = self.places.get_mut(ticket.place()) {
                 *place = 0;

@@ -25,5 +25,7 @@ mod protocol;
 mod reader;
 
 pub use error::{Malformed, Reason};
-pub use protocol::{ConnectionState, ErrorKind, Framed, Head, Outlined, Protocol, QueryType, Side};
+pub use protocol::{
+    ConnectionState, ErrorKind, Framed, Head, Outlined, Protocol, QueryType, Side, Source, Sourced,
+};
 pub use reader::{Raw, Reader};

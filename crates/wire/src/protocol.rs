@@ -106,6 +106,27 @@ pub struct Outlined {
     pub is_told: bool,
 }
 
+/// A statement of a request, as it stands there ([`Protocol::each_source`]).
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Source<'f> {
+    /// Its text as far as it is here, and whether that is all of it.
+    Text(&'f str, bool),
+    /// Of one that was prepared, the id.
+    Prepared(&'f [u8]),
+}
+
+/// What all of a request's statements have in common ([`Protocol::each_source`]).
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Sourced {
+    /// False when there is nothing to see: the request is compressed, or malformed.
+    pub is_readable: bool,
+    /// True when all of them are there, whole.
+    pub is_told: bool,
+    /// The request has a keyspace of its own, by which not every server goes: nobody can tell that of the names that are
+    /// written without one.
+    pub has_keyspace: bool,
+}
+
 impl Protocol {
     /// Reads a header. Judges version, opcode and length as soon as each is there; never waits for a body.
     /// `frame_bytes_max` is the longest body that is taken.
@@ -311,6 +332,22 @@ impl Protocol {
         }
     }
 
+    /// Each statement of a request, as far as it is here.
+    #[inline]
+    pub fn each_source<'f>(self, request: &Head, frame: &'f [u8], each: impl FnMut(Source<'f>)) -> Sourced {
+        match self {
+            Self::Cql => cql::each_source(request, frame, each),
+        }
+    }
+
+    /// A whole text, taken apart.
+    #[must_use]
+    pub fn parsed(self, text: Arc<str>) -> cql::query::ParsedText {
+        match self {
+            Self::Cql => cql::query::ParsedText::new(text),
+        }
+    }
+
     /// What a whole text does, and what its statements are about.
     #[must_use]
     pub fn outline_of_text(self, text: &str) -> (QueryType, cql::query::Outline) {
@@ -427,19 +464,17 @@ impl Protocol {
         }
     }
 
-    /// Hands over the values that an EXECUTE binds, with their names. False if they are not all there.
-    pub fn bound_values(
+    /// Hands over the values that a request binds, each with the place of its statement in the request and its name.
+    /// `binds`: what the statement of an id is known to bind; other values have no type. False if they are not all there.
+    pub fn bound_values<K: AsRef<Metadata>>(
         self,
         request: &Head,
         frame: &[u8],
-        binds: &Metadata,
-        each: impl FnMut(Option<&str>, cql::value::Value<'_>),
+        binds: impl FnMut(&[u8]) -> Option<K>,
+        each: impl FnMut(usize, Option<&str>, cql::value::Value<'_>),
     ) -> bool {
         match self {
-            Self::Cql => cql::body(Side::Request, request, frame)
-                .and_then(cql::request::execute)
-                .and_then(|(_, parameters)| parameters.values.typed(binds, each))
-                .is_ok(),
+            Self::Cql => cql::bound_values(request, frame, binds, each).is_ok(),
         }
     }
 

@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use shotover::chain::{Batch, Builder, Cx, Fault, Item, Link, Need, Transform, WorkerCx, WorkerPart};
 use shotover::config::Fields;
+use shotover::wire::ErrorKind;
 use shotover::wire::cql::opcode::{PREPARE, QUERY};
-use shotover::wire::{ErrorKind, Side, cql};
+use shotover::wire::cql::query::TableName;
 
-use crate::statement::{Select, unbounded_select};
+use crate::statement::{Doubt, doubt};
 
 /// Keyspaces of Cassandra itself. Drivers read whole tables of them.
 const SYSTEM: [&str; 7] = [
@@ -26,6 +27,9 @@ const SYSTEM: [&str; 7] = [
 
 /// The option: keyspaces whose tables may be read whole.
 const EXCEPT: &str = "except_keyspaces";
+
+/// What is said of a statement that nobody can judge.
+const UNREADABLE: &str = "a statement that cannot be read is refused";
 
 /// All three parts at once: the entry of the topology, what a worker shares, and what a client has. It has no state but
 /// its options.
@@ -47,19 +51,25 @@ impl RefuseUnboundedSelect {
     }
 
     /// Why a request must not pass.
-    fn refusal(&self, request: &Item<'_>) -> Option<String> {
+    fn refusal(&self, request: &mut Item<'_>) -> Option<String> {
         if !is_looked_at(request.head().opcode) {
             return None;
         }
-        let body = cql::body(Side::Request, request.head(), request.bytes());
-        let Ok(statement) = body.and_then(|mut body| body.long_string()) else {
-            return Some("a statement that cannot be read is refused".to_owned());
-        };
-        let Select { keyspace, table } = unbounded_select(statement)?;
-        let is_excepted = keyspace.is_some_and(|keyspace| {
-            SYSTEM.contains(&keyspace) || self.except.iter().any(|except| except == keyspace)
-        });
-        if is_excepted { None } else { Some(format!("a SELECT from {table} needs a WHERE or a LIMIT")) }
+        let statements = request.parsed();
+        if !statements.are_told() {
+            return Some(UNREADABLE.to_owned());
+        }
+        statements.each().find_map(|statement| match doubt(&statement)? {
+            Doubt::ReadsAll(table) if self.is_excepted(table) => None,
+            Doubt::ReadsAll(table) => Some(format!("a SELECT from {} needs a WHERE or a LIMIT", table.table)),
+            Doubt::Unreadable => Some(UNREADABLE.to_owned()),
+        })
+    }
+
+    /// True for a table of a keyspace that the statement names.
+    fn is_excepted(&self, table: TableName<'_>) -> bool {
+        let mut excepted = SYSTEM.into_iter().chain(self.except.iter().map(String::as_str));
+        table.keyspace.is_some_and(|keyspace| excepted.any(|except| keyspace.matches(except)))
     }
 }
 

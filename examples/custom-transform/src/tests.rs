@@ -1,4 +1,4 @@
-//! The statement by itself, and the hook in a chain that has no sockets.
+//! The hook, in a chain that has no sockets.
 
 use std::rc::Rc;
 use std::task::{Context, Waker};
@@ -11,29 +11,6 @@ use shotover::wire::{ErrorKind, Framed, Protocol, Side};
 use testkit::scripted::{encode, error, opcode, query};
 
 use crate::refuse_unbounded_select::RefuseUnboundedSelect;
-use crate::statement::{Select, unbounded_select};
-
-#[test]
-fn a_select_needs_a_bound() {
-    let table = |table| Some(Select { keyspace: None, table });
-    for (statement, expected) in [
-        ("SELECT * FROM t", table("t")),
-        ("select a, b from t;", table("t")),
-        ("/* WHERE */ SELECT * -- LIMIT 1\n FROM t // WHERE", table("t")),
-        ("SELECT 'WHERE' FROM \"LIMIT\"", table("LIMIT")),
-        ("SELECT (text)$$ WHERE $$, a.b FROM t", table("t")),
-        ("SELECT * FROM t FROM system.local", table("t")),
-        ("SELECT * FROM ks . t", Some(Select { keyspace: Some("ks"), table: "t" })),
-        ("SELECT * FROM t PER PARTITION LIMIT 1", table("t")),
-        ("SELECT * FROM t PER PARTITION LIMIT 1 LIMIT 2", None),
-        ("SELECT * FROM t WHERE k = 1", None),
-        ("SELECT * FROM t\nLimit ?", None),
-        ("INSERT INTO t JSON '{}'", None),
-        ("", None),
-    ] {
-        assert_eq!(unbounded_select(statement), expected, "{statement}");
-    }
-}
 
 /// Opens no connections and runs no tasks.
 struct Nowhere;
@@ -132,22 +109,49 @@ fn told(frame: Vec<u8>) -> String {
     error(&client.0[0][9..]).1
 }
 
+const PASSED: &str = "it came";
+const UNREADABLE: &str = "a statement that cannot be read is refused";
+
 #[test]
-fn what_has_no_bound_is_answered_and_the_rest_passes() {
-    let refused = |table: &str| format!("a SELECT from {table} needs a WHERE or a LIMIT");
+fn a_select_needs_a_bound() {
+    let refused = |table| format!("a SELECT from {table} needs a WHERE or a LIMIT");
+    for (statement, expected) in [
+        ("SELECT * FROM t", refused("t")),
+        ("select a, b from t;", refused("t")),
+        ("/* WHERE */ SELECT * -- LIMIT 1\n FROM t // WHERE\n", refused("t")),
+        ("SELECT 'WHERE' FROM \"LIMIT\"", refused("LIMIT")),
+        ("SELECT (text)$$ WHERE $$, a.b FROM t", refused("t")),
+        ("SELECT * FROM t FROM system.local", UNREADABLE.to_owned()),
+        ("SELECT * FROM ks . T", refused("t")),
+        ("SELECT * FROM t PER PARTITION LIMIT 1", refused("t")),
+        ("SELECT * FROM t PER PARTITION LIMIT 1 LIMIT 2", PASSED.to_owned()),
+        ("SELECT * FROM t WHERE k = 1", PASSED.to_owned()),
+        ("SELECT * FROM t\nLimit ?", PASSED.to_owned()),
+        ("SELECT * FROM small.t", PASSED.to_owned()),
+        ("SELECT * FROM \"Small\".t", refused("t")),
+        ("SELECT * FROM System.peers", PASSED.to_owned()),
+        ("INSERT INTO t JSON '{}'", PASSED.to_owned()),
+        // As a newer server may know it.
+        ("INSERT OR SO INTO t JSON '{}'", PASSED.to_owned()),
+        ("SELECT * FROM t AS OF YESTERDAY", UNREADABLE.to_owned()),
+        ("", UNREADABLE.to_owned()),
+    ] {
+        for opcode in [opcode::QUERY, opcode::PREPARE] {
+            assert_eq!(told(encode(4, 7, opcode, &query(statement.as_bytes()))), expected, "{statement}");
+        }
+    }
+}
+
+#[test]
+fn what_is_not_looked_at_passes_and_what_cannot_be_read_does_not() {
     for (opcode, body, expected) in [
-        (opcode::QUERY, query(b"SELECT * FROM t"), refused("t")),
-        (opcode::QUERY, query(b"SELECT * FROM ks.t"), refused("t")),
-        (opcode::PREPARE, query(b"SELECT a FROM t"), refused("t")),
-        (opcode::QUERY, query(b"SELECT * FROM t WHERE k = 1"), "it came".to_owned()),
-        (opcode::QUERY, query(b"SELECT * FROM small.t"), "it came".to_owned()),
-        (opcode::QUERY, query(b"SELECT * FROM system.peers"), "it came".to_owned()),
-        (opcode::EXECUTE, b"SELECT * FROM t".to_vec(), "it came".to_owned()),
-        (opcode::QUERY, query(b"\xff"), "a statement that cannot be read is refused".to_owned()),
+        (opcode::EXECUTE, b"SELECT * FROM t".to_vec(), PASSED),
+        (opcode::QUERY, query(b"\xff"), UNREADABLE),
+        (opcode::QUERY, b"\0\0\0\x0fSELECT".to_vec(), UNREADABLE),
     ] {
         assert_eq!(told(encode(4, 7, opcode, &body)), expected);
     }
-    let mut compressed = encode(4, 7, opcode::QUERY, &query(b"SELECT * FROM t"));
+    let mut compressed = encode(4, 7, opcode::QUERY, &query(b"SELECT * FROM t WHERE k = 1"));
     compressed[1] = 1;
-    assert_eq!(told(compressed), "a statement that cannot be read is refused");
+    assert_eq!(told(compressed), UNREADABLE);
 }

@@ -1,10 +1,11 @@
 //! What the fuzz targets run; the unit tests run the same on every prefix of their vectors.
 
+use crate::cql::metadata::{Column, Metadata};
 use crate::cql::query::{About, Classified, Outline, Statement, StatementKind, classify, parse, redacted};
-use crate::cql::types::Types;
+use crate::cql::types::{ColumnType, Types};
 use crate::cql::value::Value;
 use crate::cql::{Flags, body, describe, edit, is_same_reply, opcode, request, response};
-use crate::protocol::{Framed, Head, Protocol, Side};
+use crate::protocol::{Framed, Head, Protocol, Side, Source};
 use crate::reader::{Raw, Reader};
 
 /// What a view said does not matter here: only that it said something.
@@ -31,6 +32,13 @@ fn views_of_request(head: &Head, frame: &[u8]) {
     ignore(Protocol::Cql.each_statement(head, frame, ignore));
     let mut outline = Outline::default();
     ignore(Protocol::Cql.outline(head, frame, &mut outline, |_, into| into.push_unknown()));
+    ignore(Protocol::Cql.bound_values(head, frame, |_| Some(int()), |_, _, value| ignore(value.to_string())));
+    Protocol::Cql.each_source(head, frame, |source| {
+        if let Source::Text(text, true) = source {
+            let kept = Protocol::Cql.parsed(text.into());
+            assert_eq!((kept.text(), kept.kind()), (text, classify(text).kind));
+        }
+    });
     ignore(Protocol::Cql.login_user(head, frame));
     if let Some((text, is_whole)) = Protocol::Cql.statement_text(head, frame) {
         ignore(Protocol::Cql.redacted(text, is_whole, 100));
@@ -46,6 +54,12 @@ fn views_of_request(head: &Head, frame: &[u8]) {
         opcode::BATCH => ignore(request::batch(body, |_, values| ignore(values.each(|_, _| ())))),
         _ => {}
     }
+}
+
+/// What a statement binds that has one value.
+fn int() -> Metadata {
+    let column = Column { table: None, name: "c".into(), kind: ColumnType::Int };
+    Metadata { table: None, columns: vec![column] }
 }
 
 fn views_of_response(head: &Head, frame: &[u8]) {

@@ -51,6 +51,12 @@ impl Table {
     }
 }
 
+impl AsRef<Self> for Metadata {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
 impl Metadata {
     /// Reads so many columns. `has_table`: their table stands in front of them.
     pub(crate) fn read(body: &mut Reader<'_>, count: u32, has_table: bool) -> Result<Self, Malformed> {

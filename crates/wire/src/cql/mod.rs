@@ -1,7 +1,7 @@
 //! Cassandra's native protocol, versions 3 and 4.
 //!
 //! `header` frames, `request` and `response` are views of bodies, `statement` reads the first words of a statement, `query` the
-//! rest, `names` names what is in them, `check` reads everything there is of a message, `compare` says whether two servers
+//! rest, `source` finds the texts and ids in a request, `names` names what is in them, `check` reads everything there is of a message, `compare` says whether two servers
 //! said the same, `session` says what may share a connection, `encode` makes the few frames that are made here, `describe`
 //! shows a message to people.
 //! `types`, `value` and `metadata` are what the values inside are, `edit` has requests and rows that can be changed.
@@ -22,6 +22,7 @@ pub mod query;
 pub mod request;
 pub mod response;
 pub mod session;
+mod source;
 mod statement;
 #[cfg(test)]
 mod tests;
@@ -37,5 +38,6 @@ pub use header::{Flags, HEADER_BYTES, body, frame};
 pub use names::{
     each_statement, error_code, login_user, outline, redacted, runs_statements, statement_text, statements,
 };
+pub use source::{bound_values, each_source};
 pub use statement::{Statement, connection_state, first_statement, query_type};
 pub use writer::Unencodable;

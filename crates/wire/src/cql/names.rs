@@ -3,20 +3,10 @@
 //! There are few names, so that they can be labels of metrics. They are those that users of upstream know.
 
 use crate::cql::query::{self, Outline, StatementKind, classify_part};
+use crate::cql::source::{each_source, readable};
 use crate::cql::{Flags, body, opcode, request, response, statement};
-use crate::protocol::{Head, Outlined, Side};
+use crate::protocol::{Head, Outlined, Side, Source, Sourced};
 use crate::reader::{Negatives, Reader};
-
-/// A text as far as it is one: what is here of a statement may be cut off inside a character.
-fn readable(text: &[u8]) -> &str {
-    match std::str::from_utf8(text) {
-        Ok(text) => text,
-        Err(error) => {
-            let valid = text.get(..error.valid_up_to()).unwrap_or_default();
-            std::str::from_utf8(valid).unwrap_or_default()
-        }
-    }
-}
 
 /// Each statement of a text: itself, or those between `BEGIN BATCH` and `APPLY BATCH`.
 fn each_of_text(text: &[u8], is_whole: bool, mut each: impl FnMut(&'static str)) {
@@ -49,7 +39,7 @@ pub fn each_statement(head: &Head, frame: &[u8], mut each: impl FnMut(&'static s
 
 /// The body of a BATCH whose bound values are read as a server does: only since v4 one that is nothing has to be null or
 /// not set.
-fn batch_body<'f>(head: &Head, frame: &'f [u8]) -> Option<Reader<'f>> {
+pub(super) fn batch_body<'f>(head: &Head, frame: &'f [u8]) -> Option<Reader<'f>> {
     let body = body(Side::Request, head, frame).ok()?;
     Some(if head.version < 4 { body.with(Negatives::Null) } else { body })
 }
@@ -62,54 +52,24 @@ pub fn outline(
     into: &mut Outline,
     mut prepared: impl FnMut(&[u8], &mut Outline),
 ) -> Outlined {
-    let nothing = Outlined { name: opcode::name(head.opcode), is_readable: true, is_told: true };
-    let unreadable = Outlined { is_readable: false, is_told: false, ..nothing };
-    match head.opcode {
-        opcode::QUERY | opcode::PREPARE => {
-            let Some((text, rest)) = statement::text_and_rest(head, frame) else { return unreadable };
-            let (first, here) = (into.len(), readable(text));
-            let kind = into.push_part(here, rest.is_some());
-            let is_told = rest.is_some() && here.len() == text.len();
-            if head.opcode == opcode::PREPARE {
-                return Outlined { is_told, ..nothing };
-            }
-            let Some(flags) = rest.and_then(request::flags) else {
-                return Outlined { name: kind.name(), is_told: false, ..nothing };
-            };
-            if has_keyspace(flags) {
-                into.forget_in_use(first);
-            }
-            // Where a USE with a keyspace of its own leads is not known: not every server heeds both.
-            let is_told = is_told && !(has_keyspace(flags) && kind == StatementKind::Use);
-            Outlined { name: kind.name(), is_told, ..nothing }
-        }
-        opcode::EXECUTE => match body(Side::Request, head, frame).and_then(|mut body| body.short_bytes()) {
-            Ok(id) => {
-                prepared(id, into);
-                nothing
-            }
-            Err(_) => unreadable,
-        },
-        opcode::BATCH => {
-            let Some(body) = batch_body(head, frame) else { return unreadable };
-            let first = into.len();
-            let read = request::batch(body, |statement, _| match statement {
-                request::BatchStatement::Text(text) => drop(into.push(text)),
-                request::BatchStatement::Prepared(id) => prepared(id, into),
-            });
-            if read.is_ok_and(|batch| has_keyspace(batch.flags)) {
-                into.forget_in_use(first);
-            }
-            let is_cut = frame.len() < usize::try_from(head.frame_bytes).unwrap_or(usize::MAX);
-            Outlined { is_readable: read.is_ok() || is_cut, is_told: read.is_ok(), ..nothing }
-        }
-        _ => nothing,
+    let (first, mut of_text) = (into.len(), None);
+    let Sourced { is_readable, is_told, has_keyspace } = each_source(head, frame, |source| match source {
+        Source::Text(text, is_whole) => of_text = Some(into.push_part(text, is_whole)),
+        Source::Prepared(id) => prepared(id, into),
+    });
+    if has_keyspace {
+        into.forget_in_use(first);
     }
+    let of_query = of_text.filter(|_| head.opcode == opcode::QUERY);
+    // Where a USE with a keyspace of its own leads is not known: not every server heeds both.
+    let is_told = is_told && !(has_keyspace && of_query == Some(StatementKind::Use));
+    let name = of_query.map_or_else(|| opcode::name(head.opcode), StatementKind::name);
+    Outlined { name, is_readable, is_told }
 }
 
 /// True for flags that give the request a keyspace of its own. Whether its names without one are of that or of the one in
 /// use depends on the server: nobody can tell.
-fn has_keyspace(flags: u8) -> bool {
+pub(super) fn has_keyspace(flags: u8) -> bool {
     flags & request::flag::KEYSPACE != 0
 }
 

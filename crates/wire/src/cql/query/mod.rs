@@ -2,12 +2,14 @@
 //! TRUNCATE, USE or BATCH when somebody asks.
 //!
 //! `lexer` cuts a text into tokens, `classify` reads the few that tell what a statement is and which tables it names,
-//! `outline` keeps that apart from the text, `parser` and the files named after clauses read all of them into the views of `view`.
+//! `outline` keeps that apart from the text, `parser` and the files named after clauses read all of them into the views of `view`,
+//! `kept` keeps those with their text.
 //! The grammar is that of Cassandra 5.0, with the operators that came after it (BETWEEN, NOT IN, NOT CONTAINS).
 //! Must hold: linear in the text; recursion is limited by [`crate::limits::CQL_DEPTH_MAX`].
 
 mod classify;
 mod identifier;
+mod kept;
 mod keyword;
 mod kind;
 mod lexer;
@@ -27,6 +29,7 @@ mod view;
 
 pub use classify::{Classified, Kinds, Tables, classify, classify_part};
 pub use identifier::{Identifier, TableName};
+pub use kept::ParsedText;
 pub(crate) use kind::NAMES;
 pub use kind::StatementKind;
 pub use markers::Markers;
