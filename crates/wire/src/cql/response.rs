@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::cql::metadata::{Metadata, PreparedMetadata};
+use crate::cql::types::ColumnType;
 use crate::cql::value::Value;
 use crate::error::{Malformed, Reason};
 use crate::reader::{Raw, Reader};
@@ -286,9 +287,20 @@ impl<'b> Page<'b> {
         })
     }
 
-    /// True if every value is one of its column's type.
+    /// True if every value is one of its column's type, as far as that can be told.
     fn fits(&self) -> bool {
-        self.rows().all(|row| row.values().all(|value| !matches!(value, Value::Unknown(_))))
+        let columns = self.metadata.as_ref().map(|metadata| &*metadata.columns).unwrap_or_default();
+        self.rows().all(|row| row.cells().zip(columns).all(|(cell, column)| could_be(&column.kind, cell)))
+    }
+}
+
+/// True if these bytes are a value of this type, or nobody knows what is.
+fn could_be(kind: &ColumnType, cell: Raw<'_>) -> bool {
+    match (kind.meaning(), cell) {
+        (ColumnType::Custom(_) | ColumnType::Other(_), _) => true,
+        // Cassandra stores any byte, and takes all but 0 for true.
+        (ColumnType::Boolean, Raw::Bytes([_])) => true,
+        _ => !matches!(Value::decode(kind, cell), Value::Unknown(_)),
     }
 }
 

@@ -359,6 +359,31 @@ fn rows_without_columns_have_the_types_of_their_statement_or_none() {
 }
 
 #[test]
+fn columns_of_types_that_nobody_knows_leave_the_others_their_types() {
+    use super::metadata::{Column, Metadata};
+    use super::types::{ColumnType, CustomType};
+
+    let custom = ColumnType::Custom(Box::new(CustomType { class: "org.example.Own".into(), meaning: None }));
+    let shown = |kinds: [&ColumnType; 2], cells: [&str; 2]| {
+        let column = |kind: &&ColumnType| Column { table: None, name: "c".into(), kind: (*kind).clone() };
+        let known = Metadata { table: None, columns: kinds.iter().map(column).collect() };
+        let lead = [0, 0, 0, 2, 0, 0, 0, 4, 0, 0, 0, 2, 0, 0, 0, 1];
+        let bytes = [&lead[..], &cells.map(long_string).concat()].concat();
+        let response::Outcome::Rows(rows) = outcome(&bytes) else { panic!() };
+        let page = rows.page(Some(&std::sync::Arc::new(known))).unwrap();
+        let row = page.rows().next().unwrap();
+        row.values().map(|value| value.to_string()).collect::<Vec<_>>().join(" ")
+    };
+    let (text, int, boolean) = (&ColumnType::Varchar, &ColumnType::Int, &ColumnType::Boolean);
+    assert_eq!(shown([text, &custom], ["a", "b"]), "'a' 0x62");
+    assert_eq!(shown([text, &ColumnType::Other(0x7f)], ["a", "b"]), "'a' 0x62");
+    assert_eq!(shown([int, &custom], ["a", "b"]), "0x61 0x62", "one byte is no int");
+    // Cassandra stores what a driver says, and takes everything but 0 for true.
+    assert_eq!(shown([text, boolean], ["a", "\x02"]), "'a' 0x02");
+    assert_eq!(shown([text, boolean], ["a", "\x02\x01"]), "0x61 0x0201", "two bytes are no boolean");
+}
+
+#[test]
 fn rows_of_nothing_cost_nothing() {
     let bytes = [0, 0, 0, 2, 0, 0, 0, 4, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff];
     let response::Outcome::Rows(rows) = outcome(&bytes) else { panic!() };
