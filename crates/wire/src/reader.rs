@@ -7,7 +7,7 @@ use crate::error::{Malformed, Reason};
 pub enum Raw<'b> {
     /// Length -1.
     Null,
-    /// Length -2: the column is left as it is (v4, values bound to a statement).
+    /// Length -2: the column is left as it is (since v4, values bound to a statement).
     Unset,
     /// The bytes.
     Bytes(&'b [u8]),
@@ -19,25 +19,25 @@ pub struct Reader<'b> {
     left: &'b [u8],
     /// Where `left` begins in the frame, for errors.
     at: u32,
-    /// What is made of a \[value\] whose length is negative and has no meaning.
+    /// What is made of the negative lengths of a \[value\].
     negatives: Negatives,
 }
 
-/// What is made of a \[value\] whose length is neither of the two negative ones that have a meaning.
+/// What is made of the negative lengths of a \[value\].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Negatives {
-    /// It is malformed.
-    Malformed,
-    /// It is null, as Cassandra has it in custom payloads and, in v3, among bound values: whoever counts and judges what
+    /// -1 is null, -2 not set, and any other is malformed.
+    Two,
+    /// Any is null, as Cassandra has it in custom payloads and, in v3, among bound values: whoever counts and judges what
     /// such a frame makes the server do must read on.
-    Null,
+    AllNull,
 }
 
 impl<'b> Reader<'b> {
     /// A reader of `bytes`, which begin `at` bytes into their frame.
     #[must_use]
     pub fn new(bytes: &'b [u8], at: u32) -> Self {
-        Self { left: bytes, at, negatives: Negatives::Malformed }
+        Self { left: bytes, at, negatives: Negatives::Two }
     }
 
     /// The same, which makes this of negative lengths.
@@ -133,8 +133,8 @@ impl<'b> Reader<'b> {
         let at = *self;
         match self.i32()? {
             -1 => Ok(Raw::Null),
+            ..-1 if self.negatives == Negatives::AllNull => Ok(Raw::Null),
             -2 => Ok(Raw::Unset),
-            ..-2 if self.negatives == Negatives::Null => Ok(Raw::Null),
             length => {
                 let length = usize::try_from(length)
                     .map_err(|_| at.malformed(Reason::UnknownValue { value: length }))?;

@@ -1,6 +1,6 @@
 //! Reads everything there is of a message, for whoever wants to know that all of it can be read.
 
-use crate::cql::{body, opcode, request, response};
+use crate::cql::{binding_body, body, opcode, request, response};
 use crate::error::Malformed;
 use crate::protocol::{Head, Side};
 use crate::reader::Reader;
@@ -10,10 +10,9 @@ use crate::reader::Reader;
 /// # Errors
 /// What is wrong with the message, or that it is compressed.
 pub fn check(side: Side, head: &Head, frame: &[u8]) -> Result<(), Malformed> {
-    let body = body(side, head, frame)?;
     match side {
-        Side::Request => check_request(head, body),
-        Side::Response => check_response(head, body),
+        Side::Request => check_request(head, binding_body(head, frame)?),
+        Side::Response => check_response(head, body(side, head, frame)?),
     }
 }
 

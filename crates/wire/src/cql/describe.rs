@@ -2,7 +2,7 @@
 
 use crate::cql::encode::truncated;
 use crate::cql::hex::Hex;
-use crate::cql::{body, opcode, request, response};
+use crate::cql::{binding_body, body, opcode, request, response};
 use crate::error::Malformed;
 use crate::limits::DESCRIBE_BYTES_MAX;
 use crate::protocol::{Head, Side};
@@ -12,10 +12,10 @@ use crate::reader::Reader;
 #[must_use]
 pub fn describe(side: Side, head: &Head, frame: &[u8]) -> String {
     let mut line = format!("Cassandra V{} stream:{} ", head.version, head.id);
-    let detail = body(side, head, frame).and_then(|body| match side {
-        Side::Request => of_request(head, body),
-        Side::Response => of_response(head, body),
-    });
+    let detail = match side {
+        Side::Request => binding_body(head, frame).and_then(|body| of_request(head, body)),
+        Side::Response => body(side, head, frame).and_then(|body| of_response(head, body)),
+    };
     let shown = detail.unwrap_or_else(|malformed| match malformed.reason {
         crate::Reason::Compressed => format!("{} (compressed)", opcode::name(head.opcode)),
         _ => format!("{} of {} bytes", opcode::name(head.opcode), head.frame_bytes),

@@ -4,7 +4,7 @@ use crate::cql::metadata::{Column, Metadata};
 use crate::cql::query::{About, Classified, Outline, Statement, StatementKind, classify, parse, redacted};
 use crate::cql::types::{ColumnType, Types};
 use crate::cql::value::Value;
-use crate::cql::{Flags, body, describe, edit, is_same_reply, opcode, request, response};
+use crate::cql::{Flags, binding_body, body, describe, edit, is_same_reply, opcode, request, response};
 use crate::protocol::{Framed, Head, Protocol, Side, Source};
 use crate::reader::{Raw, Reader};
 
@@ -43,7 +43,7 @@ fn views_of_request(head: &Head, frame: &[u8]) {
     if let Some((text, is_whole)) = Protocol::Cql.statement_text(head, frame) {
         ignore(Protocol::Cql.redacted(text, is_whole, 100));
     }
-    let Ok(body) = body(Side::Request, head, frame) else { return };
+    let Ok(body) = binding_body(head, frame) else { return };
     match head.opcode {
         opcode::STARTUP => ignore(request::startup(body, |_, _| ())),
         opcode::REGISTER => ignore(request::register(body, |_| ())),

@@ -119,7 +119,7 @@ pub(crate) fn body_behind<'f>(
             let key = payload.short_bytes()?;
             each(Lead::Payload(key, payload.value()?));
         }
-        reader = payload.with(Negatives::Malformed);
+        reader = payload.with(Negatives::Two);
     }
     Ok(reader)
 }
@@ -130,5 +130,15 @@ pub(crate) fn body_behind<'f>(
 /// A compressed body, or one that ends inside what leads it.
 #[inline]
 pub fn body<'f>(side: Side, head: &Head, frame: &'f [u8]) -> Result<Reader<'f>, Malformed> {
-    body_behind(side, head, frame, Negatives::Null, |_| ())
+    body_behind(side, head, frame, Negatives::AllNull, |_| ())
+}
+
+/// As [`body`], of a request whose bound values will be read: negative lengths are what a server of its version makes of
+/// them.
+///
+/// # Errors
+/// As [`body`].
+pub fn binding_body<'f>(request: &Head, frame: &'f [u8]) -> Result<Reader<'f>, Malformed> {
+    let body = body(Side::Request, request, frame)?;
+    Ok(if request.version < 4 { body.with(Negatives::AllNull) } else { body })
 }

@@ -34,7 +34,7 @@ pub use check::check;
 pub use compare::is_same_reply;
 pub use describe::describe;
 pub use encode::{error_reply, refusal, unprepared_reply};
-pub use header::{Flags, HEADER_BYTES, body, frame};
+pub use header::{Flags, HEADER_BYTES, binding_body, body, frame};
 pub use names::{
     each_statement, error_code, login_user, outline, redacted, runs_statements, statement_text, statements,
 };

@@ -4,9 +4,8 @@
 
 use crate::cql::query::{self, Outline, StatementKind, classify_part};
 use crate::cql::source::{each_source, readable};
-use crate::cql::{Flags, body, opcode, request, response, statement};
+use crate::cql::{Flags, binding_body, body, opcode, request, response, statement};
 use crate::protocol::{Head, Outlined, Side, Source, Sourced};
-use crate::reader::{Negatives, Reader};
 
 /// Each statement of a text: itself, or those between `BEGIN BATCH` and `APPLY BATCH`.
 fn each_of_text(text: &[u8], is_whole: bool, mut each: impl FnMut(&'static str)) {
@@ -24,7 +23,7 @@ pub fn each_statement(head: &Head, frame: &[u8], mut each: impl FnMut(&'static s
             None => false,
         },
         opcode::BATCH => {
-            let Some(body) = batch_body(head, frame) else { return false };
+            let Ok(body) = binding_body(head, frame) else { return false };
             let is_whole = frame.len() >= head.frame_bytes as usize;
             let read = request::batch(body, |statement, _| {
                 if let request::BatchStatement::Text(text) = statement {
@@ -35,13 +34,6 @@ pub fn each_statement(head: &Head, frame: &[u8], mut each: impl FnMut(&'static s
         }
         _ => true,
     }
-}
-
-/// The body of a BATCH whose bound values are read as a server does: only since v4 one that is nothing has to be null or
-/// not set.
-pub(super) fn batch_body<'f>(head: &Head, frame: &'f [u8]) -> Option<Reader<'f>> {
-    let body = body(Side::Request, head, frame).ok()?;
-    Some(if head.version < 4 { body.with(Negatives::Null) } else { body })
 }
 
 /// See [`crate::Protocol::outline`].

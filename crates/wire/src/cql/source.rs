@@ -2,7 +2,7 @@
 
 use crate::cql::metadata::Metadata;
 use crate::cql::value::Value;
-use crate::cql::{body, names, opcode, request, statement};
+use crate::cql::{binding_body, body, names, opcode, request, statement};
 use crate::error::{Malformed, Reason};
 use crate::protocol::{Head, Side, Source, Sourced};
 
@@ -46,7 +46,7 @@ pub fn each_source<'f>(head: &Head, frame: &'f [u8], mut each: impl FnMut(Source
             Err(_) => unreadable,
         },
         opcode::BATCH => {
-            let Some(body) = names::batch_body(head, frame) else { return unreadable };
+            let Ok(body) = binding_body(head, frame) else { return unreadable };
             let read = request::batch(body, |statement, _| {
                 each(match statement {
                     request::BatchStatement::Text(text) => Source::Text(text, true),
@@ -79,15 +79,15 @@ pub fn bound_values<K: AsRef<Metadata>>(
     };
     match head.opcode {
         opcode::QUERY => {
-            let (_, parameters) = request::query(body(Side::Request, head, frame)?)?;
+            let (_, parameters) = request::query(binding_body(head, frame)?)?;
             all(0, None, parameters.values)
         }
         opcode::EXECUTE => {
-            let (id, parameters) = request::execute(body(Side::Request, head, frame)?)?;
+            let (id, parameters) = request::execute(binding_body(head, frame)?)?;
             all(0, Some(id), parameters.values)
         }
         opcode::BATCH => {
-            let body = body(Side::Request, head, frame)?;
+            let body = binding_body(head, frame)?;
             let (mut place, mut read) = (0_usize, Ok(()));
             request::batch(body, |statement, values| {
                 let id = match statement {
@@ -99,6 +99,6 @@ pub fn bound_values<K: AsRef<Metadata>>(
             })?;
             read
         }
-        _ => Err(body(Side::Request, head, frame)?.malformed(Reason::UnknownOpcode { opcode: head.opcode })),
+        _ => Err(binding_body(head, frame)?.malformed(Reason::UnknownOpcode { opcode: head.opcode })),
     }
 }

@@ -384,6 +384,46 @@ fn columns_of_types_that_nobody_knows_leave_the_others_their_types() {
 }
 
 #[test]
+fn a_negative_length_of_a_bound_value_is_what_its_version_has_it_be() {
+    let (null, unset, other) = ([0xff; 4], [0xff, 0xff, 0xff, 0xfe], [0x80, 0, 0, 0]);
+    for (version, length, expected) in [
+        (3, null, Some("NULL")),
+        (3, unset, Some("NULL")),
+        (3, other, Some("NULL")),
+        (4, null, Some("NULL")),
+        (4, unset, Some("UNSET")),
+        (4, other, None),
+    ] {
+        let of_query = [&long_string("Q")[..], &[0, 1, 1, 0, 1], &length].concat();
+        let of_batch = [&[0, 0, 1, 0], &long_string("Q")[..], &[0, 1], &length, &[0, 1, 0]].concat();
+        let of_execute = [&string("i")[..], &[0, 1, 1, 0, 1], &length].concat();
+        for (opcode, body) in
+            [(opcode::QUERY, of_query), (opcode::BATCH, of_batch), (opcode::EXECUTE, of_execute)]
+        {
+            let bytes = frame(version, 0, 1, opcode, &body);
+            let Framed::Frame(head) = Protocol::Cql.frame(&bytes, Side::Request, u32::MAX) else { panic!() };
+            let (mut shown, nothing) = (None, super::metadata::Metadata::default());
+            let all = Protocol::Cql.bound_values(
+                &head,
+                &bytes,
+                |_| Some(&nothing),
+                |_, _, value| shown = Some(value.to_string()),
+            );
+            assert_eq!(shown.filter(|_| all).as_deref(), expected, "{version} {opcode} {length:?}");
+            let is_right = expected.is_some();
+            assert_eq!(
+                Protocol::Cql.check(Side::Request, &head, &bytes).is_ok(),
+                is_right,
+                "{version} {opcode}"
+            );
+            let described = Protocol::Cql.describe(Side::Request, &head, &bytes);
+            assert_eq!(described.contains("consistency:ONE"), is_right, "{described}");
+            fuzz::reencode(&bytes);
+        }
+    }
+}
+
+#[test]
 fn rows_of_nothing_cost_nothing() {
     let bytes = [0, 0, 0, 2, 0, 0, 0, 4, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff];
     let response::Outcome::Rows(rows) = outcome(&bytes) else { panic!() };

@@ -60,7 +60,7 @@ impl<'f> Envelope<'f> {
         let mut warnings = (side == Side::Response && has(Flags::WARNING)).then(Vec::new);
         let mut payload = has(Flags::CUSTOM_PAYLOAD).then(Vec::new);
         // Any null is written as -1: a frame that says it otherwise could not be written again as it is.
-        let body = body_behind(side, head, frame, Negatives::Malformed, |lead| match lead {
+        let body = body_behind(side, head, frame, Negatives::Two, |lead| match lead {
             Lead::TracingId(id) => tracing_id = <[u8; 16]>::try_from(id).ok(),
             Lead::Warning(warning) => warnings.iter_mut().for_each(|all| all.push(Cow::Borrowed(warning))),
             Lead::Payload(key, value) => match std::str::from_utf8(key) {
