@@ -20,6 +20,10 @@ const BYTES_MAX: usize = 64 * 1024 * 1024;
 /// what a worker can keep beyond it.
 const OWN_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Bytes of new statements after which a worker tells the map which of those at hand were used since: far fewer than it
+/// takes for the ones that are in use to look like the oldest there.
+const TOUCHED_AFTER_BYTES: u64 = BYTES_MAX as u64 / 4;
+
 /// What a map takes for a statement besides its text, its id and its metadata.
 const ENTRY_BYTES: usize = 256;
 
@@ -115,6 +119,11 @@ struct Place<V> {
     bytes: usize,
 }
 
+/// What a map takes for a statement of so many bytes.
+fn room(id: &[u8], bytes: usize) -> usize {
+    bytes + id.len() + ENTRY_BYTES
+}
+
 impl<V> Map<V> {
     fn new(bytes_max: usize) -> Self {
         Self { entries: HashMap::new(), ages: BTreeMap::new(), next_age: 0, bytes: 0, bytes_max }
@@ -122,7 +131,7 @@ impl<V> Map<V> {
 
     fn insert(&mut self, id: &[u8], statement: V, bytes: usize) {
         self.remove(id);
-        let bytes = bytes + id.len() + ENTRY_BYTES;
+        let bytes = room(id, bytes);
         if bytes > self.bytes_max {
             return;
         }
@@ -165,6 +174,8 @@ struct All {
     map: Mutex<Map<Arc<Statement>>>,
     /// Counts the statements that came again as something else: what workers have at hand may be out of date.
     replaced: AtomicU64,
+    /// Bytes of statements that were learned.
+    learned_bytes: AtomicU64,
 }
 
 /// A chain's map, of the whole process.
@@ -173,16 +184,26 @@ pub struct AllPrepared(Arc<All>);
 
 impl Default for AllPrepared {
     fn default() -> Self {
-        Self(Arc::new(All { map: Mutex::new(Map::new(BYTES_MAX)), replaced: AtomicU64::new(0) }))
+        let map = Mutex::new(Map::new(BYTES_MAX));
+        Self(Arc::new(All { map, replaced: AtomicU64::new(0), learned_bytes: AtomicU64::new(0) }))
     }
+}
+
+/// A statement that a worker has at hand.
+struct AtHand {
+    known: Known,
+    /// Since the map was last told.
+    is_used: Cell<bool>,
 }
 
 /// A worker's copy of it.
 pub struct Prepared {
     all: AllPrepared,
-    own: RefCell<Map<Known>>,
+    own: RefCell<Map<AtHand>>,
     /// What `replaced` was when `own` was last emptied.
     as_of: Cell<u64>,
+    /// What `learned_bytes` was when the map was last told what is used.
+    told_at: Cell<u64>,
 }
 
 impl Default for Prepared {
@@ -196,14 +217,34 @@ impl Prepared {
     #[must_use]
     pub fn new(all: &AllPrepared) -> Self {
         let as_of = Cell::new(all.0.replaced.load(Ordering::Acquire));
-        Self { all: all.clone(), own: RefCell::new(Map::new(OWN_BYTES_MAX)), as_of }
+        let told_at = Cell::new(all.0.learned_bytes.load(Ordering::Relaxed));
+        Self { all: all.clone(), own: RefCell::new(Map::new(OWN_BYTES_MAX)), as_of, told_at }
     }
 
-    /// Forgets what is at hand if a statement was replaced since. Called once a run, so that a look-up need not.
+    /// Forgets what is at hand if a statement was replaced since, and tells the map now and then what is in use. Called
+    /// once a run, so that a look-up need not.
     pub(crate) fn refresh(&self) {
         let replaced = self.all.0.replaced.load(Ordering::Acquire);
-        if self.as_of.replace(replaced) != replaced {
-            *self.own.borrow_mut() = Map::new(OWN_BYTES_MAX);
+        let learned_bytes = self.all.0.learned_bytes.load(Ordering::Relaxed);
+        let is_replaced = self.as_of.replace(replaced) != replaced;
+        if is_replaced || learned_bytes.wrapping_sub(self.told_at.get()) >= TOUCHED_AFTER_BYTES {
+            self.told_at.set(learned_bytes);
+            self.tell_used();
+            if is_replaced {
+                *self.own.borrow_mut() = Map::new(OWN_BYTES_MAX);
+            }
+        }
+    }
+
+    /// What is looked up here looks unused there: without this new statements would take the room of those in use.
+    #[cold]
+    #[inline(never)]
+    fn tell_used(&self) {
+        let mut map = self.all.0.map.lock().unwrap_or_else(PoisonError::into_inner);
+        for (id, place) in &self.own.borrow().entries {
+            if place.statement.is_used.take() {
+                let _known = map.touch(id);
+            }
         }
     }
 
@@ -218,6 +259,7 @@ impl Prepared {
                 let bytes = statement.memory_bytes();
                 let statement = Arc::new(statement);
                 map.insert(id, Arc::clone(&statement), bytes);
+                self.all.0.learned_bytes.fetch_add(room(id, bytes) as u64, Ordering::Relaxed);
                 if is_replaced {
                     self.all.0.replaced.fetch_add(1, Ordering::Release);
                 }
@@ -231,15 +273,18 @@ impl Prepared {
     fn keep(&self, id: &[u8], statement: Arc<Statement>) -> Known {
         let bytes = statement.memory_bytes();
         let known = Known(Rc::new(statement));
-        self.own.borrow_mut().insert(id, known.clone(), bytes);
+        // Whoever looked it up in the map has touched it there.
+        let at_hand = AtHand { known: known.clone(), is_used: Cell::new(false) };
+        self.own.borrow_mut().insert(id, at_hand, bytes);
         known
     }
 
     /// The statement of this id, if anybody prepared it through this process.
     #[must_use]
     pub fn get(&self, id: &[u8]) -> Option<Known> {
-        if let Some(known) = self.own.borrow().get(id) {
-            return Some(known.clone());
+        if let Some(at_hand) = self.own.borrow().get(id) {
+            at_hand.is_used.set(true);
+            return Some(at_hand.known.clone());
         }
         let mut map = self.all.0.map.lock().unwrap_or_else(PoisonError::into_inner);
         let statement = Arc::clone(map.touch(id)?);
@@ -360,6 +405,29 @@ mod tests {
         assert!(map.get(b"large").is_none());
         let held: usize = map.entries.values().map(|place| place.bytes).sum();
         assert_eq!(held, map.bytes);
+    }
+
+    #[test]
+    fn what_a_worker_has_at_hand_and_uses_stays_known() {
+        let all = AllPrepared::default();
+        let (busy, flooded) = (Prepared::new(&all), Prepared::new(&all));
+        for id in [b"used", b"idle"] {
+            busy.learn(id, statement("SELECT", ColumnType::Int));
+        }
+        let text = "x".repeat(1 << 19);
+        for id in 0..200_u32 {
+            flooded.learn(&id.to_be_bytes(), statement(&text, ColumnType::Int));
+            busy.refresh();
+            assert!(busy.get(b"used").is_some());
+        }
+        let late = Prepared::new(&all);
+        assert!(late.get(b"used").is_some() && late.get(b"idle").is_none());
+        // Another one is replaced, and all workers forget what they have at hand.
+        for kind in [ColumnType::Int, ColumnType::BigInt] {
+            flooded.learn(b"other", statement("SELECT", kind));
+        }
+        busy.refresh();
+        assert!(busy.own.borrow().entries.is_empty() && busy.get(b"used").is_some());
     }
 
     #[test]
