@@ -171,6 +171,14 @@ impl Item<'_> {
         self.enrichment()?.executed(self.ticket()).cloned()
     }
 
+    /// As [`Item::prepared`], on a request; of a BATCH the statement that it begins with.
+    #[must_use]
+    pub fn first_prepared(&self) -> Option<Known> {
+        let enrichment = self.enrichment()?;
+        let id = self.protocol().first_prepared_id(self.head(), self.bytes())?;
+        enrichment.statement(id)
+    }
+
     /// Hands over each value that a request binds: the place of its statement in the request (0 but in a BATCH), its name,
     /// and what it is as the statement's metadata says. That of a statement which nobody prepared through this process is
     /// [`Value::Unknown`], and so are those that go with a text.

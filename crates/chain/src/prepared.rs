@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use wire::cql::metadata::{Metadata, PreparedMetadata};
-use wire::cql::query::Outline;
+use wire::cql::query::{Outline, Stated};
 use wire::{Protocol, QueryType};
 
 /// Bytes of statements that are remembered in a chain's map. An EXECUTE of one that is not is seen without types.
@@ -40,6 +40,8 @@ pub struct Statement {
     pub metadata: PreparedMetadata,
     /// What it does.
     pub query_type: QueryType,
+    /// What it is, in the words of its protocol: one of a few names.
+    pub name: &'static str,
     /// What it is about: its text is taken apart once.
     pub(crate) outline: Outline,
 }
@@ -53,9 +55,15 @@ impl Statement {
         in_use: Option<Box<str>>,
         metadata: PreparedMetadata,
     ) -> Self {
-        let (query_type, outline) = protocol.outline_of_text(&text);
+        let (query_type, name, outline) = protocol.outline_of_text(&text);
         let keyspace = said_keyspace(&outline, &metadata).map(Into::into).or(in_use);
-        Self { text, keyspace, metadata, query_type, outline }
+        Self { text, keyspace, metadata, query_type, name, outline }
+    }
+
+    /// Itself, or the first of those in it, and what that is about.
+    #[must_use]
+    pub fn first_stated(&self) -> Option<Stated<'_>> {
+        self.outline.get_prepared(0, self.keyspace.as_deref())
     }
 
     /// True if who knows this one is wrong about the other one.

@@ -1,10 +1,12 @@
 //! RequestLog: a line of JSON for each request that has had its end.
 //!
 //! Toward server and toward client: everything passes unchanged.
-//! Wants decoded: the first chunk of a request, for its text; of a reply, for the code of an error.
+//! Wants decoded: the first chunk of a request, for its text; of a reply, for the code of an error. All of a PREPARE and its
+//! reply, to know what is executed.
 //! Must hold: nothing of a literal is logged unless somebody asked for it, and no disk makes a client wait: what cannot
 //! be written is dropped and counted.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -13,18 +15,24 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use chain::{
-    Batch, Builder, Cx, Fault, Identity, Item, Link, Need, Tick, Transform, Why, WorkerCx, WorkerPart,
+    Batch, Builder, Cx, Fault, Identity, Item, Known, Link, Need, Tick, Transform, Why, WorkerCx, WorkerPart,
 };
 use config::Fields;
 use observe::{LineTarget, OwnFamily, OwnMetrics, Queue, could_open_lines, json_string};
-use wire::Protocol;
-use wire::cql::query::{About, Stated};
+use wire::cql::query::{About, Stated, StatementKind};
+use wire::{ConnectionState, Protocol};
 
 /// Bytes of a statement that a line shows.
 const STATEMENT_BYTES_MAX: usize = 1024;
 
+/// Bytes that are read of a prepared statement to show it. A short EXECUTE stands for a text of any length.
+const PREPARED_BYTES_MAX: usize = 4 * STATEMENT_BYTES_MAX;
+
 /// Bytes of statements that are kept of one client until their replies come; beyond that lines are without them.
 const PENDING_BYTES_MAX: usize = 1024 * 1024;
+
+/// The tag of a request that is not logged, and changes the keyspace in use.
+const CHANGES_UNSEEN: u32 = u32::MAX;
 
 /// Room that a line begins with.
 const LINE_BYTES_USUAL: usize = 256;
@@ -90,6 +98,11 @@ impl Builder for RequestLog {
     fn own_metrics(&self) -> Vec<Arc<dyn OwnMetrics>> {
         vec![Arc::clone(&self.log) as Arc<dyn OwnMetrics>]
     }
+
+    /// An EXECUTE says an id, and a name without a keyspace is one of that in use.
+    fn enriches(&self) -> bool {
+        true
+    }
 }
 
 impl OwnMetrics for Log {
@@ -119,23 +132,49 @@ impl WorkerPart for LogPart {
             pending: Vec::new(),
             free: Vec::new(),
             pending_bytes: 0,
+            changes: 0,
             identity: Rc::default(),
         }))
     }
+}
+
+/// What a line shows of a statement.
+enum Text {
+    None,
+    /// As it is shown.
+    Shown(Box<str>),
+    /// That of a prepared one. It is cut and redacted when a line is written: most are not where only slow ones are.
+    Prepared(Known),
 }
 
 /// A request whose end is due.
 struct Pending {
     asked_at: Tick,
     kind: &'static str,
-    /// Its statement, as much of it as is shown, and its table.
-    statement: Option<Box<str>>,
+    /// An id names its statement.
+    is_prepared: bool,
+    statement: Text,
     table: Option<Box<str>>,
+    /// It changes the keyspace in use, or nobody can tell.
+    changes_keyspace: bool,
 }
 
 impl Pending {
     fn bytes(&self) -> usize {
-        [&self.statement, &self.table].into_iter().flatten().map(|text| text.len()).sum()
+        let statement = if let Text::Shown(text) = &self.statement { text.len() } else { 0 };
+        statement + self.table.as_ref().map_or(0, |table| table.len())
+    }
+}
+
+/// True for a `USE`, also a prepared one, and for what may be one.
+fn changes_keyspace(protocol: Protocol, request: &Item<'_>) -> bool {
+    match request.connection_state() {
+        ConnectionState::Keyspace => true,
+        ConnectionState::Unknown if protocol.runs_prepared(request.head()) => {
+            request.prepared().is_none_or(|known| known.name == StatementKind::Use.name())
+        }
+        ConnectionState::Unknown => true,
+        _ => false,
     }
 }
 
@@ -158,6 +197,8 @@ struct Logger {
     pending: Vec<Option<Pending>>,
     free: Vec<u32>,
     pending_bytes: usize,
+    /// Requests in flight that change the keyspace in use: until they have had their end, nobody can tell which it is.
+    changes: u32,
     identity: Rc<Identity>,
 }
 
@@ -170,15 +211,10 @@ impl Logger {
     }
 
     fn begin(&mut self, protocol: Protocol, request: &mut Item<'_>, now: Tick) {
-        let is_shown = self.pending_bytes < PENDING_BYTES_MAX;
-        let statements = request.statements();
-        let kind = statements.name();
-        let first = statements.without_keyspace().each().next().filter(|stated| !stated.is_prepared);
-        let table = first.filter(|_| is_shown).and_then(|stated| table_of(&stated));
-        let text = protocol.statement_text(request.head(), request.bytes()).filter(|_| is_shown);
-        let statement = text.map(|(text, is_whole)| self.shown(protocol, text, is_whole));
-        let statement = statement.map(String::into_boxed_str);
-        let pending = Pending { asked_at: now, kind, statement, table };
+        let changes_keyspace = changes_keyspace(protocol, request);
+        let (kind, is_prepared, table, statement) = self.look(protocol, request);
+        self.changes += u32::from(changes_keyspace);
+        let pending = Pending { asked_at: now, kind, is_prepared, statement, table, changes_keyspace };
         self.pending_bytes += pending.bytes();
         let index = self.free.pop().unwrap_or_else(|| {
             self.pending.push(None);
@@ -188,6 +224,31 @@ impl Logger {
             *place = Some(pending);
             request.set_tag(index + 1);
         }
+    }
+
+    /// The kind of a request, whether an id names its statement, and the table and the text of that.
+    fn look(
+        &self,
+        protocol: Protocol,
+        request: &mut Item<'_>,
+    ) -> (&'static str, bool, Option<Box<str>>, Text) {
+        let is_shown = self.pending_bytes < PENDING_BYTES_MAX;
+        let known = request.first_prepared();
+        let is_executed = protocol.runs_prepared(request.head());
+        if let Some(known) = known {
+            let table = known.first_stated().filter(|_| is_shown).and_then(|stated| table_of(&stated));
+            let kind = if is_executed { known.name } else { request.statements().name() };
+            return (kind, true, table, Text::Prepared(known));
+        }
+        let text = protocol.statement_text(request.head(), request.bytes()).filter(|_| is_shown);
+        let text = text.map(|(text, is_whole)| self.shown(protocol, text, is_whole));
+        let text = text.map_or(Text::None, |text| Text::Shown(text.into()));
+        let statements = request.statements();
+        let statements = if self.changes > 0 { statements.without_keyspace() } else { statements };
+        let first = statements.each().next();
+        let table = first.filter(|_| is_shown).and_then(|stated| table_of(&stated));
+        let is_prepared = is_executed || first.is_some_and(|stated| stated.is_prepared);
+        (statements.name(), is_prepared, table, text)
     }
 
     fn shown(&self, protocol: Protocol, text: &[u8], is_whole: bool) -> String {
@@ -201,11 +262,12 @@ impl Logger {
         let index = tag.checked_sub(1)?;
         let pending = self.pending.get_mut(index as usize)?.take()?;
         self.pending_bytes = self.pending_bytes.saturating_sub(pending.bytes());
+        self.changes = self.changes.saturating_sub(u32::from(pending.changes_keyspace));
         self.free.push(index);
         Some(pending)
     }
 
-    fn end(&self, pending: &Pending, now: Tick, outcome: &str) {
+    fn end(&self, protocol: Protocol, pending: &Pending, now: Tick, outcome: &str) {
         let latency = now.micros_since(pending.asked_at);
         let Some(lines) =
             self.lines.as_ref().filter(|_| u128::from(latency) >= self.options.slow.as_micros())
@@ -213,18 +275,28 @@ impl Logger {
             return;
         };
         let text = |text: Option<&str>| text.map_or_else(|| "null".to_owned(), json_string);
+        let statement = match &pending.statement {
+            Text::None => None,
+            Text::Shown(text) => Some(Cow::Borrowed(&**text)),
+            Text::Prepared(known) => {
+                let whole = known.text.as_bytes();
+                let text = whole.get(..PREPARED_BYTES_MAX).unwrap_or(whole);
+                Some(Cow::Owned(self.shown(protocol, text, text.len() == whole.len())))
+            }
+        };
         let client = self.identity.address().map(|address| address.to_string());
         let user = self.identity.user();
         let mut fields = String::with_capacity(LINE_BYTES_USUAL);
         // Writing to a string cannot fail.
         write!(
             fields,
-            "\"client\":{},\"user\":{},\"kind\":{},\"table\":{},\"statement\":{},\"latency_micros\":{latency},\"outcome\":{}",
+            "\"client\":{},\"user\":{},\"kind\":{},\"table\":{},\"prepared\":{},\"statement\":{},\"latency_micros\":{latency},\"outcome\":{}",
             text(client.as_deref()),
             text(user.as_deref()),
             json_string(pending.kind),
             text(pending.table.as_deref()),
-            text(pending.statement.as_deref()),
+            pending.is_prepared,
+            text(statement.as_deref()),
             json_string(outcome),
         )
         .unwrap_or_default();
@@ -249,6 +321,9 @@ impl Transform for Logger {
         batch.each(|request| {
             if self.is_sampled() {
                 self.begin(protocol, request, cx.now);
+            } else if changes_keyspace(protocol, request) {
+                self.changes += 1;
+                request.set_tag(CHANGES_UNSEEN);
             }
         });
         Ok(())
@@ -257,23 +332,28 @@ impl Transform for Logger {
     fn responses(&mut self, cx: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault> {
         let protocol = batch.protocol();
         batch.each(|reply| {
+            if reply.tag() == CHANGES_UNSEEN {
+                self.changes = self.changes.saturating_sub(1);
+                return;
+            }
             let Some(pending) = self.take(reply.tag()) else { return };
             if !protocol.is_error(reply.head()) {
-                self.end(&pending, cx.now, "ok");
+                self.end(protocol, &pending, cx.now, "ok");
                 return;
             }
             match protocol.error_code(reply.head(), reply.bytes()) {
-                Some(code) => self.end(&pending, cx.now, &format!("error 0x{code:04x}")),
-                None => self.end(&pending, cx.now, "error"),
+                Some(code) => self.end(protocol, &pending, cx.now, &format!("error 0x{code:04x}")),
+                None => self.end(protocol, &pending, cx.now, "error"),
             }
         });
         Ok(())
     }
 
-    fn woken(&mut self, cx: &mut Cx<'_, '_>, why: Why, _batch: &mut Batch<'_>) -> Result<(), Fault> {
+    fn woken(&mut self, cx: &mut Cx<'_, '_>, why: Why, batch: &mut Batch<'_>) -> Result<(), Fault> {
+        let protocol = batch.protocol();
         if why == Why::Closing {
             for pending in std::mem::take(&mut self.pending).into_iter().flatten() {
-                self.end(&pending, cx.now, "closed");
+                self.end(protocol, &pending, cx.now, "closed");
             }
         }
         Ok(())

@@ -348,15 +348,16 @@ impl Protocol {
         }
     }
 
-    /// What a whole text does, and what its statements are about.
+    /// What a whole text does, what it is as one of a few names, and what its statements are about.
     #[must_use]
-    pub fn outline_of_text(self, text: &str) -> (QueryType, cql::query::Outline) {
+    pub fn outline_of_text(self, text: &str) -> (QueryType, &'static str, cql::query::Outline) {
         match self {
             Self::Cql => {
                 let mut outline = cql::query::Outline::default();
-                outline.push(text);
+                let kind = outline.push(text);
                 let first = cql::first_statement(text.as_bytes(), true);
-                (first.map_or(QueryType::Read, cql::Statement::query_type), outline)
+                let query_type = first.map_or(QueryType::Read, cql::Statement::query_type);
+                (query_type, kind.name(), outline)
             }
         }
     }
@@ -442,6 +443,14 @@ impl Protocol {
             Self::Cql => {
                 cql::body(Side::Request, request, frame).and_then(|mut body| body.short_bytes()).ok()
             }
+        }
+    }
+
+    /// As [`Protocol::prepared_id`]; of a batch the id that it begins with, if it begins with one. `None` for others.
+    #[must_use]
+    pub fn first_prepared_id<'f>(self, request: &Head, frame: &'f [u8]) -> Option<&'f [u8]> {
+        match self {
+            Self::Cql => cql::first_prepared_id(request, frame),
         }
     }
 

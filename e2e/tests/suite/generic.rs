@@ -195,7 +195,7 @@ fn a_request_log_has_a_line_for_each_request_with_its_user() {
     let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
     let lines: Vec<&str> = log.lines().collect();
     assert_eq!(lines.len(), 3, "{log}");
-    let expected = "\"client\":\"127.0.0.1\",\"user\":\"bob\",\"kind\":\"SELECT\",\"table\":\"ks.t\",\"statement\":\"SELECT * FROM ks.t WHERE a = ?\",\"latency_micros\":";
+    let expected = "\"client\":\"127.0.0.1\",\"user\":\"bob\",\"kind\":\"SELECT\",\"table\":\"ks.t\",\"prepared\":false,\"statement\":\"SELECT * FROM ks.t WHERE a = ?\",\"latency_micros\":";
     assert!(lines[2].contains(expected) && lines[2].ends_with(",\"outcome\":\"ok\"}"), "{log}");
     assert!(lines[0].contains("\"user\":null,\"kind\":\"STARTUP\""), "{log}");
     assert!(!log.contains("secret"), "{log}");

@@ -7,7 +7,7 @@ use chain::Builder;
 use observe::{LineTarget, Queue, render_own};
 
 use super::options::read;
-use super::scene::{INSERT, SELECT, batch, execute, query, scene};
+use super::scene::{INSERT, SELECT, Scene, batch, execute, execute_of, prepare, query, scene};
 use crate::{QueryTypeFilter, RequestLog};
 use wire::QueryType;
 
@@ -54,9 +54,10 @@ fn a_line_says_who_asked_what_and_what_became_of_it() {
     scene.after_millis(3);
     assert_eq!(scene.replies().len(), 4);
     let line = |kind, table, statement, outcome| {
+        let prepared = kind == "EXECUTE";
         format!(
-            "\"client\":\"10.0.0.1\",\"user\":\"b\\\"ob\",\"kind\":\"{kind}\",\"table\":{table},\"statement\":{statement},\
-             \"latency_micros\":3000,\"outcome\":\"{outcome}\""
+            "\"client\":\"10.0.0.1\",\"user\":\"b\\\"ob\",\"kind\":\"{kind}\",\"table\":{table},\"prepared\":{prepared},\
+             \"statement\":{statement},\"latency_micros\":3000,\"outcome\":\"{outcome}\""
         )
     };
     let table = "\"ks.t\"";
@@ -72,6 +73,76 @@ fn a_line_says_who_asked_what_and_what_became_of_it() {
     expected.sort_unstable();
     assert_eq!(found, expected);
     assert!(render_own(&log.own_metrics()).contains("{path=\"stdout\"} 3\n"));
+}
+
+/// Sends these, lets the server answer, and gives what the lines say of kind, table, prepared and statement.
+fn logged(scene: &mut Scene, frames: &[Vec<u8>]) -> Vec<String> {
+    scene.send(frames);
+    scene.replies();
+    let between = |line: String| {
+        let (_, behind) = line.split_once("\"kind\":").unwrap();
+        behind.split_once(",\"latency_micros\"").unwrap().0.to_owned()
+    };
+    lines().into_iter().map(between).collect()
+}
+
+fn said(kind: &str, table: &str, is_prepared: bool, statement: &str) -> String {
+    format!("\"{kind}\",\"table\":{table},\"prepared\":{is_prepared},\"statement\":{statement}")
+}
+
+#[test]
+fn what_is_executed_is_the_statement_that_was_prepared() {
+    let log = log("");
+    let mut scene = scene(&[&log]);
+    logged(&mut scene, &[query(1, "USE ks")]);
+    let texts = [
+        SELECT,
+        "INSERT INTO t (a) VALUES ('s')",
+        "BEGIN BATCH DELETE FROM k.u WHERE a = ? APPLY BATCH",
+        "USE b",
+    ];
+    for (index, text) in texts.iter().enumerate() {
+        let line = logged(&mut scene, &[prepare(index as i16, text)]);
+        assert!(line[0].starts_with("\"PREPARE\",") && line[0].contains("\"prepared\":false"), "{line:?}");
+    }
+    let select = "\"SELECT * FROM ks.t WHERE a = ?\"";
+    let insert = "\"INSERT INTO t (a) VALUES (?)\"";
+    assert_eq!(logged(&mut scene, &[execute_of(9, 0)]), [said("SELECT", "\"ks.t\"", true, select)]);
+    assert_eq!(logged(&mut scene, &[execute_of(9, 1)]), [said("INSERT", "\"ks.t\"", true, insert)]);
+    let batched = "\"BEGIN BATCH DELETE FROM k.u WHERE a = ? APPLY BATCH\"";
+    assert_eq!(logged(&mut scene, &[execute_of(9, 2)]), [said("BATCH", "\"k.u\"", true, batched)]);
+    assert_eq!(logged(&mut scene, &[execute_of(9, 3)]), [said("USE", "null", true, "\"USE b\"")]);
+    // A batch is what it begins with.
+    assert_eq!(logged(&mut scene, &[batch(9, &["1", INSERT])]), [said("BATCH", "\"ks.t\"", true, insert)]);
+    assert_eq!(logged(&mut scene, &[batch(9, &["", INSERT])]), [said("BATCH", "null", true, "null")]);
+    assert_eq!(logged(&mut scene, &[execute_of(9, 8)]), [said("EXECUTE", "null", true, "null")]);
+}
+
+#[test]
+fn a_name_without_a_keyspace_is_one_of_the_keyspace_that_the_server_confirmed() {
+    let all = log("");
+    let mut client = scene(&[&all]);
+    let table = |lines: Vec<String>| lines[0].split(',').nth(1).unwrap().to_owned();
+    assert_eq!(table(logged(&mut client, &[query(1, "SELECT * FROM t")])), "\"table\":\"t\"");
+    logged(&mut client, &[query(1, "USE one")]);
+    assert_eq!(table(logged(&mut client, &[query(1, "SELECT * FROM t")])), "\"table\":\"one.t\"");
+    assert_eq!(table(logged(&mut client, &[batch(1, &["DELETE FROM t"])])), "\"table\":\"one.t\"");
+    // While another one is asked for nobody can tell.
+    let mut found = logged(&mut client, &[query(1, "USE two"), query(2, "SELECT * FROM t")]);
+    assert_eq!(table(found.split_off(1)), "\"table\":\"t\"");
+    assert_eq!(table(logged(&mut client, &[query(1, "SELECT * FROM t")])), "\"table\":\"two.t\"");
+    logged(&mut client, &[query(1, "USE wrong")]);
+    assert_eq!(table(logged(&mut client, &[query(1, "SELECT * FROM t")])), "\"table\":\"two.t\"");
+    // Also when that one is not logged.
+    let half = log("sample_percent: 50");
+    let mut client = scene(&[&half]);
+    logged(&mut client, &[query(1, "USE one"), query(2, SELECT)]);
+    assert_eq!(
+        table(logged(&mut client, &[query(1, "USE two"), query(2, "SELECT * FROM t")])),
+        "\"table\":\"t\""
+    );
+    logged(&mut client, &[query(1, SELECT)]);
+    assert_eq!(table(logged(&mut client, &[query(2, "SELECT * FROM t")])), "\"table\":\"two.t\"");
 }
 
 #[test]
@@ -130,4 +201,14 @@ fn a_log_that_cannot_be_opened_keeps_the_process_from_starting() {
     for options in ["sample_percent: 0", "sample_percent: 101", "files_kept: -1", "max_file_mebibytes: 0"] {
         assert!(read(options, |fields| RequestLog::parse(fields, open)).is_err(), "{options}");
     }
+}
+
+#[test]
+fn a_long_statement_that_was_prepared_is_read_no_further_than_it_is_shown() {
+    let log = log("");
+    let mut scene = scene(&[&log]);
+    let text = format!("SELECT * FROM ks.t WHERE a = '{}' AND b = 'secret'", "x".repeat(8000));
+    logged(&mut scene, &[prepare(1, &text)]);
+    let shown = "\"SELECT * FROM ks.t WHERE a =\"";
+    assert_eq!(logged(&mut scene, &[execute_of(2, 1)]), [said("SELECT", "\"ks.t\"", true, shown)]);
 }

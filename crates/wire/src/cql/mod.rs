@@ -36,7 +36,8 @@ pub use describe::describe;
 pub use encode::{error_reply, refusal, unprepared_reply};
 pub use header::{Flags, HEADER_BYTES, binding_body, body, frame};
 pub use names::{
-    each_statement, error_code, login_user, outline, redacted, runs_statements, statement_text, statements,
+    each_statement, error_code, first_prepared_id, login_user, outline, redacted, runs_statements,
+    statement_text, statements,
 };
 pub use source::{bound_values, each_source};
 pub use statement::{Statement, connection_state, first_statement, query_type};

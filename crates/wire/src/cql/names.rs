@@ -108,6 +108,21 @@ pub fn statement_text<'f>(head: &Head, frame: &'f [u8]) -> Option<(&'f [u8], boo
     }
 }
 
+/// See [`crate::Protocol::first_prepared_id`].
+#[must_use]
+pub fn first_prepared_id<'f>(head: &Head, frame: &'f [u8]) -> Option<&'f [u8]> {
+    let mut body = body(Side::Request, head, frame).ok()?;
+    match head.opcode {
+        opcode::EXECUTE => body.short_bytes().ok(),
+        opcode::BATCH => {
+            body.u8().ok()?;
+            let begins_with_id = body.u16().ok()? > 0 && body.u8().ok()? == 1;
+            body.short_bytes().ok().filter(|_| begins_with_id)
+        }
+        _ => None,
+    }
+}
+
 /// See [`crate::Protocol::redacted`]. Of a word that may go on nothing is shown: it might be the beginning of a literal.
 #[must_use]
 pub fn redacted(text: &[u8], is_whole: bool, bytes_max: usize) -> String {

@@ -147,6 +147,13 @@ impl Outline {
         Some(Stated { kind: entry.kind, about, is_prepared, is_again, is_in_use })
     }
 
+    /// As [`Outline::get`], of what was prepared. `keyspace`: the one of its names that are written without.
+    #[must_use]
+    pub fn get_prepared<'o>(&'o self, place: usize, keyspace: Option<&'o str>) -> Option<Stated<'o>> {
+        let is_late = self.entries.get(place).is_some_and(|entry| is_told_at_its_end(entry.kind));
+        self.get(place, keyspace.filter(|_| !is_late))
+    }
+
     /// Adds the statements of a text: itself, or those between `BEGIN BATCH` and `APPLY BATCH`. Says what kind the text
     /// is of. Linear.
     pub fn push(&mut self, text: &str) -> StatementKind {
@@ -215,8 +222,7 @@ impl Outline {
         }
         self.prepared_bytes = prepared_bytes;
         for place in 0..prepared.len() {
-            let is_late = prepared.entries.get(place).is_some_and(|entry| is_told_at_its_end(entry.kind));
-            let Some(stated) = prepared.get(place, keyspace.filter(|_| !is_late)) else { break };
+            let Some(stated) = prepared.get_prepared(place, keyspace) else { break };
             let found = match stated.about {
                 About::Table { keyspace: Some(keyspace), table } => {
                     let named = self.push_name(keyspace).zip(self.push_name(table));
