@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use wire::cql::metadata::{Metadata, PreparedMetadata};
-use wire::cql::query::{Outline, Stated};
+use wire::cql::query::{Outline, Stated, StatementKind};
 use wire::{Protocol, QueryType};
 
 /// Bytes of statements that are remembered in a chain's map. An EXECUTE of one that is not is seen without types.
@@ -58,6 +58,12 @@ impl Statement {
         let (query_type, name, outline) = protocol.outline_of_text(&text);
         let keyspace = said_keyspace(&outline, &metadata).map(Into::into).or(in_use);
         Self { text, keyspace, metadata, query_type, name, outline }
+    }
+
+    /// True for one that changes the keyspace in use.
+    #[must_use]
+    pub fn changes_keyspace(&self) -> bool {
+        self.name == StatementKind::Use.name()
     }
 
     /// Itself, or the first of those in it, and what that is about.

@@ -171,7 +171,7 @@ fn changes_keyspace(protocol: Protocol, request: &Item<'_>) -> bool {
     match request.connection_state() {
         ConnectionState::Keyspace => true,
         ConnectionState::Unknown if protocol.runs_prepared(request.head()) => {
-            request.prepared().is_none_or(|known| known.name == StatementKind::Use.name())
+            request.prepared().is_none_or(|known| known.changes_keyspace())
         }
         ConnectionState::Unknown => true,
         _ => false,
@@ -211,10 +211,8 @@ impl Logger {
     }
 
     fn begin(&mut self, protocol: Protocol, request: &mut Item<'_>, now: Tick) {
-        let changes_keyspace = changes_keyspace(protocol, request);
-        let (kind, is_prepared, table, statement) = self.look(protocol, request);
-        self.changes += u32::from(changes_keyspace);
-        let pending = Pending { asked_at: now, kind, is_prepared, statement, table, changes_keyspace };
+        let pending = self.look(protocol, request, now);
+        self.changes += u32::from(pending.changes_keyspace);
         self.pending_bytes += pending.bytes();
         let index = self.free.pop().unwrap_or_else(|| {
             self.pending.push(None);
@@ -226,29 +224,31 @@ impl Logger {
         }
     }
 
-    /// The kind of a request, whether an id names its statement, and the table and the text of that.
-    fn look(
-        &self,
-        protocol: Protocol,
-        request: &mut Item<'_>,
-    ) -> (&'static str, bool, Option<Box<str>>, Text) {
+    /// What a line will say of a request.
+    fn look(&self, protocol: Protocol, request: &mut Item<'_>, asked_at: Tick) -> Pending {
         let is_shown = self.pending_bytes < PENDING_BYTES_MAX;
-        let known = request.first_prepared();
+        let table = |stated: Option<Stated<'_>>| stated.filter(|_| is_shown).as_ref().and_then(table_of);
         let is_executed = protocol.runs_prepared(request.head());
-        if let Some(known) = known {
-            let table = known.first_stated().filter(|_| is_shown).and_then(|stated| table_of(&stated));
+        if let Some(known) = request.first_prepared() {
             let kind = if is_executed { known.name } else { request.statements().name() };
-            return (kind, true, table, Text::Prepared(known));
+            let (table, changes_keyspace) = (table(known.first_stated()), kind == StatementKind::Use.name());
+            let statement = Text::Prepared(known);
+            return Pending { asked_at, kind, is_prepared: true, statement, table, changes_keyspace };
         }
         let text = protocol.statement_text(request.head(), request.bytes()).filter(|_| is_shown);
         let text = text.map(|(text, is_whole)| self.shown(protocol, text, is_whole));
-        let text = text.map_or(Text::None, |text| Text::Shown(text.into()));
+        let statement = text.map_or(Text::None, |text| Text::Shown(text.into()));
         let statements = request.statements();
         let statements = if self.changes > 0 { statements.without_keyspace() } else { statements };
-        let first = statements.each().next();
-        let table = first.filter(|_| is_shown).and_then(|stated| table_of(&stated));
+        let (kind, first) = (statements.name(), statements.each().next());
         let is_prepared = is_executed || first.is_some_and(|stated| stated.is_prepared);
-        (statements.name(), is_prepared, table, text)
+        let table = table(first);
+        // What was understood need not be read again.
+        let changes_keyspace = match first.map(|stated| stated.kind) {
+            None | Some(StatementKind::Unrecognized) => changes_keyspace(protocol, request),
+            Some(_) => kind == StatementKind::Use.name(),
+        };
+        Pending { asked_at, kind, is_prepared, statement, table, changes_keyspace }
     }
 
     fn shown(&self, protocol: Protocol, text: &[u8], is_whole: bool) -> String {
