@@ -89,6 +89,13 @@ impl<'e> Fields<'e> {
         self.entry(key).is_some()
     }
 
+    /// True when the key is there with a value: null is none. For options of which one must be given.
+    #[must_use]
+    pub fn has_value(&self, key: &str) -> bool {
+        let is_described = self.errors.described().is_some();
+        self.entry(key).is_some_and(|node| is_described || !node.is_null())
+    }
+
     fn entry(&self, key: &str) -> Option<Node> {
         if let Some(description) = self.errors.described() {
             return description.is_there(&self.node.path_below(key)).then(|| self.node.blank(key));

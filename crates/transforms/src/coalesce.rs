@@ -52,7 +52,7 @@ impl Coalesce {
             return None;
         }
         // One that is there and cannot be read is reported as that.
-        if count.is_none() && millis.is_none() && !fields.has(COUNT) && !fields.has(MILLIS) {
+        if count.is_none() && millis.is_none() && !fields.has_value(COUNT) && !fields.has_value(MILLIS) {
             match dialect {
                 Dialect::Named => fields.fail_lines(&[
                     "Coalesce:",
@@ -119,8 +119,13 @@ fn sort(protocol: Protocol, request: &Item<'_>) -> Sort {
     }
     match request.connection_state() {
         ConnectionState::None => Sort::Waits,
-        // A prepared statement that changes the keyspace keeps its place among those that wait.
-        ConnectionState::Unknown if protocol.runs_prepared(request.head()) => Sort::Waits,
+        // Where nobody knows what was prepared, a USE keeps its place among those that wait.
+        ConnectionState::Unknown
+            if protocol.runs_prepared(request.head())
+                && !request.prepared().is_some_and(|known| known.changes_keyspace()) =>
+        {
+            Sort::Waits
+        }
         _ => Sort::Pushes,
     }
 }

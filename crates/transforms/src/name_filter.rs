@@ -117,6 +117,10 @@ impl NameRules {
 
 /// Reads a list of tables or, if the key says so, of keyspaces, each of which is the `name` of what is read.
 fn read_names(fields: &mut Fields<'_>, key: &str) -> Option<Vec<Table>> {
+    if fields.has(key) && !fields.has_value(key) {
+        // Taken for one that was left out it would let everything pass.
+        fields.fail_key(key, "expected a list, found nothing");
+    }
     let texts = fields.optional_strings(key)?;
     let are_tables = key.ends_with("_tables");
     let mut tables = Vec::new();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::scene::{INSERT, SELECT, batch, execute, frame, prepare, query, scene};
+use super::scene::{INSERT, SELECT, batch, execute, execute_of, frame, prepare, query, scene};
 use crate::{Coalesce, QueryTypeFilter};
 use wire::QueryType;
 use wire::cql::opcode;
@@ -99,6 +99,20 @@ fn upstream_held_handshakes() {
     assert_eq!(scene.server_got(), [2, 3]);
     scene.send(&[execute(4), batch(5, &[INSERT]), query(6, SELECT)]);
     assert!(scene.server_got().is_empty());
+}
+
+#[test]
+fn a_prepared_use_does_not_wait_where_a_transform_has_the_chain_know_it() {
+    let (options, knows) = (counts(1000), QueryTypeFilter::DenyList(vec![QueryType::Read]));
+    for (is_known, mut scene) in [(true, scene(&[&knows, &options])), (false, scene(&[&options]))] {
+        scene.send(&[prepare(1, "USE ks"), prepare(2, INSERT)]);
+        scene.replies();
+        assert_eq!(scene.server_got(), [1, 2]);
+        scene.send(&[query(3, INSERT), execute_of(4, 2), execute_of(5, 1), query(6, INSERT)]);
+        assert_eq!(scene.server_got(), if is_known { vec![3, 4, 5] } else { vec![] });
+        scene.client_done();
+        assert_eq!(scene.server_got(), if is_known { vec![6] } else { vec![3, 4, 5, 6] });
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use config::{Catalog, Fields, TransformShape, read_topology};
 
-use crate::{Coalesce, QueryCounter, RequestThrottling};
+use crate::{Coalesce, QueryCounter, QueryTypeFilter, RequestThrottling};
 
 /// Knows one transform, `T`, and a sink.
 struct Known {
@@ -93,6 +93,10 @@ fn coalesce_wants_at_least_one_option() {
       But none of them were provided.
       Check https://docs.shotover.io/transforms.html#coalesce for more information."
     );
+    for nothing in ["flush_when_buffered_message_count: ", "flush_when_millis_since_last_flush: ~"] {
+        let said = read(nothing, Coalesce::parse).unwrap_err();
+        assert!(said.contains("But none of them were provided."), "{said}");
+    }
     let said = read("flush_when_buffered_message_count: many", Coalesce::parse).unwrap_err();
     assert!(said.contains("expected a whole number") && !said.contains("none of them"), "{said}");
 }
@@ -120,6 +124,14 @@ fn a_counter_is_named_in_both_dialects() {
     assert!(read_released("name: c", QueryCounter::parse).is_ok());
     for said in [read("", QueryCounter::parse).err(), read_released("", QueryCounter::parse).err()] {
         assert!(said.unwrap().contains("missing field `counter_name`"));
+    }
+}
+
+#[test]
+fn a_filter_by_names_that_are_not_there_is_none() {
+    for options in ["allow_keyspaces: ", "DenyList: [Write], deny_tables: ~"] {
+        let said = read(options, QueryTypeFilter::parse).unwrap_err();
+        assert!(said.contains("expected a list, found nothing"), "{said}");
     }
 }
 
