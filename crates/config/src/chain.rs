@@ -269,6 +269,10 @@ impl<'c> ChainReader<'c> {
             let Some((kind, options)) = one_key(node, errors) else { continue };
             let Some(shape) = self.catalog.shape(&kind) else {
                 node.error(errors, unknown_transform(&kind, self.catalog));
+                if UPSTREAM_TRANSFORMS.contains(&&*kind) && options.get("name").is_some() {
+                    // No other one can have its name, whoever runs it.
+                    self.read_name(&kind, &options, (index, place), errors);
+                }
                 continue;
             };
             let Some(name) = self.read_name(&kind, &options, (index, place), errors) else { continue };

@@ -282,7 +282,7 @@ t.yaml:4:12: sources[2].Cassandra: missing field `name`",
     check(
         &chain("Sink").replace("chain:", "tls: {}, transport: WebSocket, connection_limit: 0, max_frame_bytes: 5, chain:"),
         "t.yaml:1:57: sources[0].Cassandra.tls: TLS is not supported by this version
-t.yaml:1:72: sources[0].Cassandra.transport: unknown variant `WebSocket`, expected `Tcp`
+t.yaml:1:72: sources[0].Cassandra.transport: transport `WebSocket` is not supported by this version, supported: Tcp
 t.yaml:1:101: sources[0].Cassandra.connection_limit: expected a whole number from 1 to 4294967295, found `0`
 t.yaml:1:121: sources[0].Cassandra.max_frame_bytes: expected a whole number from 1024 to 268435456, found `5`",
     );
@@ -290,6 +290,29 @@ t.yaml:1:121: sources[0].Cassandra.max_frame_bytes: expected a whole number from
         &chain("KafkaSinkSingle: {}, Nope"),
         "t.yaml:1:60: sources[0].Cassandra.chain[0]: transform `KafkaSinkSingle` is not supported by this version, supported: Sink, Filter, Counter, ValkeySink, Map, Twin
 t.yaml:1:81: sources[0].Cassandra.chain[1]: unknown variant `Nope`, expected one of `Sink`, `Filter`, `Counter`, `ValkeySink`, `Map`, `Twin`",
+    );
+}
+
+#[test]
+fn what_is_not_supported_has_a_name_and_an_address_all_the_same() {
+    check(
+        "sources:\n- Valkey: {name: a, listen_addr: nowhere}\n- Cassandra: {name: a, listen_addr: \"h:1\", \
+         chain: [Protect: {name: t}, Sink: {name: t}], transport: Udp}",
+        "t.yaml:2:3: sources[0]: source type `Valkey` is not supported by this version, supported: Cassandra
+t.yaml:2:34: sources[0].Valkey.listen_addr: Invalid listening address \"nowhere\", must follow the format ip_address:port e.g. 10.0.0.1:9042
+t.yaml:3:21: sources[1].Cassandra.name: the name `a` is already that of source[0]
+t.yaml:3:52: sources[1].Cassandra.chain[0]: transform `Protect` is not supported by this version, supported: Sink, Filter, Counter, ValkeySink, Map, Twin
+t.yaml:3:85: sources[1].Cassandra.chain[1].Sink.name: the name `t` is already that of Transform[0] Protect named \"t\" in source[1] \"a\" chain \"a\"
+t.yaml:3:101: sources[1].Cassandra.transport: unknown variant `Udp`, expected `Tcp`
+Topology errors
+Duplicate source names detected:
+  \"a\" used by:
+    source[0] \"a\"
+    source[1] \"a\"
+Duplicate transform names detected:
+  \"t\" used by:
+    Transform[0] Protect named \"t\" in source[1] \"a\" chain \"a\"
+    Transform[1] Sink named \"t\" in source[1] \"a\" chain \"a\"",
     );
 }
 

@@ -113,6 +113,9 @@ impl SourceReader<'_> {
         let (kind, options) = one_key_of(node, &known, errors)?;
         if !known.contains(&&*kind) {
             node.error(errors, unknown_source(&kind, &known));
+            if UPSTREAM_SOURCES.contains(&&*kind) {
+                self.read_unsupported(index, &options, errors);
+            }
             return None;
         }
         let mut fields = Fields::new(&options, errors)?;
@@ -129,6 +132,19 @@ impl SourceReader<'_> {
             source.chain = self.chains.read_chain(&chain, &place, errors);
         }
         Some(source)
+    }
+
+    /// Of a source that cannot be run: what stands there and would be wrong whoever ran it.
+    fn read_unsupported(&mut self, index: usize, options: &Node, errors: &mut Errors) {
+        let Some(mut fields) = Fields::new(options, errors) else { return };
+        if fields.has("name")
+            && let Some(name) = fields.required_name()
+        {
+            self.check_name(index, name, &mut fields);
+        }
+        if fields.has("listen_addr") {
+            read_listen_addr(&mut fields);
+        }
     }
 
     fn check_name(&mut self, index: usize, name: String, fields: &mut Fields<'_>) -> String {
@@ -162,22 +178,17 @@ impl SourceReader<'_> {
 /// Reads what every source has but its name and chain. What is missing has been reported: the rest is read all the
 /// same, to report what is wrong with that too.
 fn read_source_options(kind: String, name: String, fields: &mut Fields<'_>) -> Source {
-    let listen_addr = fields.required_string("listen_addr");
-    match &listen_addr {
-        Some(address) if check_address(address).is_ok() => fields.note_address("listen_addr", address, Purpose::Listen),
-        Some(address) => fields.fail_key(
-            "listen_addr",
-            format!(
-                "Invalid listening address {address:?}, must follow the format ip_address:port e.g. 10.0.0.1:9042"
-            ),
-        ),
-        None => {}
-    }
+    let listen_addr = read_listen_addr(fields);
     let connection_limit = fields.optional_u64("connection_limit", 1..=u64::from(u32::MAX));
     let hard_connection_limit = fields.optional_bool("hard_connection_limit");
     let timeout_seconds = fields.optional_u64("timeout", 1..=u64::from(u32::MAX));
     let max_frame_bytes = fields.optional_u64("max_frame_bytes", FRAME_BYTES_MIN..=FRAME_BYTES_DEFAULT);
-    fields.optional_one_of("transport", &["Tcp"]);
+    if fields.optional_node("transport").is_some_and(|node| node.text() == Some("WebSocket")) {
+        fields
+            .fail_key("transport", "transport `WebSocket` is not supported by this version, supported: Tcp");
+    } else {
+        fields.optional_one_of("transport", &["Tcp"]);
+    }
     if fields.optional_node("tls").is_some_and(|tls| !tls.is_null()) {
         fields.fail_key("tls", "TLS is not supported by this version");
     }
@@ -191,6 +202,21 @@ fn read_source_options(kind: String, name: String, fields: &mut Fields<'_>) -> S
         max_frame_bytes: max_frame_bytes.unwrap_or(FRAME_BYTES_DEFAULT),
         chain: Vec::new(),
     }
+}
+
+fn read_listen_addr(fields: &mut Fields<'_>) -> Option<String> {
+    let listen_addr = fields.required_string("listen_addr");
+    match &listen_addr {
+        Some(address) if check_address(address).is_ok() => fields.note_address("listen_addr", address, Purpose::Listen),
+        Some(address) => fields.fail_key(
+            "listen_addr",
+            format!(
+                "Invalid listening address {address:?}, must follow the format ip_address:port e.g. 10.0.0.1:9042"
+            ),
+        ),
+        None => {}
+    }
+    listen_addr
 }
 
 fn unknown_source(kind: &str, known: &[&str]) -> String {
