@@ -132,7 +132,7 @@ impl Item<'_> {
         self.protocol.connection_state(self.head(), self.bytes())
     }
 
-    /// The message in one line for people.
+    /// The message in one line for people: see [`Protocol::describe`].
     #[must_use]
     pub fn describe(&self) -> String {
         self.protocol.describe(self.side, self.head(), self.bytes())

@@ -217,6 +217,15 @@ impl Protocol {
         }
     }
 
+    /// Where two whole replies that do not say the same differ first, for people; `None` where what they are does. It shows
+    /// data.
+    #[must_use]
+    pub fn first_difference(self, one: (&Head, &[u8]), other: (&Head, &[u8])) -> Option<String> {
+        match self {
+            Self::Cql => cql::first_difference(one, other),
+        }
+    }
+
     /// What a request does; `None` when the bytes at hand do not show it. Linear, allocates nothing.
     #[must_use]
     pub fn query_type(self, request: &Head, frame: &[u8]) -> Option<QueryType> {
@@ -404,7 +413,8 @@ impl Protocol {
         }
     }
 
-    /// A message in one line, for people. Secrets are not shown, and control characters are escaped.
+    /// A message in one line, for people. Secrets of a login are not shown, nor what a request binds; the values of rows are,
+    /// up to some KiB. Control characters are escaped.
     #[must_use]
     pub fn describe(self, side: Side, head: &Head, frame: &[u8]) -> String {
         match self {

@@ -460,3 +460,37 @@ fn hidden(frame: &Frame) -> Option<Vec<u8>> {
     let is_use = frame.body.windows(4).any(|word| word == b"USE ");
     result(frame, if is_use { &[0, 0, 0, 3, 0, 1, b'k'] } else { &VOID })
 }
+
+/// A page of one row, of this number and this text.
+fn page(number: u8, text: &str) -> Vec<u8> {
+    let head =
+        b"\0\0\0\x02\0\0\0\x01\0\0\0\x02\0\x01k\0\x01t\0\x01n\0\x09\0\x01v\0\x0d\0\0\0\x01\0\0\0\x04\0\0\0";
+    [&head[..], &[number], &(text.len() as u32).to_be_bytes(), text.as_bytes()].concat()
+}
+
+#[test]
+fn tee_says_what_differs_though_it_is_in_the_values_alone_and_far_behind() {
+    let long = "x".repeat(5000);
+    let (at_main, at_other) =
+        ([page(5, "a"), page(5, &(long.clone() + "a"))], [page(6, "a"), page(5, &(long + "b"))]);
+    let answers =
+        |pages: [Vec<u8>; 2]| move |frame: &Frame| result(frame, &pages[usize::from(frame.id == 2)]);
+    let ((main, _), (other, _)) = (server(answers(at_main)), server(answers(at_other)));
+    let mut proxy = tee(main.port, other.port, "behavior: LogWarningOnMismatch,");
+    let mut client = Peer::session(proxy.port);
+    for (id, expected) in [
+        (1, "first difference: row 1, column 1 (n): 5, other 6"),
+        (2, "first difference: row 1, column 2 (v), byte 5000 of the value: 0x61, other 0x62"),
+    ] {
+        client.send(&encode(4, id, opcode::QUERY, &query(b"SELECT")));
+        assert_eq!(client.receive().unwrap().id, id);
+        proxy.child.wait_for_line(expected, WAIT).unwrap();
+    }
+    for (who, number) in [("result-source", 5), ("other", 6)] {
+        let expected =
+            format!("{who} response: Cassandra V4 stream:1 Result Rows 1 x 2 (n, v): ({number}, 'a')");
+        proxy.child.wait_for_line(&expected, WAIT).unwrap();
+    }
+    proxy.child.wait_for_line("xxx ... (cut in row 1)", WAIT).unwrap();
+    end_of(proxy, client);
+}

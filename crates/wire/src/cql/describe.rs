@@ -1,12 +1,25 @@
 //! Messages in one line, for people.
 
+use std::fmt::{self, Write as _};
+
 use crate::cql::encode::truncated;
 use crate::cql::hex::Hex;
+use crate::cql::metadata::Column;
+use crate::cql::response::Rows;
+use crate::cql::types::ColumnType;
+use crate::cql::value::Value;
 use crate::cql::{binding_body, body, opcode, request, response};
 use crate::error::Malformed;
 use crate::limits::DESCRIBE_BYTES_MAX;
 use crate::protocol::{Head, Side};
-use crate::reader::Reader;
+use crate::reader::{Raw, Reader};
+
+/// Bytes of a value that is taken apart to be shown: an element of one byte takes 32 then. A longer one, but for a text, is
+/// shown as bytes.
+const DECODED_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes of what is said of rows that are not all shown, and of how many there are.
+const CUT_BYTES_MAX: usize = 128;
 
 /// See [`crate::Protocol::describe`].
 #[must_use]
@@ -73,7 +86,7 @@ fn of_response(head: &Head, body: Reader<'_>) -> Result<String, Malformed> {
         }
         opcode::RESULT => match response::result(body)? {
             response::Outcome::Void => "Result Void".to_owned(),
-            response::Outcome::Rows(rows) => format!("Result Rows {} x {}", rows.count()?, rows.columns),
+            response::Outcome::Rows(rows) => of_rows(&rows)?,
             response::Outcome::SetKeyspace(keyspace) => format!("Result SetKeyspace {keyspace}"),
             response::Outcome::Prepared(prepared) => format!("Result Prepared {}", hex(prepared.id)),
             response::Outcome::SchemaChange(change) => format!("Result SchemaChange {change:?}"),
@@ -87,6 +100,106 @@ fn of_response(head: &Head, body: Reader<'_>) -> Result<String, Malformed> {
         }
         other => opcode::name(other).to_owned(),
     })
+}
+
+/// A text that grows up to a limit. What is beyond is cut off, and whoever writes it is told by an error.
+pub(super) struct Line {
+    pub(super) text: String,
+    bytes_max: usize,
+}
+
+impl Line {
+    pub(super) fn new(bytes_max: usize) -> Self {
+        Self { text: String::new(), bytes_max }
+    }
+
+    /// A value as CQL writes it; its bytes where its type is not known.
+    pub(super) fn push_value(&mut self, column: Option<&Column>, cell: Raw<'_>) -> fmt::Result {
+        let is_decoded = match (cell, column.map(|column| column.kind.meaning())) {
+            (_, None) => false,
+            // Not copied: what is not shown costs nothing.
+            (_, Some(ColumnType::Ascii | ColumnType::Varchar)) => true,
+            (Raw::Bytes(bytes), Some(_)) => bytes.len() <= DECODED_BYTES_MAX,
+            (Raw::Null | Raw::Unset, Some(_)) => true,
+        };
+        match column.filter(|_| is_decoded) {
+            Some(column) => write!(self, "{}", Value::decode(&column.kind, cell)),
+            None => write!(self, "{}", Value::untyped(cell)),
+        }
+    }
+}
+
+impl fmt::Write for Line {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        let room = self.bytes_max.saturating_sub(self.text.len());
+        self.text.push_str(truncated(part, room));
+        if part.len() > room { Err(fmt::Error) } else { Ok(()) }
+    }
+}
+
+/// The columns and the values, as far as they are here and there is room.
+fn of_rows(rows: &Rows<'_>) -> Result<String, Malformed> {
+    let (columns, count, mut cells) = rows.parts()?;
+    let mut line = Line::new(DESCRIBE_BYTES_MAX.saturating_sub(CUT_BYTES_MAX));
+    let columns = columns.map(|metadata| metadata.columns);
+    let names = columns.as_deref().map(|columns| push_names(&mut line, columns));
+    let mut note = None;
+    if names.is_some_and(|pushed| pushed.is_err()) {
+        note = Some("cut in the names of the columns".to_owned());
+    } else if rows.columns > 0 {
+        for row in 1..=count {
+            match push_row(&mut line, row, rows.columns, columns.as_deref(), &mut cells) {
+                Ok(()) => {}
+                Err(NotShown::Cut) => note = Some(format!("cut in row {row}")),
+                Err(NotShown::NotHere) => note = Some(format!("row {row} is not all here")),
+            }
+            if note.is_some() {
+                break;
+            }
+        }
+    }
+    let note = note.map(|note| format!(" ... ({note})")).unwrap_or_default();
+    Ok(format!("Result Rows {count} x {}{}{note}", rows.columns, line.text))
+}
+
+fn push_names(line: &mut Line, columns: &[Column]) -> fmt::Result {
+    for (index, column) in columns.iter().enumerate() {
+        write!(line, "{}{}", if index == 0 { " (" } else { ", " }, column.name)?;
+    }
+    line.write_str(")")
+}
+
+/// Why something is not shown.
+enum NotShown {
+    /// There is no room.
+    Cut,
+    /// The message is not all here.
+    NotHere,
+}
+
+impl From<fmt::Error> for NotShown {
+    fn from(_: fmt::Error) -> Self {
+        Self::Cut
+    }
+}
+
+fn push_row(
+    line: &mut Line,
+    row: u32,
+    count: u32,
+    columns: Option<&[Column]>,
+    cells: &mut Reader<'_>,
+) -> Result<(), NotShown> {
+    line.write_str(if row == 1 { ": (" } else { ", (" })?;
+    for index in 0..count {
+        let cell = cells.value().map_err(|_| NotShown::NotHere)?;
+        if index > 0 {
+            line.write_str(", ")?;
+        }
+        let column = columns.and_then(|columns| columns.get(usize::try_from(index).ok()?));
+        line.push_value(column, cell)?;
+    }
+    Ok(line.write_str(")")?)
 }
 
 fn push_pair(line: &mut String, key: &str, value: &str) {
@@ -122,12 +235,74 @@ fn hex(id: &[u8]) -> String {
 }
 
 /// Control characters would let a peer forge log lines.
-fn push_escaped(line: &mut String, text: &str) {
+pub(super) fn push_escaped(line: &mut String, text: &str) {
     for character in truncated(text, DESCRIBE_BYTES_MAX).chars() {
         if character.is_control() {
             line.extend(character.escape_default());
         } else {
             line.push(character);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::describe;
+    use crate::cql::opcode;
+    use crate::protocol::{Head, Side};
+
+    fn head(frame_bytes: usize) -> Head {
+        Head { frame_bytes: frame_bytes as u32, id: 1, opcode: opcode::RESULT, flags: 0, version: 4 }
+    }
+
+    /// A reply of a column `n` of ints and a column `t` of texts, or of these columns without their names.
+    fn rows(has_names: bool, rows: &[(Option<i32>, &str)]) -> Vec<u8> {
+        let mut frame = vec![0x84, 0, 0, 1, opcode::RESULT, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0];
+        if has_names {
+            frame.extend(b"\x01\0\0\0\x02\0\x01k\0\x01t\0\x01n\0\x09\0\x01t\0\x0d");
+        } else {
+            frame.extend(b"\x04\0\0\0\x02");
+        }
+        frame.extend((rows.len() as u32).to_be_bytes());
+        for (number, text) in rows {
+            match number {
+                Some(number) => frame.extend([4_i32.to_be_bytes(), number.to_be_bytes()].concat()),
+                None => frame.extend((-1_i32).to_be_bytes()),
+            }
+            frame.extend((text.len() as u32).to_be_bytes());
+            frame.extend(text.as_bytes());
+        }
+        frame
+    }
+
+    fn shown(frame: &[u8]) -> String {
+        let line = describe(Side::Response, &head(frame.len()), frame);
+        line.strip_prefix("Cassandra V4 stream:1 Result Rows ").unwrap().to_owned()
+    }
+
+    #[test]
+    fn rows_are_shown_with_their_columns_and_typed_values() {
+        let two = [(Some(-5), "it's\n"), (None, "b")];
+        assert_eq!(shown(&rows(true, &two)), "2 x 2 (n, t): (-5, 'it''s\\n'), (NULL, 'b')");
+        assert_eq!(shown(&rows(false, &two)), "2 x 2: (0xfffffffb, 0x697427730a), (NULL, 0x62)");
+        assert_eq!(shown(&rows(true, &[])), "0 x 2 (n, t)");
+    }
+
+    #[test]
+    fn what_is_not_shown_of_rows_is_told() {
+        let long = "x".repeat(5000);
+        let line = shown(&rows(true, &[(Some(1), "a"), (Some(2), &long), (Some(3), "a")]));
+        assert!(line.starts_with("3 x 2 (n, t): (1, 'a'), (2, 'xxx"), "{line}");
+        assert!(line.ends_with("xxx ... (cut in row 2)") && line.len() < 4096, "{line}");
+        let many: Vec<_> = (0..2000).map(|number| (Some(number), "")).collect();
+        let line = shown(&rows(true, &many));
+        assert!(line.starts_with("2000 x 2") && line.contains(" ... (cut in row "), "{line}");
+        let whole = rows(true, &[(Some(1), "a"), (Some(2), "b")]);
+        for cut in 0..whole.len() {
+            let line = describe(Side::Response, &head(whole.len()), &whole[..cut]);
+            let is_told = line.contains(" is not all here)")
+                || line.ends_with(&format!("RESULT of {} bytes", whole.len()));
+            assert!(is_told, "{cut}: {line}");
         }
     }
 }

@@ -4,7 +4,9 @@ use crate::cql::metadata::{Column, Metadata};
 use crate::cql::query::{About, Classified, Outline, Statement, StatementKind, classify, parse, redacted};
 use crate::cql::types::{ColumnType, Types};
 use crate::cql::value::Value;
-use crate::cql::{Flags, binding_body, body, describe, edit, is_same_reply, opcode, request, response};
+use crate::cql::{
+    Flags, binding_body, body, describe, edit, first_difference, is_same_reply, opcode, request, response,
+};
 use crate::protocol::{Framed, Head, Protocol, Side, Source};
 use crate::reader::{Raw, Reader};
 
@@ -188,6 +190,12 @@ pub fn compare(bytes: &[u8]) {
             assert!(is_same(reply, &elsewhere), "not the same as itself elsewhere");
         }
     }
+    let difference = first_difference((&one.0, &one.1), (&other.0, &other.1));
+    assert!(
+        is_pair_same || !is_rows(&one) || !is_rows(&other) || difference.is_some(),
+        "no place of a difference"
+    );
+    assert_eq!(first_difference((&one.0, &one.1), (&one.0, &one.1)), None, "it differs from itself");
     let (content, other_content) = (content(&one), content(&other));
     let is_read = content.is_some() && other_content.is_some();
     let again = [under_another_id(&one), traced(&one).filter(|_| is_read)];

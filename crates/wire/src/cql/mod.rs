@@ -1,14 +1,15 @@
 //! Cassandra's native protocol, versions 3 and 4.
 //!
 //! `header` frames, `request` and `response` are views of bodies, `statement` reads the first words of a statement, `query` the
-//! rest, `source` finds the texts and ids in a request, `names` names what is in them, `check` reads everything there is of a message, `compare` says whether two servers
-//! said the same, `session` says what may share a connection, `encode` makes the few frames that are made here, `describe`
-//! shows a message to people.
+//! rest, `source` finds the texts and ids in a request, `names` names what is in them, `check` reads everything there is of
+//! a message, `compare` says whether two servers said the same and `difference` where they did not, `session` says what
+//! may share a connection, `encode` makes the few frames that are made here, `describe` shows a message to people.
 //! `types`, `value` and `metadata` are what the values inside are, `edit` has requests and rows that can be changed.
 
 mod check;
 mod compare;
 mod describe;
+mod difference;
 pub mod edit;
 mod encode;
 #[cfg(any(test, fuzzing))]
@@ -33,6 +34,7 @@ mod writer;
 pub use check::check;
 pub use compare::is_same_reply;
 pub use describe::describe;
+pub use difference::first_difference;
 pub use encode::{error_reply, refusal, unprepared_reply};
 pub use header::{Flags, HEADER_BYTES, binding_body, body, frame};
 pub use names::{

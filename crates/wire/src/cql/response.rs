@@ -218,12 +218,11 @@ impl<'b> Rows<'b> {
         Ok((Some(metadata), body))
     }
 
-    /// How many rows there are.
-    ///
-    /// # Errors
-    /// As [`Rows::page`].
-    pub fn count(&self) -> Result<u32, Malformed> {
-        self.own_metadata()?.1.count()
+    /// The columns, unless they are left out, how many rows there are, and their values as far as they are here.
+    pub(crate) fn parts(&self) -> Result<(Option<Metadata>, u32, Reader<'b>), Malformed> {
+        let (metadata, mut body) = self.own_metadata()?;
+        let count = body.count()?;
+        Ok((metadata, count, body))
     }
 
     /// The rows. `known`: the columns of the statement, for a page that leaves them out. Where they are not those of
@@ -232,8 +231,7 @@ impl<'b> Rows<'b> {
     /// # Errors
     /// Truncated, not UTF-8, types that are too many or nested too deeply, or bytes behind the last row.
     pub fn page(&self, known: Option<&Arc<Metadata>>) -> Result<Page<'b>, Malformed> {
-        let (metadata, mut body) = self.own_metadata()?;
-        let count = body.count()?;
+        let (metadata, count, mut body) = self.parts()?;
         if self.columns == 0 && count > 0 {
             return Err(body.malformed(Reason::UnknownValue { value: 0 }));
         }

@@ -126,9 +126,12 @@ impl TeeClient {
                 OnMismatch::Log => {
                     let describe =
                         |reply: &KeptReply| protocol.describe(Side::Response, reply.head(), reply.bytes());
+                    let difference = protocol
+                        .first_difference((result.head(), result.bytes()), (other.head(), other.bytes()))
+                        .map_or_else(String::new, |difference| format!("\nfirst difference: {difference}"));
                     warn!(
                         target: target::TEE,
-                        "Tee mismatch:\nresult-source response: {}\nother response: {}",
+                        "Tee mismatch:\nresult-source response: {}\nother response: {}{difference}",
                         describe(result),
                         describe(other)
                     );
