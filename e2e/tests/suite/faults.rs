@@ -321,3 +321,78 @@ fn filters_and_returners_answer_in_place_of_the_server() {
     assert!(error(&frames[0].body).1.ends_with("1: Intentional Fail!"), "{frames:?}");
     proxy.stop().unwrap();
 }
+
+#[test]
+fn a_startup_that_no_server_takes_gets_the_servers_error_and_ends_nobody_else() {
+    const REFUSED: &[u8] = b"\0\0\0\x0a\0\x07refused";
+    let unknown = b"\0\x02\0\x0bCQL_VERSION\0\x053.0.0\0\x0bCOMPRESSION\0\x05zippy".as_slice();
+    // More options than there are, a length beyond the end, no text.
+    let malformed: [&[u8]; 4] = [b"", b"\0\x05", b"\0\x01\xff\xffCQL", b"\0\x01\0\x01\xff\0\x01\xff"];
+    let server = Server::start(|mut peer| {
+        while let Ok(frame) = peer.receive() {
+            let is_good = frame.opcode != opcode::STARTUP || frame.body == b"\0\0";
+            let reply = match frame.opcode {
+                opcode::STARTUP if is_good => encode(0x84, frame.id, opcode::READY, &[]),
+                opcode::STARTUP => encode(0x84, frame.id, opcode::ERROR, REFUSED),
+                _ => encode(0x84, frame.id, opcode::RESULT, &frame.body),
+            };
+            peer.send(&reply);
+            if !is_good {
+                return;
+            }
+        }
+    });
+    for connections in ["PerClient", "Shared"] {
+        let proxy = Proxy::with_chain(&impatient_sink(server.port, connections), "");
+        let mut other = Peer::session(proxy.port);
+        for body in malformed.iter().chain([&unknown]) {
+            let mut client = Peer::connect(proxy.port);
+            client.send(&encode(4, 3, opcode::STARTUP, body));
+            let replies = client.receive_all();
+            let [only] = &*replies else { panic!("{connections} {body:?}: {replies:?}") };
+            assert_eq!((only.id, error(&only.body)), (3, (PROTOCOL_ERROR, "refused".to_owned())), "{body:?}");
+        }
+        other.send(&encode(4, 5, opcode::QUERY, &query(b"still here")));
+        assert_eq!(other.receive().unwrap().id, 5, "{connections}");
+        drop(other);
+        proxy.stop().unwrap();
+    }
+}
+
+#[test]
+fn a_server_that_was_asked_nothing_since_a_filter_answered_is_not_silent() {
+    let server = Server::echo();
+    for connections in ["PerClient", "Shared"] {
+        let sink = impatient_sink(server.port, connections);
+        let chain = sink.replacen('[', "[QueryTypeFilter: {name: f, DenyList: [Write]}, ", 1);
+        let proxy = Proxy::with_chain(&chain, "");
+        let mut client = Peer::session(proxy.port);
+        client.send(&encode(4, 1, opcode::QUERY, &query(b"INSERT")));
+        assert_eq!(client.receive().unwrap().opcode, opcode::ERROR);
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+        client.send(&encode(4, 2, opcode::QUERY, &query(b"SELECT")));
+        let reply = client.receive().expect("the session goes on");
+        assert_eq!((reply.id, reply.opcode), (2, opcode::RESULT), "{connections}");
+        drop(client);
+        proxy.stop().unwrap();
+    }
+}
+
+#[test]
+fn a_server_whose_name_has_no_address_is_an_error_and_the_next_client_tries_again() {
+    const NAME: &str = "no.such.name.invalid:9042";
+    for connections in ["PerClient", "Shared"] {
+        let chain = impatient_sink(1, connections).replace("127.0.0.1:1", NAME);
+        let proxy = Proxy::with_chain(&chain, "");
+        for _ in 0..2 {
+            let mut client = Peer::connect(proxy.port);
+            client.send(&encode(4, 1, opcode::QUERY, &query(b"x")));
+            let replies = client.receive_all();
+            let [only] = &*replies else { panic!("{replies:?}") };
+            let (code, text) = error(&only.body);
+            assert_eq!(code, 0, "{text}");
+            assert!(text.contains(&format!("Failed to connect to destination {NAME}")), "{text}");
+        }
+        proxy.stop().unwrap();
+    }
+}

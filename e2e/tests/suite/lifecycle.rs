@@ -319,6 +319,61 @@ fn connection_limits_hold_soft_and_hard() {
     }
 }
 
+#[test]
+fn a_port_that_was_taken_at_a_hard_limit_is_asked_for_again() {
+    let options = "connection_limit: 1, hard_connection_limit: true,";
+    let mut proxy = Proxy::with_chain("[NullSink: {name: n}]", options);
+    let client = Peer::connect(proxy.port);
+    while TcpStream::connect(("127.0.0.1", proxy.port)).is_ok() {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let taken = std::net::TcpListener::bind(("127.0.0.1", proxy.port)).unwrap();
+    drop(client);
+    let said =
+        format!("Failed to create listener on [127.0.0.1:{}] with error: Address already in use", proxy.port);
+    proxy.child.wait_for_line(&said, Duration::from_secs(10)).unwrap();
+    let line = proxy.child.lines().into_iter().find(|line| line.contains(&said)).unwrap();
+    assert!(line.contains("WARN"), "{line}");
+    assert!(
+        proxy.metric("shotover_listener_create_failures_count{source=\"c\"}") > Some(0.0),
+        "{}",
+        proxy.metrics()
+    );
+    drop(taken);
+    proxy.child.wait_for_line("] again", Duration::from_secs(10)).unwrap();
+    let mut client = Peer::connect(proxy.port);
+    client.send(&encode(4, 1, opcode::QUERY, &query(b"x")));
+    assert_eq!(client.receive().unwrap().opcode, opcode::ERROR);
+    drop(client);
+    proxy.stop().unwrap();
+}
+
+#[test]
+fn a_port_of_metrics_that_is_taken_is_an_error_and_clients_are_served() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, port) = (taken.local_addr().unwrap(), testkit::free_port());
+    let folder = Scratch::new("taken").unwrap();
+    let topology =
+        format!("sources: [Cassandra: {{name: c, listen_addr: '127.0.0.1:{port}', chain: [NullSink]}}]");
+    folder.write("topology.yaml", &topology).unwrap();
+    folder
+        .write("config.yaml", &format!("main_log_level: info\nobservability_interface: '{address}'"))
+        .unwrap();
+    let mut command = Command::new(Proxy::binary());
+    let mut child =
+        Child::start(command.current_dir(folder.path()).args(["-t", "topology.yaml", "-c", "config.yaml"]));
+    child.wait_for_line("accepting inbound connections", Duration::from_secs(10)).unwrap();
+    let expected = format!("Metrics HTTP server failed: Failed to bind to {address}");
+    let line = child.lines().into_iter().find(|line| line.contains(&expected)).unwrap();
+    assert!(line.contains("ERROR"), "{line}");
+    let mut client = Peer::connect(port);
+    client.send(&encode(4, 1, opcode::QUERY, &query(b"x")));
+    assert_eq!(client.receive().unwrap().opcode, opcode::ERROR);
+    drop(client);
+    child.signal("TERM");
+    assert!(child.wait(Duration::from_secs(10)).unwrap().success());
+}
+
 fn http(port: u16, request: &str) -> String {
     let mut socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
     socket.write_all(request.as_bytes()).unwrap();
