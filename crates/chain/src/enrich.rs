@@ -126,6 +126,10 @@ impl Enrichment {
     /// Forgets a request that has had its end.
     #[inline(never)]
     pub(crate) fn forget(&mut self, ticket: Ticket) {
+        // Where nothing is prepared, or all of it has had its end, there is nothing to look up.
+        if self.requests.is_empty() {
+            return;
+        }
         if let Some(Noted::Prepare { text, .. }) = self.requests.remove(&ticket) {
             self.preparing_bytes -= text.len();
         }

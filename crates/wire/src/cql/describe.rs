@@ -236,13 +236,14 @@ fn hex(id: &[u8]) -> String {
 
 /// Control characters would let a peer forge log lines.
 pub(super) fn push_escaped(line: &mut String, text: &str) {
-    for character in truncated(text, DESCRIBE_BYTES_MAX).chars() {
-        if character.is_control() {
-            line.extend(character.escape_default());
-        } else {
-            line.push(character);
-        }
+    let mut rest = truncated(text, DESCRIBE_BYTES_MAX);
+    while let Some((plain, behind)) = rest.find(char::is_control).and_then(|at| rest.split_at_checked(at)) {
+        line.push_str(plain);
+        let mut behind = behind.chars();
+        line.extend(behind.next().into_iter().flat_map(char::escape_default));
+        rest = behind.as_str();
     }
+    line.push_str(rest);
 }
 
 #[cfg(test)]
