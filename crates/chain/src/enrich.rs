@@ -187,8 +187,8 @@ impl Item<'_> {
     /// and what it is as the statement's metadata says. That of a statement which nobody prepared through this process is
     /// [`Value::Unknown`], and so are those that go with a text.
     ///
-    /// False if the values are not all here, as those of a request that is compressed or cut off, and for requests that
-    /// bind none; what was handed over then is not all.
+    /// False, and not all of them were handed over, if they are not all here (the request is compressed or cut off). A reply
+    /// and requests of other kinds have none to hand over: false, too.
     pub fn bound_values(&self, each: impl FnMut(usize, Option<&str>, Value<'_>)) -> bool {
         let Some(enrichment) = self.enrichment().filter(|_| self.side == Side::Request) else { return false };
         let binds = |id: &[u8]| enrichment.statement(id);
