@@ -3,186 +3,21 @@
 use std::ops::Range;
 use std::rc::Rc;
 
-use observe::ChainMetrics;
-use wire::{Protocol, Side};
+use wire::Side;
 
-use crate::chunk::{Chunk, Pool};
+use crate::chunk::Chunk;
 use crate::enrich::{self, Enrichment};
 use crate::exit::{Exit, Shut};
 use crate::framing::Framing;
 use crate::identity::Identity;
 use crate::inlet::Inlet;
 use crate::ledger::{IN_FLIGHT_MAX, Ledger, Stage, Ticket};
-use crate::message::{Answer, Batch, Message, Verdict, reply_message};
-use crate::prepared::Prepared;
+use crate::message::{Answer, Message, reply_message};
+use crate::part::ChainPart;
 use crate::stream::{Cx, Tick};
 use crate::tail::Tail;
-use crate::transform::{Builder, Fault, Link, Need, Progress, Sink, Transform, Why, WorkerCx, WorkerPart};
+use crate::transform::{Fault, Need, Progress, Sink, Transform, Why};
 use crate::up::Up;
-
-/// One entry of a chain as the topology names it.
-#[derive(Clone)]
-pub struct Named<T> {
-    /// The type, as in the topology: `CassandraSinkSingle`.
-    pub kind: Rc<str>,
-    /// The name the user gave, or the one made up for the old dialect.
-    pub name: Rc<str>,
-    /// The part.
-    pub part: T,
-}
-
-/// What the clients of one worker share of a chain.
-pub struct ChainPart {
-    name: Rc<str>,
-    pub(crate) protocol: Protocol,
-    pub(crate) pool: Pool,
-    entries: Vec<Named<Box<dyn WorkerPart>>>,
-    reaches_servers: bool,
-    /// There if an entry enriches.
-    pub(crate) prepared: Option<Rc<Prepared>>,
-    pub(crate) metrics: Option<Rc<ChainMetrics>>,
-}
-
-impl ChainPart {
-    /// Makes the worker's part of each entry.
-    #[must_use]
-    pub fn new<'b>(
-        name: &str,
-        worker: &WorkerCx,
-        builders: impl IntoIterator<Item = (&'b str, &'b str, &'b dyn Builder)>,
-        metrics: Option<Rc<ChainMetrics>>,
-    ) -> Rc<Self> {
-        let (mut reaches_servers, mut enriches) = (false, false);
-        let entries = builders.into_iter().map(|(kind, name, builder)| {
-            reaches_servers |= builder.reaches_servers();
-            enriches |= builder.enriches();
-            Named { kind: kind.into(), name: name.into(), part: builder.worker(worker) }
-        });
-        let entries = entries.collect();
-        Rc::new(Self {
-            name: name.into(),
-            protocol: worker.protocol,
-            pool: worker.pool.clone(),
-            entries,
-            reaches_servers,
-            prepared: enriches.then(|| Rc::clone(&worker.prepared)),
-            metrics,
-        })
-    }
-
-    /// The chain's name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The protocol of its messages.
-    #[must_use]
-    pub fn protocol(&self) -> Protocol {
-        self.protocol
-    }
-
-    /// True if an entry talks to servers.
-    #[must_use]
-    pub fn reaches_servers(&self) -> bool {
-        self.reaches_servers
-    }
-
-    /// The worker's pool.
-    #[must_use]
-    pub fn pool(&self) -> &Pool {
-        &self.pool
-    }
-
-    /// Makes the chain of one client; `None` if its last entry is not a sink, or another one is.
-    #[must_use]
-    pub fn client(self: &Rc<Self>) -> Option<Chain> {
-        let (last, above) = self.entries.split_last()?;
-        let Link::Sink(sink) = last.part.client() else { return None };
-        let transforms = above.iter().map(|entry| match entry.part.client() {
-            Link::Transform(transform) => Some(transform),
-            Link::Sink(_) => None,
-        });
-        let transforms: Vec<Box<dyn Transform>> = transforms.collect::<Option<_>>()?;
-        let is_polled = |layer: &usize| transforms.get(*layer).is_some_and(|transform| transform.is_polled());
-        let mut ledger = Ledger::new(transforms.len());
-        ledger.enrichment =
-            self.prepared.as_ref().map(|known| Box::new(Enrichment::new(self.protocol, known)));
-        Some(Chain {
-            polled: (0..transforms.len()).filter(is_polled).collect(),
-            ledger,
-            transforms,
-            sink,
-            part: Rc::clone(self),
-            answers: Vec::new(),
-            request_tail: Tail::default(),
-            reply_tail: Tail::default(),
-        })
-    }
-
-    /// A batch of this chain's messages; `kept` is what its requests in flight are kept in.
-    pub(crate) fn batch<'b>(
-        &'b self,
-        side: Side,
-        chunk: &'b Chunk,
-        messages: &'b mut Vec<Message>,
-        kept: (&'b mut Ledger, &'b mut Vec<Answer>),
-    ) -> Batch<'b> {
-        let (ledger, answers) = kept;
-        Batch { protocol: self.protocol, side, pool: &self.pool, chunk, messages, ledger, answers, layer: 0 }
-    }
-
-    fn count_run(&self, layer: usize) {
-        if let Some(transform) = self.metrics.as_ref().and_then(|metrics| metrics.transforms.get(layer)) {
-            transform.total.add(1);
-        }
-    }
-
-    /// Counts replies that pass a layer on their way to the client.
-    pub(crate) fn count_replies(&self, layer: usize, now: Tick, batch: &Batch<'_>) {
-        let Some(transform) = self.metrics.as_ref().and_then(|metrics| metrics.transforms.get(layer)) else {
-            return;
-        };
-        let has_latencies = self.metrics.as_ref().is_some_and(|metrics| metrics.has_latencies);
-        if has_latencies {
-            batch.each_age(now, |_| true, |age, times| transform.latency.record_n(age, times));
-        }
-        let errors = batch.messages.iter().filter(|message| self.protocol.is_error(&message.head)).count();
-        transform.failed_requests.add(errors as u64);
-    }
-
-    /// Records how long the requests that reach the sink took to get there: longer than no time at all only if they were
-    /// held.
-    fn count_sent(&self, now: Tick, batch: &Batch<'_>) {
-        let Some(metrics) = self.metrics.as_ref().filter(|metrics| metrics.has_latencies) else { return };
-        batch.each_age(now, is_passing, |age, times| metrics.source_to_sink.record_n(age, times));
-    }
-
-    /// Counts a fault, and names the layer it comes from. One that was passed on from another layer stays what it is.
-    pub(crate) fn fault_at(&self, layer: usize, fault: Fault) -> Fault {
-        if fault.is_placed() {
-            return fault;
-        }
-        let fault = fault.placed();
-        if let Some(metrics) = &self.metrics {
-            metrics.failures.add(1);
-            if let Some(transform) = metrics.transforms.get(layer) {
-                transform.failures.add(1);
-            }
-        }
-        match self.entries.get(layer) {
-            Some(entry) => fault.within(format!(
-                "Transform {} named {} failed in chain {}",
-                entry.kind, entry.name, self.name
-            )),
-            None => fault,
-        }
-    }
-}
-
-pub(crate) fn is_passing(message: &Message) -> bool {
-    message.verdict == Verdict::Pass
-}
 
 /// The chain of one client.
 pub struct Chain {
@@ -198,6 +33,28 @@ pub struct Chain {
 }
 
 impl Chain {
+    /// The chain of one client, of these transforms and this sink.
+    pub(crate) fn new(
+        part: &Rc<ChainPart>,
+        transforms: Vec<Box<dyn Transform>>,
+        sink: Box<dyn Sink>,
+    ) -> Self {
+        let is_polled = |layer: &usize| transforms.get(*layer).is_some_and(|transform| transform.is_polled());
+        let mut ledger = Ledger::new(transforms.len());
+        let enrichment = |known| Box::new(Enrichment::new(part.protocol, known));
+        ledger.enrichment = part.prepared.as_ref().map(enrichment);
+        Self {
+            polled: (0..transforms.len()).filter(is_polled).collect(),
+            ledger,
+            transforms,
+            sink,
+            part: Rc::clone(part),
+            answers: Vec::new(),
+            request_tail: Tail::default(),
+            reply_tail: Tail::default(),
+        }
+    }
+
     /// What this chain shares with the other clients of its worker.
     #[must_use]
     pub fn part(&self) -> &Rc<ChainPart> {

@@ -27,6 +27,7 @@ mod outlet;
 mod parsed;
 #[cfg(test)]
 mod parsed_tests;
+mod part;
 mod prepared;
 mod stream;
 mod tail;
@@ -36,7 +37,7 @@ mod transform;
 mod up;
 mod view;
 
-pub use chain::{Chain, ChainPart, Named};
+pub use chain::Chain;
 pub use chunk::{CHUNK_BYTES, Chunk, Piece, Pool};
 pub use exit::Exit;
 pub use framing::{After, Framing};
@@ -50,6 +51,7 @@ pub use message::{Batch, Held, Leaving, Message, Outgoing, Verdict, mark_sent};
 pub use nested::{ChainPlan, Origin, PlanEntry, Replies, Run, SubChain, SubExit, Switch};
 pub use outlet::Outlet;
 pub use parsed::{ParsedStatement, ParsedStatements, Unparsed};
+pub use part::{ChainPart, Named};
 pub use prepared::{AllPrepared, Known, Prepared, Statement};
 pub use stream::{Connecting, Connector, Cx, Spawner, Stream, Task, Tick};
 pub use transform::{

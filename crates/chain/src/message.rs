@@ -374,6 +374,11 @@ impl Outgoing<'_> {
     }
 }
 
+/// True for a message that goes on.
+pub(crate) fn is_passing(message: &Message) -> bool {
+    message.verdict == Verdict::Pass
+}
+
 /// A reply made here, or `None` if `frame` is no lawful frame.
 pub(crate) fn reply_message(
     protocol: Protocol,

@@ -5,13 +5,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::chain::{Chain, ChainPart};
+use crate::chain::Chain;
 use crate::chunk::{Chunk, Pool};
 use crate::exit::Exit;
 use crate::identity::Identity;
 use crate::item::Item;
 use crate::ledger::{REQUESTS_KEPT, Stage, Ticket};
 use crate::message::{Batch, Leaving, Message};
+use crate::part::ChainPart;
 use crate::prepared::{AllPrepared, Prepared};
 use crate::stream::{Cx, Tick};
 use crate::transform::{Builder, Fault, Need, Progress, WorkerCx};

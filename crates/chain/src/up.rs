@@ -4,14 +4,14 @@ use std::ops::Range;
 
 use wire::Side;
 
-use crate::chain::{ChainPart, is_passing};
 use crate::chunk::Chunk;
 use crate::exit::Exit;
 use crate::framing::Framing;
 use crate::inlet::Inlet;
 use crate::kept::KeptReply;
 use crate::ledger::{Entry, IdTable, Ledger, Ticket};
-use crate::message::{Answer, Message, reply_message};
+use crate::message::{Answer, Message, is_passing, reply_message};
+use crate::part::ChainPart;
 use crate::stream::Cx;
 use crate::tail::Tail;
 use crate::transform::{Fault, Need, Transform, WHOLE_BYTES_MAX};
