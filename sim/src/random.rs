@@ -1,6 +1,7 @@
 //! The one source of chance in a simulation: a seed gives the same run for ever.
 
 /// SplitMix64.
+#[derive(Clone)]
 pub struct Random(u64);
 
 impl Random {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::rc::Rc;
 
-use wire::Side;
+use wire::{Head, Malformed, Side};
 
 use crate::chunk::Chunk;
 use crate::enrich::{self, Enrichment};
@@ -11,7 +11,7 @@ use crate::exit::{Exit, Shut};
 use crate::framing::Framing;
 use crate::identity::Identity;
 use crate::inlet::Inlet;
-use crate::ledger::{IN_FLIGHT_MAX, Ledger, Stage, Ticket};
+use crate::ledger::{IN_FLIGHT_MAX, Ledger, Stage, Ticket, id_in_flight};
 use crate::message::{Answer, Message, reply_message};
 use crate::part::ChainPart;
 use crate::stream::{Cx, Tick};
@@ -116,7 +116,8 @@ impl Chain {
         self.part.pool.take_list()
     }
 
-    /// Sends requests down the chain: enters each in the ledger, runs the hooks, gives what is left to the sink.
+    /// Sends requests down the chain: enters each in the ledger, runs the hooks, gives what is left to the sink. What is
+    /// wrong with the first that has the id of one in flight is the answer, where that matters; from that one on none went.
     ///
     /// # Errors
     /// What a transform or the sink said.
@@ -125,19 +126,21 @@ impl Chain {
         cx: &mut Cx<'_, '_>,
         chunk: &Chunk,
         mut messages: Vec<Message>,
-    ) -> Result<(), Fault> {
-        if messages.is_empty() {
-            self.part.pool.give_list(messages);
-            return Ok(());
-        }
+    ) -> Result<Option<Malformed>, Fault> {
+        let repeated = if self.part.believes_replies { self.ledger.claim_ids(&mut messages) } else { None };
         for message in &mut messages {
             self.enter(message, cx.now, Need::None);
         }
-        self.submit_entered(cx, chunk, messages)
+        if messages.is_empty() {
+            self.part.pool.give_list(messages);
+        } else {
+            self.submit_entered(cx, chunk, messages)?;
+        }
+        Ok(repeated)
     }
 
     /// Enters a request in the ledger. `need`: what is wanted of its reply besides what the transforms want.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn enter(&mut self, message: &mut Message, now: Tick, need: Need) {
         let opcode = message.head.opcode;
         let needs = self.transforms.iter().map(|transform| transform.reply_need(opcode)).max();
@@ -233,13 +236,19 @@ impl Chain {
         sent.map_err(|fault| self.part.fault_at(0, fault)).map(|()| bytes)
     }
 
-    /// Answers a request that no transform will see with an error. The caller discards its bytes.
-    pub fn refuse(&mut self, cx: &Cx<'_, '_>, head: wire::Head, text: &str) {
+    /// Answers a request that no transform will see with an error. The caller discards its bytes. As with
+    /// [`Chain::submit`], it may be what is wrong with its id instead.
+    #[cold]
+    pub fn refuse(&mut self, cx: &Cx<'_, '_>, head: Head, text: &str) -> Option<Malformed> {
+        if self.part.believes_replies && !self.ledger.claim(head.id) {
+            return Some(id_in_flight(&head));
+        }
         let ticket = self.ledger.open(head, cx.now, Need::None);
         let frame = self.part.protocol.error_reply(&head, wire::ErrorKind::Invalid, text);
         if let Some(message) = reply_message(self.part.protocol, &self.part.pool, frame, ticket) {
             self.answers.push(Answer { layer: 0, message });
         }
+        None
     }
 
     /// Sends more bytes of the large request that ended the last run.

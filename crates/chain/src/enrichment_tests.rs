@@ -191,8 +191,9 @@ pub(crate) fn exchange(client: &mut (Chain, Pool), opcode: u8, body: &[u8]) {
 fn exchange_all((chain, pool): &mut (Chain, Pool), requests: &[(u8, &[u8])]) {
     let mut task = Context::from_waker(Waker::noop());
     let mut cx = Cx { task: &mut task, now: Tick(0) };
-    for (opcode, body) in requests {
-        let bytes = frame(4, *opcode, body);
+    for (id, (opcode, body)) in (0..).zip(requests) {
+        let mut bytes = frame(4, *opcode, body);
+        bytes[3] = id;
         let here = bytes.len();
         let Framed::Frame(head) = Protocol::Cql.frame(&bytes, Side::Request, u32::MAX) else { panic!() };
         chain.submit(&mut cx, &pool.own(bytes), vec![Message::new(head, 0, here)]).unwrap();

@@ -7,11 +7,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
-use wire::Head;
+use wire::{Head, Malformed, Reason};
 
 use crate::chunk::Chunk;
 use crate::enrich::Enrichment;
 use crate::identity::Identity;
+use crate::ids_in_flight::IdsInFlight;
 use crate::message::Message;
 use crate::stream::Tick;
 use crate::transform::Need;
@@ -86,6 +87,8 @@ pub struct Entry {
 #[derive(Clone, Copy)]
 struct Slot {
     generation: u32,
+    /// A transform has left a tag on its request, or on one before.
+    is_tagged: bool,
     entry: Option<Entry>,
 }
 
@@ -100,6 +103,8 @@ pub struct Ledger {
     tags: Vec<u32>,
     stride: usize,
     next_sequence: u64,
+    /// Their stream ids, where these are claimed.
+    ids: IdsInFlight,
     /// Whose requests these are.
     identity: Rc<Identity>,
     /// What is known of the client besides, in a chain that asks for it.
@@ -113,6 +118,22 @@ impl Ledger {
     #[must_use]
     pub fn new(transforms: usize) -> Self {
         Self { stride: transforms, ..Self::default() }
+    }
+
+    /// Claims the id of a request that is to be entered, until its end. False if a request in flight has it.
+    pub(crate) fn claim(&mut self, id: i32) -> bool {
+        self.ids.claim(on_wire(id))
+    }
+
+    /// Claims the ids of requests that are to be entered. From the first on that has the id of one in flight they are
+    /// taken off the list, and what is wrong with that one is the answer: servers answer in any order, so which of the two
+    /// a reply is for could not be told, and what a chain believes of its client and learns of statements would be what
+    /// the client likes.
+    pub(crate) fn claim_ids(&mut self, requests: &mut Vec<Message>) -> Option<Malformed> {
+        let at = requests.iter().position(|request| !self.ids.claim(on_wire(request.head.id)))?;
+        let malformed = requests.get(at).map(|request| id_in_flight(&request.head));
+        requests.truncate(at);
+        malformed
     }
 
     /// The greatest stream id that no request in flight has. Allocates: for the rare request of our own.
@@ -170,26 +191,33 @@ impl Ledger {
     }
 
     /// Enters a request.
+    #[inline(always)]
     pub fn open(&mut self, head: Head, read_at: Tick, reply_need: Need) -> Ticket {
         let entry = Entry { sequence: self.next_sequence, head, read_at, reply_need, stage: Stage::Chain };
         self.next_sequence += 1;
         let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: self.first_generation, entry: None });
+            self.slots.push(Slot { generation: self.first_generation, is_tagged: false, entry: None });
             self.tags.resize(self.slots.len() * self.stride, 0);
             u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
         });
-        let stride = self.stride;
-        if stride > 0
-            && let Some(tags) = self.tags.get_mut(index as usize * stride..(index as usize + 1) * stride)
-        {
-            tags.fill(0);
-        }
         match self.slots.get_mut(index as usize) {
             Some(slot) => {
                 slot.entry = Some(entry);
-                Ticket { index, generation: slot.generation }
+                let ticket = Ticket { index, generation: slot.generation };
+                if slot.is_tagged {
+                    slot.is_tagged = false;
+                    self.forget_tags(index as usize);
+                }
+                ticket
             }
             None => Ticket::NONE,
+        }
+    }
+
+    /// No tag is inherited from the slot's last request.
+    fn forget_tags(&mut self, index: usize) {
+        if let Some(tags) = self.tags.get_mut(index * self.stride..(index + 1) * self.stride) {
+            tags.fill(0);
         }
     }
 
@@ -213,14 +241,18 @@ impl Ledger {
     }
 
     /// Ends a request; the second end of one is `None`.
+    #[inline]
     pub fn close(&mut self, ticket: Ticket) -> Option<Entry> {
         let slot = self.slots.get_mut(ticket.index as usize)?;
         if slot.generation != ticket.generation {
             return None;
         }
-        let entry = slot.entry.take()?;
+        let entry = slot.entry?;
+        // Not `take`: that moves all of it.
+        slot.entry = None;
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(ticket.index);
+        self.ids.release(on_wire(entry.head.id));
         if let Some(enrichment) = &mut self.enrichment {
             enrichment.forget(ticket);
         }
@@ -232,6 +264,9 @@ impl Ledger {
     pub(crate) fn give_room_back(&mut self) {
         if self.slots.len() > REQUESTS_KEPT && self.is_empty() {
             self.give_slots_back();
+        }
+        if self.ids.is_large() && self.is_empty() {
+            self.ids.give_room_back();
         }
     }
 
@@ -251,7 +286,7 @@ impl Ledger {
     #[cfg(test)]
     pub(crate) fn capacity(&self) -> usize {
         let tags = self.tags.capacity().checked_div(self.stride).unwrap_or_default();
-        self.slots.capacity().max(self.free.capacity()).max(tags)
+        self.slots.capacity().max(self.free.capacity()).max(tags).max(self.ids.capacity())
     }
 
     /// The tag that transform `layer` left on a request; 0 if it left none.
@@ -265,10 +300,14 @@ impl Ledger {
 
     /// Leaves a tag of transform `layer` on a request.
     pub fn set_tag(&mut self, ticket: Ticket, layer: usize, tag: u32) {
-        if layer < self.stride
-            && self.get(ticket).is_some()
-            && let Some(place) = self.tags.get_mut(ticket.index as usize * self.stride + layer)
+        let index = ticket.index as usize;
+        if let Some(slot) = self.slots.get_mut(index)
+            && slot.generation == ticket.generation
+            && slot.entry.is_some()
+            && layer < self.stride
+            && let Some(place) = self.tags.get_mut(index * self.stride + layer)
         {
+            slot.is_tagged = true;
             *place = tag;
         }
     }
@@ -285,6 +324,13 @@ impl Ledger {
         open.sort_unstable_by_key(|(sequence, _)| *sequence);
         open.into_iter().map(|(_, ticket)| ticket).collect()
     }
+}
+
+/// What is wrong with a request whose id is in flight.
+#[cold]
+pub(crate) fn id_in_flight(head: &Head) -> Malformed {
+    let reason = Reason::IdInFlight { id: head.id };
+    Malformed { reason, at: 0, id: head.id, version: Some(head.version) }
 }
 
 /// Slots of a page of an [`IdTable`]: 512 bytes, enough for what most drivers have in flight.

@@ -15,6 +15,7 @@ mod exit;
 mod framing;
 mod identity;
 mod ids;
+mod ids_in_flight;
 mod inlet;
 mod item;
 #[cfg(test)]

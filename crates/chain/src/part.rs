@@ -31,6 +31,8 @@ pub struct ChainPart {
     pub(crate) pool: Pool,
     entries: Vec<Named<Box<dyn WorkerPart>>>,
     reaches_servers: bool,
+    /// Somebody in it, or in a chain of an entry, goes by which reply answers which request.
+    pub(crate) believes_replies: bool,
     /// There if an entry enriches.
     pub(crate) prepared: Option<Rc<Prepared>>,
     pub(crate) metrics: Option<Rc<ChainMetrics>>,
@@ -45,14 +47,16 @@ impl ChainPart {
         builders: impl IntoIterator<Item = (&'b str, &'b str, &'b dyn Builder)>,
         metrics: Option<Rc<ChainMetrics>>,
     ) -> Rc<Self> {
-        let (mut reaches_servers, mut enriches) = (false, false);
+        let (mut reaches_servers, mut enriches, mut has_chains) = (false, false, false);
         let entries = builders.into_iter().map(|(kind, name, builder)| {
             reaches_servers |= builder.reaches_servers();
             enriches |= builder.enriches();
+            has_chains |= !builder.chains().is_empty();
             Named { kind: kind.into(), name: name.into(), part: builder.worker(worker) }
         });
-        let entries = entries.collect();
+        let entries: Vec<_> = entries.collect();
         Rc::new(Self {
+            believes_replies: entries.len() > 1 || has_chains,
             name: name.into(),
             protocol: worker.protocol,
             pool: worker.pool.clone(),

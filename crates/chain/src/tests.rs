@@ -158,6 +158,28 @@ fn the_same_id_twice_in_flight_is_answered_twice() {
 }
 
 #[test]
+fn an_id_is_claimed_once_until_its_requests_end() {
+    let mut ledger = Ledger::new(1);
+    let ids = [0, 7, 63, 64, 32_767, -1, -32_768];
+    for _ in 0..2 {
+        let claim = |ledger: &mut Ledger| ids.map(|id| ledger.claim(id));
+        assert_eq!(claim(&mut ledger), [true; 7]);
+        let tickets = ids.map(|id| ledger.open(head(id), Tick(0), Need::None));
+        ledger.give_room_back();
+        assert_eq!(claim(&mut ledger), [false; 7]);
+        ledger.close(tickets[1]);
+        assert_eq!(claim(&mut ledger), [false, true, false, false, false, false, false]);
+        let again = ledger.open(head(7), Tick(0), Need::None);
+        for ticket in tickets.into_iter().chain([again]) {
+            ledger.close(ticket);
+        }
+        assert!(ledger.capacity() >= 1024);
+        ledger.give_room_back();
+        assert!(ledger.capacity() <= REQUESTS_KEPT);
+    }
+}
+
+#[test]
 fn ids_repeated_in_any_mixture_are_answered_in_their_order() {
     let mut ledger = Ledger::new(0);
     let mut ids = IdTable::default();
@@ -462,7 +484,7 @@ fn blamed(fails: Fails) -> (String, [u64; 3]) {
     let fault = with_cx(|cx| {
         let chunk = worker.pool.own(vec![4, 0, 0, 1, 7, 0, 0, 0, 0]);
         let submitted = chain.submit(cx, &chunk, vec![Message::new(head(1), 0, 9)]);
-        submitted.and_then(|()| chain.poll(cx, &mut Out(fails)).map(drop)).unwrap_err()
+        submitted.and_then(|_| chain.poll(cx, &mut Out(fails)).map(drop)).unwrap_err()
     });
     let of_layer = |layer: usize| counted.transforms[layer].failures.get();
     (fault.to_string(), [counted.failures.get(), of_layer(0), of_layer(1)])

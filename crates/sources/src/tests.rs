@@ -348,15 +348,95 @@ impl Transform for Failing {
 
 #[test]
 fn a_fault_answers_each_request_once() {
-    for (sent, requests) in [(QUERY.to_vec(), 1), (QUERY.repeat(3), 3), (large(100_000), 1)] {
+    let three = [1, 2, 3].map(query).concat();
+    for (sent, requests) in [(QUERY.to_vec(), 1), (three, 3), (large(100_000), 1)] {
         let mut scene = scene_below(&[&Failing], true);
         scene.at(0, &sent);
-        let written = scene.socket.written.borrow();
-        let (mut rest, mut replies) = (&**written, 0);
-        while let Framed::Frame(head) = Protocol::Cql.frame(rest, Side::Response, 1 << 20) {
-            assert!(Protocol::Cql.is_error(&head));
-            (rest, replies) = (&rest[head.frame_bytes as usize..], replies + 1);
-        }
-        assert_eq!((replies, rest.len()), (requests, 0));
+        assert_eq!(scene.errors().len(), requests);
     }
+}
+
+/// [`QUERY`] with another stream id.
+fn query(id: u8) -> Vec<u8> {
+    let mut query = QUERY.to_vec();
+    query[3] = id;
+    query
+}
+
+impl Scene {
+    /// The errors that the client got, and nothing else, since it was last asked: the stream id and code of each.
+    fn errors(&self) -> Vec<(i32, Option<i32>)> {
+        let written = std::mem::take(&mut *self.socket.written.borrow_mut());
+        let (mut rest, mut errors) = (&*written, Vec::new());
+        while let Framed::Frame(head) = Protocol::Cql.frame(rest, Side::Response, 1 << 20) {
+            let (frame, behind) = rest.split_at(head.frame_bytes as usize);
+            errors.push((head.id, Protocol::Cql.error_code(&head, frame)));
+            rest = behind;
+        }
+        assert!(rest.is_empty() && errors.iter().all(|(_, code)| code.is_some()), "{errors:?}");
+        errors
+    }
+}
+
+/// Lets everything pass.
+struct Passing;
+
+impl Builder for Passing {
+    fn worker(&self, _: &WorkerCx) -> Box<dyn WorkerPart> {
+        Box::new(Self)
+    }
+}
+
+impl WorkerPart for Passing {
+    fn client(&self) -> Link {
+        Link::Transform(Box::new(Self))
+    }
+}
+
+impl Transform for Passing {}
+
+/// The code of a protocol error.
+const PROTOCOL_ERROR: Option<i32> = Some(0x000A);
+
+#[test]
+fn who_repeats_an_id_in_flight_is_refused_behind_the_replies_that_are_due() {
+    let again = |first: &[u8]| [first, &*query(2), &QUERY, &query(3)].concat();
+    // In one piece, one after the other, behind a large one.
+    for parts in [vec![again(&QUERY)], vec![QUERY.to_vec(), again(&[])], vec![large(524_288), again(&[])]] {
+        let mut scene = scene_below(&[&Passing], true);
+        scene.at(0, &STARTUP);
+        scene.socket.written.borrow_mut().clear();
+        for part in parts {
+            scene.at(1, &part);
+        }
+        assert_eq!(scene.errors(), [], "which reply would answer which?");
+        scene.below.answers.store(true, Ordering::Relaxed);
+        scene.at(2, &query(4));
+        assert_eq!(scene.errors(), [(1, Some(0)), (2, Some(0)), (1, PROTOCOL_ERROR)]);
+        let end = scene.try_at(10, &[]);
+        assert!(matches!(end, Some(End::Refused(_))), "{end:?}");
+    }
+}
+
+#[test]
+fn an_id_is_free_again_when_its_reply_has_come() {
+    let mut scene = scene_below(&[&Passing], true);
+    scene.at(0, &STARTUP);
+    scene.socket.written.borrow_mut().clear();
+    scene.below.answers.store(true, Ordering::Relaxed);
+    for _ in 0..3 {
+        scene.at(1, &[query(1), query(2)].concat());
+        assert_eq!(scene.errors(), [(1, Some(0)), (2, Some(0))]);
+    }
+}
+
+#[test]
+fn a_chain_that_is_nothing_but_a_sink_takes_ids_as_they_come() {
+    let mut scene = scene(true);
+    scene.at(0, &STARTUP);
+    scene.socket.written.borrow_mut().clear();
+    scene.at(1, &QUERY.repeat(2));
+    scene.below.answers.store(true, Ordering::Relaxed);
+    scene.at(2, &[]);
+    assert_eq!(scene.errors(), [(1, Some(0)), (1, Some(0))]);
 }

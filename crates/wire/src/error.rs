@@ -62,6 +62,11 @@ pub enum Reason {
     TrailingBytes,
     /// A compressed body: it cannot be read here.
     Compressed,
+    /// The id of a request that has not been answered yet.
+    IdInFlight {
+        /// The stream id.
+        id: i32,
+    },
 }
 
 impl fmt::Display for Malformed {
@@ -86,6 +91,7 @@ impl fmt::Display for Reason {
             Self::TooManyCells => f.write_str("too many values to be changed"),
             Self::TrailingBytes => f.write_str("bytes behind the end of the body"),
             Self::Compressed => f.write_str("a compressed body"),
+            Self::IdInFlight { id } => write!(f, "stream id {id} is in flight already"),
         }
     }
 }

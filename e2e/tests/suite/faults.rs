@@ -65,6 +65,41 @@ fn a_client_that_declares_two_gib_is_refused() {
 }
 
 #[test]
+fn no_other_reply_passes_for_that_to_a_use() {
+    const OPTIONS: u8 = 0x05;
+    let (got, requests) = mpsc::channel();
+    let (release, released) = mpsc::channel();
+    let released = std::sync::Mutex::new(released);
+    let server = Server::start(move |mut peer| {
+        accept_session(&mut peer);
+        let Ok(request) = peer.receive() else { return };
+        got.send(()).unwrap();
+        released.lock().unwrap().recv().unwrap();
+        peer.send(&encode(0x84, request.id, opcode::RESULT, &[0, 0, 0, 3, 0, 1, b'a']));
+        assert!(peer.receive().is_err(), "which of the replies it answers could not be told");
+        got.send(()).unwrap();
+    });
+    let sink = format!(
+        "CassandraSinkSingle: {{name: s, remote_address: '127.0.0.1:{}', connect_timeout_ms: 3000}}",
+        server.port
+    );
+    let filter = "QueryTypeFilter: {name: f, deny_tables: [a.t]}";
+    let proxy = Proxy::with_chain(&format!("[{filter}, {sink}]"), "");
+    let mut client = Peer::session(proxy.port);
+    client.send(&encode(4, 5, opcode::QUERY, &query(b"USE a")));
+    requests.recv().unwrap();
+    client.send(&encode(4, 5, OPTIONS, &[]));
+    client.send(&encode(4, 6, opcode::QUERY, &query(b"SELECT * FROM t")));
+    release.send(()).unwrap();
+    let [used, refused] = &*client.receive_all() else { panic!() };
+    assert_eq!((used.id, used.opcode), (5, opcode::RESULT));
+    let (code, text) = error(&refused.body);
+    assert_eq!((refused.id, code, &*text), (5, PROTOCOL_ERROR, "stream id 5 is in flight already"));
+    requests.recv().unwrap();
+    proxy.stop().unwrap();
+}
+
+#[test]
 fn a_client_that_sends_nothing_is_closed_when_it_is_idle_for_too_long() {
     let server = Server::echo();
     let chain = format!(

@@ -225,7 +225,7 @@ fn the_process_ends_though_nobody_reads_what_it_prints() {
     }
     let mut client = Peer::connect(port);
     // Two lines each: more than the pipe and the queue in front of it take.
-    let requests = encode(4, 1, opcode::QUERY, &query(b"SELECT")).repeat(100);
+    let requests: Vec<u8> = (0..100).flat_map(|id| encode(4, id, opcode::QUERY, &query(b"SELECT"))).collect();
     for _ in 0..120 {
         client.send(&requests);
         (0..100).for_each(|_| drop(client.receive().unwrap()));

@@ -1,7 +1,8 @@
 //! A simulated application with a mixed traffic: it knows how each of its requests may end, and checks that each ends
 //! so, once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::rc::Rc;
 
 use bytes::{Buf as _, BytesMut};
@@ -28,6 +29,8 @@ pub struct Plan {
     pub half_closes: bool,
     /// It goes away after so many requests.
     pub resets_at: Option<usize>,
+    /// Behind so many requests it uses an id of one in flight, where that is not sent on; it asks no more then.
+    pub repeats_at: Option<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -46,6 +49,8 @@ pub struct Application {
     unsent: BytesMut,
     received: BytesMut,
     in_flight: BTreeMap<i16, Asked>,
+    /// The request with an id of one in flight; it takes that one's place when its reply has come.
+    repeat: Option<(i16, Asked)>,
     prepared: BTreeSet<u8>,
     /// The USE that was asked last of those that were confirmed, and its keyspace.
     confirmed: (u64, u8),
@@ -71,6 +76,7 @@ impl Application {
             unsent: BytesMut::new(),
             received: BytesMut::new(),
             in_flight: BTreeMap::new(),
+            repeat: None,
             prepared: BTreeSet::new(),
             confirmed: (0, 0),
             answered: 0,
@@ -101,7 +107,22 @@ impl Application {
         self.unsent.extend(Frame { flags: 0, id, opcode, body }.bytes(4));
         let may_end = outcomes(&self.chain, kind);
         self.may_lose |= may_end.contains(&Outcome::Closed);
-        self.in_flight.insert(id, Asked { kind, nonce, may_end });
+        let asked = Asked { kind, nonce, may_end };
+        match self.in_flight.entry(id) {
+            Entry::Occupied(_) => self.repeat = Some((id, asked)),
+            Entry::Vacant(place) => drop(place.insert(asked)),
+        }
+    }
+
+    /// Uses the id of a request in flight once more, if it is time.
+    fn repeat(&mut self) {
+        let oldest = self.in_flight.first_key_value().map(|(id, _)| *id);
+        let is_due = self.plan.repeats_at.is_some_and(|at| self.asked > at);
+        if let Some(id) = oldest.filter(|_| is_due && !model::sends_repeats_on(&self.chain)) {
+            self.asked += 1;
+            self.plan.requests = self.asked;
+            self.send(id, Kind::Select);
+        }
     }
 
     /// Requests it has asked.
@@ -179,6 +200,7 @@ impl Application {
             let chosen = asked.chain([self.confirmed.1]).collect();
             book.may_run_in.insert(self.nonce(), chosen);
             self.send(id, kind);
+            self.repeat();
         }
     }
 
@@ -233,6 +255,11 @@ impl Application {
         }
         let asked =
             self.in_flight.remove(&frame.id).ok_or_else(|| format!("a reply to nothing: {frame:?}"))?;
+        if let Some((_, repeat)) = self.repeat.take_if(|(id, _)| *id == frame.id) {
+            self.in_flight.insert(frame.id, repeat);
+        } else if is_repeat_refused(frame) {
+            return self.check_refused(&asked, book);
+        }
         let outcome = self.outcome_of(frame, &asked)?;
         // Where a server fails, the other may have answered.
         let is_excused = book.has_server_fault && matches!(outcome, Outcome::Closed | Outcome::Mismatch);
@@ -253,6 +280,16 @@ impl Application {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Only the last request has an id of one in flight, and everything before it is answered first.
+    fn check_refused(&mut self, asked: &Asked, book: &mut Book) -> Result<(), String> {
+        book.note(Event::RepeatRefused);
+        book.must_not_run.insert(asked.nonce);
+        if asked.nonce == self.nonce() && self.plan.repeats_at.is_some() && self.in_flight.is_empty() {
+            return Ok(());
+        }
+        Err(format!("{asked:?} was refused for its id, in flight are {:?}", self.in_flight))
     }
 
     /// A server's own reply has come.
@@ -307,6 +344,12 @@ impl Application {
 pub fn has_token(kind: Kind) -> bool {
     let is_of_session = matches!(kind, Kind::Startup | Kind::Login | Kind::Options | Kind::Register);
     !is_of_session && kind.used().is_none() && !matches!(kind, Kind::Prepare(_) | Kind::PrepareUse(_))
+}
+
+fn is_repeat_refused(frame: &Frame) -> bool {
+    let text = frame.body.get(6..).unwrap_or_default();
+    frame.opcode == opcode::ERROR
+        && text.ends_with(format!("stream id {} is in flight already", frame.id).as_bytes())
 }
 
 fn shown(frame: &Frame) -> String {

@@ -27,6 +27,8 @@ pub enum Event {
     ClientLeft,
     EndedItsSide,
     Closed,
+    /// A client was refused that had used an id of a request in flight.
+    RepeatRefused,
 }
 
 /// What a request is, for those who count.
@@ -54,7 +56,7 @@ impl Sort {
 }
 
 /// Everything that must occur in a long enough run.
-pub const EVENTS: [Event; 18] = [
+pub const EVENTS: [Event; 19] = [
     Event::Ended(Outcome::Own),
     Event::Ended(Outcome::Filtered),
     Event::Ended(Outcome::Throttled),
@@ -73,6 +75,7 @@ pub const EVENTS: [Event; 18] = [
     Event::ClientLeft,
     Event::EndedItsSide,
     Event::Closed,
+    Event::RepeatRefused,
 ];
 
 impl Event {

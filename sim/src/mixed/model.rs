@@ -318,6 +318,11 @@ pub fn is_ordered(chain: &[Part]) -> bool {
         && !above.iter().any(|part| matches!(part, Part::Tee { .. } | Part::Coalesce { .. }))
 }
 
+/// True for a chain in which nobody goes by which reply answers which request: what repeats an id is sent on.
+pub fn sends_repeats_on(chain: &[Part]) -> bool {
+    chain.len() == 1 && !matches!(chain, [Part::ParallelMap { .. } | Part::Pool { .. }])
+}
+
 /// How a request of this kind may end in a chain.
 pub fn outcomes(chain: &[Part], kind: Kind) -> BTreeSet<Outcome> {
     let Some((part, rest)) = chain.split_first() else { return BTreeSet::new() };

@@ -31,6 +31,9 @@ const PADDING_UNACCEPTED: usize = 300;
 /// Of the runs, those in which servers want a login.
 const LOGIN_ONE_IN: usize = 4;
 
+/// Of the clients, those that use an id of a request in flight.
+const REPEATS_ONE_IN: usize = 6;
+
 /// Of the rounds, those before which a switch is flipped.
 const FLIPPED_ONE_IN: usize = 30;
 
@@ -171,15 +174,18 @@ impl World {
         let (index, random) = (self.clients, &mut self.random);
         self.clients += 1;
         let padding_max = self.servers.borrow().traits.padding_max;
-        let plan = Plan {
+        let mut plan = Plan {
             requests: 30 + random.below(60),
             in_flight_max: 1 + random.size(64),
             padding_max,
             half_closes: random.once_in(4),
+            repeats_at: None,
             resets_at: (self.has_faults && random.once_in(4)).then(|| random.below(40)),
         };
         let mut seed = || Random::new(random.below(usize::MAX) as u64);
         let (pipe, random) = (self.sockets.pipe(seed(), padding_max), seed());
+        let mut luck = random.clone();
+        plan.repeats_at = luck.once_in(REPEATS_ONE_IN).then(|| luck.below(40));
         let rules = Rc::new(Rules { frame_bytes_max: 1 << 28, idle_timeout: None });
         let client = self.part.client().map(|chain| Client::new(pipe.stream(), chain, rules, None, self.now));
         let application = Application::new(index, pipe, &self.chain, plan, random);

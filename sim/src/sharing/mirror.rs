@@ -69,7 +69,7 @@ impl Sink for Both {
         self.mirror(|mirror| {
             batch.leaving(|leaving, _| {
                 let Outgoing::Received(chunk, range) = leaving.outgoing else { return Ok(()) };
-                mirror.submit(cx, chunk, vec![Message::new(leaving.head, range.start, range.len())])
+                mirror.submit(cx, chunk, vec![Message::new(leaving.head, range.start, range.len())]).map(drop)
             })
         });
         self.sink.submit(cx, batch)

@@ -284,7 +284,9 @@ impl Scene {
             place += here;
         }
         let (chunk, now) = (self.pool.own(Vec::from(bytes)), self.now);
-        self.seats[client].submit(now, |chain, cx| chain.submit(cx, &chunk, messages));
+        self.seats[client].submit(now, |chain, cx| {
+            chain.submit(cx, &chunk, messages).map(|repeated| assert_eq!(repeated, None))
+        });
         self.turn();
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chain::{Cx, Fault, Filled, Outlet, Piece, Progress, Stream};
 use wire::{ErrorKind, Malformed, Side};
 
-use super::{Client, MADE_REPLY_BYTES_MAX, State, Turn};
+use super::{Client, ENDING_MAX, MADE_REPLY_BYTES_MAX, State, Turn};
 use crate::end::End;
 
 /// How long a client may take to read the errors it is sent before its connection is closed.
@@ -16,6 +16,7 @@ const CLOSING_MAX: Duration = Duration::from_secs(5);
 const LINGER_MAX: Duration = Duration::from_secs(1);
 
 impl<S: Stream> Client<S> {
+    #[inline(never)]
     pub(super) fn ending(&mut self, cx: &mut Cx<'_, '_>) -> Result<Turn, Fault> {
         if self.has_uncut && !self.is_over_mark() {
             // Requests that were read before the end came are requests like any other.
@@ -40,19 +41,18 @@ impl<S: Stream> Client<S> {
         // A request whose rest will never come needs no reply.
         let is_answered = !self.is_owed() && !self.has_uncut && !is_coming(self);
         let State::Ending { end, deadline } = &mut self.state else { return Ok(Turn::Moved) };
-        if *deadline <= cx.now {
-            return Ok(Turn::Ended(End::TimedOut));
-        }
-        if !is_answered || !self.outlet.is_empty() {
+        let is_over = *deadline <= cx.now;
+        if !is_over && (!is_answered || !self.outlet.is_empty()) {
             return Ok(Turn::Idle);
         }
-        let end = std::mem::replace(end, End::ClientLeft);
-        if let End::Drained = end {
+        match std::mem::replace(end, End::ClientLeft) {
+            End::Refused(malformed) => self.close_refused(cx, malformed, is_over),
+            _ if is_over => return Ok(Turn::Ended(End::TimedOut)),
             // The client may be sending: what is under way must not make the kernel destroy its last replies.
-            self.linger(cx, end);
-            return Ok(Turn::Moved);
+            End::Drained => self.linger(cx, End::Drained),
+            end => return Ok(Turn::Ended(end)),
         }
-        Ok(Turn::Ended(end))
+        Ok(Turn::Moved)
     }
 
     /// A client that is drained while it sends a large request may finish it, unless that was refused.
@@ -80,17 +80,26 @@ impl<S: Stream> Client<S> {
         Ok(Turn::Moved)
     }
 
-    /// Tells the client what was wrong with its bytes, and closes.
+    /// Reads no more. What is wrong with the client's bytes it is told behind the replies that are due: it may have the
+    /// stream id of one of them.
+    #[cold]
     pub(super) fn refuse(&mut self, cx: &Cx<'_, '_>, malformed: Malformed) {
+        let mut deadline = cx.now.after(ENDING_MAX);
+        if let State::Ending { deadline: own, .. } = &self.state {
+            deadline = deadline.min(*own);
+        }
+        self.state = State::Ending { end: End::Refused(malformed), deadline };
+    }
+
+    /// Tells the client what was wrong with its bytes, and closes: at once if it has been waited for long enough.
+    fn close_refused(&mut self, cx: &Cx<'_, '_>, malformed: Malformed, is_over: bool) {
         self.push_made(self.chain.part().protocol().refusal(&malformed));
-        self.state = State::Closing {
-            end: End::Refused(malformed),
-            deadline: cx.now.after(CLOSING_MAX),
-            refusal: None,
-        };
+        let deadline = if is_over { cx.now } else { cx.now.after(CLOSING_MAX) };
+        self.state = State::Closing { end: End::Refused(malformed), deadline, refusal: None };
     }
 
     /// Answers what is known not to have run, and closes.
+    #[cold]
     pub(super) fn fail(&mut self, cx: &Cx<'_, '_>, fault: Fault) -> Turn {
         if let Some(error) = self.replies.gone.take() {
             return Turn::Ended(End::ClientFailed(error));
@@ -119,6 +128,7 @@ impl<S: Stream> Client<S> {
         }
     }
 
+    #[inline(never)]
     pub(super) fn closing(&mut self, cx: &mut Cx<'_, '_>) -> Turn {
         let State::Closing { deadline, refusal, .. } = &mut self.state else { return Turn::Moved };
         let is_over = *deadline <= cx.now;
@@ -179,6 +189,7 @@ impl<S: Stream> Client<S> {
         };
     }
 
+    #[inline(never)]
     pub(super) fn lingering(&mut self, cx: &mut Cx<'_, '_>) -> Turn {
         let unread = self.inlet.bytes().len();
         self.inlet.consume(unread);

@@ -1,15 +1,15 @@
 //! The client loop: start reading here. One value a client, polled by whoever owns its task.
 //!
 //! ```text
-//!          end of input, drain                     all replies out
+//!     end of input, drain, bad bytes                all replies out
 //!   Open ----------------------> Ending ---------------------------------> done
 //!     \                             |
-//!      \--bad bytes, fault----------+--> Closing --errors out--> Lingering --> done
+//!      \--fault---------------------+--> Closing --errors out--> Lingering --> done
 //! ```
 //!
 //! *Open*: requests are read, cut and submitted; replies are written. Nothing is read while the chain is over its
-//! mark. *Ending*: no more requests; what is in flight is awaited. *Closing*: whatever can be answered with a definite
-//! error is. *Lingering*: our side is shut; bytes still under way are discarded, since closing a socket with unread
+//! mark. *Ending*: no more requests; what is in flight is awaited, and bad bytes are answered behind it. *Closing*:
+//! whatever can be answered with a definite error is. *Lingering*: our side is shut; bytes still under way are discarded, since closing a socket with unread
 //! bytes would make the kernel destroy the errors just sent.
 
 mod ending;
@@ -327,10 +327,14 @@ impl<S: Stream> Client<S> {
             let (bytes, after) = framing.cut(&self.inlet, need, &mut messages);
             if let Some((chunk, _)) = self.inlet.place() {
                 self.replies.note_handshake(framing.protocol, chunk, &messages, self.metrics.as_deref());
-                if let Err(fault) = self.chain.submit(cx, chunk, messages) {
-                    // The ledger has these requests, and answers them: their bytes are not to be answered as well.
-                    self.request_rest = bytes as u64 + after.rest();
-                    return Err(fault);
+                match self.chain.submit(cx, chunk, messages) {
+                    Ok(None) => {}
+                    Ok(repeated) => return Ok(repeated),
+                    Err(fault) => {
+                        // The ledger has these requests, and answers them: their bytes are not to be answered as well.
+                        self.request_rest = bytes as u64 + after.rest();
+                        return Err(fault);
+                    }
                 }
             }
             self.inlet.consume(bytes);
@@ -345,7 +349,12 @@ impl<S: Stream> Client<S> {
                     (self.request_rest, self.drops_rest) = (rest, false);
                     return Ok(None);
                 }
-                After::TooLarge(head) => self.refuse_large(cx, head),
+                After::TooLarge(head) => {
+                    let repeated = self.refuse_large(cx, head);
+                    if repeated.is_some() {
+                        return Ok(repeated);
+                    }
+                }
                 After::Malformed(malformed) => return Ok(Some(malformed)),
             }
         }
@@ -366,12 +375,14 @@ impl<S: Stream> Client<S> {
     }
 
     /// Answers a request that is too large to be assembled for a transform that needs it whole, and discards it.
-    fn refuse_large(&mut self, cx: &Cx<'_, '_>, head: wire::Head) {
+    /// Says what is wrong with it if it may not even be answered.
+    fn refuse_large(&mut self, cx: &Cx<'_, '_>, head: wire::Head) -> Option<Malformed> {
         let (bytes, most) = (head.frame_bytes, chain::WHOLE_BYTES_MAX);
         let text = format!("the request has {bytes} bytes, more than the {most} a transform can be given");
-        self.chain.refuse(cx, head, &text);
+        let repeated = self.chain.refuse(cx, head, &text);
         self.request_rest = u64::from(head.frame_bytes);
         self.drops_rest = true;
+        repeated
     }
 
     /// Lets the chain move replies to the client, and the client take those that wait.

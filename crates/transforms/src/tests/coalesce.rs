@@ -29,8 +29,19 @@ fn nothing_goes_on_until_there_are_so_many() {
     }
     scene.send(&inserts(75..100));
     assert_eq!(scene.server_got(), (0..100).collect::<Vec<_>>());
-    scene.send(&inserts(0..1));
+    scene.send(&inserts(100..101));
     assert!(scene.server_got().is_empty());
+}
+
+#[test]
+fn the_id_of_what_waits_is_in_flight() {
+    let options = counts(100);
+    let mut scene = scene(&[&options]);
+    scene.send(&inserts(0..2));
+    assert!(scene.is_refused(&query(1, INSERT)) && scene.is_refused(&frame(0, opcode::OPTIONS, &[])));
+    scene.client_done();
+    assert_eq!((scene.server_got(), scene.replies()), (vec![0, 1], vec![(0, None), (1, None)]));
+    assert!(!scene.is_refused(&query(1, INSERT)));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use chain::{
     Prepared, Progress, Sink, Spawner, Task, Tick, Ticket, Up, WorkerCx, WorkerPart,
 };
 use wire::cql::opcode;
-use wire::{Framed, Head, Protocol, Side};
+use wire::{Framed, Head, Malformed, Protocol, Side};
 
 pub(super) const SELECT: &str = "SELECT * FROM ks.t WHERE a = 'secret'";
 pub(super) const INSERT: &str = "INSERT INTO ks.t (a) VALUES (1)";
@@ -264,6 +264,17 @@ pub(super) fn scene(transforms: &[&dyn Builder]) -> Scene {
 impl Scene {
     /// The client sends these frames at once; the last may be the head of a longer one.
     pub(super) fn send(&mut self, frames: &[Vec<u8>]) {
+        assert_eq!(self.try_send(frames), None, "an id is in flight twice");
+    }
+
+    /// The client sends this frame, which has the id of one in flight: nobody sees it.
+    pub(super) fn is_refused(&mut self, frame: &[u8]) -> bool {
+        let in_flight = self.chain.in_flight();
+        self.try_send(&[frame.to_vec()]).is_some() && self.chain.in_flight() == in_flight
+    }
+
+    /// Says what is wrong with the first frame that is refused.
+    fn try_send(&mut self, frames: &[Vec<u8>]) -> Option<Malformed> {
         let chunk = self.pool.own(frames.concat());
         let mut messages = self.chain.list();
         let mut at = 0;
@@ -272,7 +283,7 @@ impl Scene {
             at += frame.len();
         }
         let mut task = Context::from_waker(Waker::noop());
-        self.chain.submit(&mut Cx { task: &mut task, now: self.now }, &chunk, messages).unwrap();
+        self.chain.submit(&mut Cx { task: &mut task, now: self.now }, &chunk, messages).unwrap()
     }
 
     fn with(&mut self, run: impl FnOnce(&mut Chain, &mut Cx<'_, '_>)) {

@@ -318,7 +318,7 @@ impl Scene {
             bytes.extend(frame);
         }
         let chunk = self.pool.own(bytes);
-        self.with(|chain, cx, _| chain.submit(cx, &chunk, messages).unwrap());
+        self.with(|chain, cx, _| assert_eq!(chain.submit(cx, &chunk, messages), Ok(None)));
         self.poll();
     }
 
