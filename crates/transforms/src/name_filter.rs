@@ -12,8 +12,37 @@ use wire::{ErrorKind, Protocol};
 
 use crate::query_type_filter::{FILTERED, QueryTypeFilter, answer_unprepared, unknown_execute};
 
-/// Keyspaces that drivers read to find out what there is: they may be read unless they are denied by name.
-const DRIVERS_READ: [&str; 3] = ["system", "system_schema", "system_virtual_schema"];
+/// Keyspaces in which drivers read what there is: they may be read unless they are denied by name.
+const SCHEMA_KEYSPACES: [&str; 2] = ["system_schema", "system_virtual_schema"];
+
+/// The keyspace in which drivers read who is in the cluster.
+const SYSTEM: &str = "system";
+
+/// What of that keyspace drivers and tools read, of which the same holds. Others of its tables have rows of other
+/// keyspaces in them (`paxos`, `batches`, hints), or what was run there.
+const SYSTEM_TABLES: [&str; 14] = [
+    "local",
+    "peers",
+    "peers_v2",
+    "size_estimates",
+    "available_ranges",
+    "available_ranges_v2",
+    // ScyllaDB.
+    "versions",
+    // The schema of servers before 3.0.
+    "schema_keyspaces",
+    "schema_columnfamilies",
+    "schema_columns",
+    "schema_triggers",
+    "schema_usertypes",
+    "schema_functions",
+    "schema_aggregates",
+];
+
+/// True for what drivers read when they connect.
+fn drivers_read(keyspace: &str, table: &str) -> bool {
+    SCHEMA_KEYSPACES.contains(&keyspace) || keyspace == SYSTEM && SYSTEM_TABLES.contains(&table)
+}
 
 /// The options.
 const KEYS: [&str; 4] = ["deny_keyspaces", "deny_tables", "allow_keyspaces", "allow_tables"];
@@ -102,7 +131,7 @@ impl NameRules {
         let allows = |keyspace: &str| keyspaces.iter().any(|allowed| **allowed == *keyspace);
         match stated.about {
             About::Table { keyspace: Some(keyspace), table } => {
-                let is_drivers = stated.kind == StatementKind::Select && DRIVERS_READ.contains(&keyspace);
+                let is_drivers = stated.kind == StatementKind::Select && drivers_read(keyspace, table);
                 is_drivers || allows(keyspace) || tables.iter().any(|allowed| allowed.is(keyspace, table))
             }
             About::Keyspace(Some(keyspace)) => {

@@ -127,6 +127,35 @@ fn only_allowed_keyspaces_pass_and_what_drivers_read() {
 }
 
 #[test]
+fn of_the_keyspace_system_only_what_tells_the_topology_passes() {
+    let mut scene = client("allow_keyspaces: [ks]");
+    let passing = [
+        "SELECT * FROM system.local WHERE key = 'local'",
+        "SELECT peer FROM system.peers",
+        "SELECT * FROM SYSTEM.peers_v2",
+        "SELECT * FROM system.size_estimates WHERE keyspace_name = 'ks'",
+        "SELECT * FROM system.available_ranges",
+        "SELECT * FROM system.available_ranges_v2",
+        "SELECT * FROM system_schema.columns",
+        "SELECT * FROM system_virtual_schema.columns",
+    ];
+    assert_eq!(refused(&mut scene, &passing), [""; 0]);
+    // These have rows of other keyspaces in them, or statements that were run there.
+    let others = [
+        "SELECT most_recent_commit FROM system.paxos",
+        "SELECT mutations FROM system.batches",
+        "SELECT * FROM system.prepared_statements",
+        "SELECT * FROM system.\"Local\"",
+        "SELECT * FROM system.hints",
+    ];
+    assert_eq!(refused(&mut scene, &others), others);
+    let mut more = client("{allow_keyspaces: [ks], allow_tables: [system.paxos]}");
+    assert_eq!(refused(&mut more, &others), others[1..]);
+    let mut all = client("allow_keyspaces: [ks, system]");
+    assert_eq!(refused(&mut all, &others), [""; 0]);
+}
+
+#[test]
 fn what_drivers_read_can_be_denied_by_name() {
     let mut scene =
         client("{allow_keyspaces: [ks], deny_tables: [system.peers], deny_keyspaces: [system_schema]}");
