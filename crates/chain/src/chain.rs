@@ -371,7 +371,10 @@ impl Chain {
     }
 
     /// As [`Self::client_done`], but that more will come: see [`Why::LetGo`].
-    pub(crate) fn let_go(&mut self, cx: &mut Cx<'_, '_>) -> Result<(), Fault> {
+    ///
+    /// # Errors
+    /// What a transform or the sink said.
+    pub fn let_go(&mut self, cx: &mut Cx<'_, '_>) -> Result<(), Fault> {
         self.release(cx, Why::LetGo, |sink, cx| sink.let_go(cx))
     }
 

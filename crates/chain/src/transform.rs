@@ -55,7 +55,8 @@ pub enum Why {
     /// No more requests will come: the client has ended its sending side, or is being drained. Said once, and before
     /// `Closing`. What is released goes on to the server, and its replies are awaited: nothing should be held from here on.
     ClientDone,
-    /// Something waits for the end of all requests, so none should be held that has come. More will come.
+    /// Something waits for the end of all requests, or the client's session has not begun, so none should be held that has
+    /// come. More will come.
     LetGo,
     /// The client is gone or its connection is being closed: every request left has had its end.
     Closing,

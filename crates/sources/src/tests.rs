@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use chain::{
-    Batch, Builder, ChainPart, Connecting, Connector, Cx, Fault, Identity, Link, Message, Pool, Progress,
-    Sink, Spawner, Stream, Task, Tick, Ticket, Transform, Up, WorkerCx, WorkerPart,
+    Batch, Builder, ChainPart, Connecting, Connector, Cx, Fault, Held, Identity, Link, Message, Pool,
+    Progress, Sink, Spawner, Stream, Task, Tick, Ticket, Transform, Up, Why, WorkerCx, WorkerPart,
 };
 use wire::{ErrorKind, Framed, Protocol, Side};
 
@@ -26,6 +26,8 @@ struct Socket {
     to_read: Rc<RefCell<VecDeque<u8>>>,
     /// The client has ended its sending side.
     is_shut: Rc<Cell<bool>>,
+    /// The client takes nothing.
+    is_stuck: Rc<Cell<bool>>,
     written: Rc<RefCell<Vec<u8>>>,
 }
 
@@ -37,6 +39,9 @@ impl Stream for Socket {
         if count == 0 && !self.is_shut.get() { Poll::Pending } else { Poll::Ready(Ok(count)) }
     }
     fn poll_write(&mut self, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.is_stuck.get() {
+            return Poll::Pending;
+        }
         self.written.borrow_mut().extend(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
@@ -211,6 +216,63 @@ fn a_slow_server_does_not_use_up_the_patience_with_its_client() {
     // One that is answered at once wins no time.
     assert_eq!(scene.at(119, &QUERY), Some(120));
     assert!(matches!(scene.try_at(120, &[]), Some(End::NotBegun)));
+}
+
+#[test]
+fn who_takes_no_replies_uses_up_the_patience_with_it() {
+    let mut scene = scene(true);
+    scene.socket.is_stuck.set(true);
+    scene.below.answers.store(true, Ordering::Relaxed);
+    assert_eq!(scene.at(0, &query(1)), Some(30));
+    scene.below.answers.store(false, Ordering::Relaxed);
+    // However much it has asked besides.
+    assert_eq!(scene.at(20, &[query(2), query(3)].concat()), Some(30));
+    assert!(matches!(scene.try_at(30, &[]), Some(End::NotBegun)));
+}
+
+#[test]
+fn nothing_is_held_before_the_session_has_begun() {
+    let mut scene = scene_below(&[&HoldingBuilder], true);
+    scene.below.answers.store(true, Ordering::Relaxed);
+    assert_eq!(scene.at(0, &QUERY), Some(30));
+    assert!(scene.written() > 9, "it waits for what may never come");
+    scene.at(0, &STARTUP);
+    scene.socket.written.borrow_mut().clear();
+    assert_eq!(scene.at(0, &QUERY), None);
+    assert_eq!(scene.written(), 0, "now it is held");
+}
+
+/// Holds every query until it is told to let go.
+#[derive(Default)]
+struct Holding(Vec<Held>);
+
+struct HoldingBuilder;
+
+impl Builder for HoldingBuilder {
+    fn worker(&self, _: &WorkerCx) -> Box<dyn WorkerPart> {
+        Box::new(Self)
+    }
+}
+
+impl WorkerPart for HoldingBuilder {
+    fn client(&self) -> Link {
+        Link::Transform(Box::new(Holding::default()))
+    }
+}
+
+impl Transform for Holding {
+    fn requests(&mut self, _: &mut Cx<'_, '_>, batch: &mut Batch<'_>) -> Result<(), Fault> {
+        batch.each(|request| {
+            if request.head().opcode == QUERY[4] {
+                self.0.extend(request.hold());
+            }
+        });
+        Ok(())
+    }
+    fn woken(&mut self, _: &mut Cx<'_, '_>, _: Why, batch: &mut Batch<'_>) -> Result<(), Fault> {
+        batch.release_in_front(self.0.drain(..));
+        Ok(())
+    }
 }
 
 #[test]

@@ -138,7 +138,7 @@ impl<S: Stream> Client<S> {
         self.quiet = Quiet::default();
         self.is_due = self.due_at.get().is_some_and(|due_at| due_at <= cx.now);
         if !self.replies.is_established {
-            self.patience.before_session(cx.now, self.is_owed());
+            self.patience.before_session(cx.now, self.waits_for_us());
         }
         for _ in 0..TURNS_MAX {
             match self.turn(cx) {
@@ -200,7 +200,7 @@ impl<S: Stream> Client<S> {
 
     /// Until when an open client is waited for: whatever it does, to begin its session, to go on with a request.
     fn open_deadlines(&self) -> [Option<Tick>; 3] {
-        let is_beginning = !self.replies.is_established && !self.is_owed();
+        let is_beginning = !self.replies.is_established && !self.waits_for_us();
         let has_begun_request = self.request_rest > 0 || !self.inlet.is_empty();
         [
             self.idle_deadline(),
@@ -212,6 +212,11 @@ impl<S: Stream> Client<S> {
     /// A reply is due that does not wait for the client itself.
     fn is_owed(&self) -> bool {
         self.chain.in_flight() > self.torn() || self.replies.rest > 0
+    }
+
+    /// As [`Self::is_owed`], and the client has taken all replies that have come.
+    fn waits_for_us(&self) -> bool {
+        self.is_owed() && self.outlet.is_empty()
     }
 
     /// 1 if a request is in flight whose rest has not come.
@@ -280,7 +285,12 @@ impl<S: Stream> Client<S> {
                 Poll::Ready(Err(error)) => return Ok(Turn::Ended(End::ClientFailed(error))),
             }
         }
-        if let Some(malformed) = self.cut_requests(cx)? {
+        let malformed = self.cut_requests(cx)?;
+        if !self.replies.is_established {
+            // The rest of what a transform waits for may never come, and until then this client's time would stand still.
+            self.chain.let_go(cx)?;
+        }
+        if let Some(malformed) = malformed {
             self.refuse(cx, malformed);
         } else if !self.has_uncut && self.stream.poll_readable(cx.task).is_pending() {
             self.quiet.requests = true;
