@@ -30,6 +30,11 @@ pub trait Stream {
     ) -> Poll<io::Result<usize>> {
         self.poll_write(task, slices.first().map_or(&[], |slice| slice))
     }
+    /// True when the other side sends no more, or is gone: known before what it has sent is read. Nobody is woken by that
+    /// who has not found the stream unreadable. Who cannot tell says no.
+    fn is_closed(&self) -> bool {
+        false
+    }
     /// Ends our sending side; the other side may go on sending.
     fn poll_shutdown(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>>;
 }
@@ -50,6 +55,9 @@ impl<S: Stream + ?Sized> Stream for Box<S> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         (**self).poll_write_vectored(task, slices)
+    }
+    fn is_closed(&self) -> bool {
+        (**self).is_closed()
     }
     fn poll_shutdown(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         (**self).poll_shutdown(task)

@@ -150,6 +150,10 @@ impl Stream for Tcp {
         self.poll_to_write(task, wanted, |socket| writev(socket, slices))
     }
 
+    fn is_closed(&self) -> bool {
+        self.state.is_read_closed()
+    }
+
     fn poll_shutdown(&mut self, _task: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.socket.shutdown(Shutdown::Write) {
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),

@@ -20,12 +20,14 @@ pub(crate) struct Patience {
     polled_at: Tick,
     /// Since when it has been read and had nothing.
     silent_since: Option<Tick>,
+    /// Since when it has not been read, or when somebody last looked whether it is still there.
+    unread_since: Option<Tick>,
 }
 
 impl Patience {
     /// For a client that was accepted `now`.
     pub(crate) fn new(now: Tick) -> Self {
-        Self { begin_by: now.after(BEGIN_MAX), polled_at: now, silent_since: None }
+        Self { begin_by: now.after(BEGIN_MAX), polled_at: now, silent_since: None, unread_since: None }
     }
 
     /// Begins a poll before the session has begun. `is_owed`: since the last one the client waited for a reply, which is
@@ -40,11 +42,29 @@ impl Patience {
     /// The client was read, and had nothing.
     pub(crate) fn silent(&mut self, now: Tick) {
         self.silent_since.get_or_insert(now);
+        self.unread_since = None;
     }
 
-    /// Something came, or the client is not read: it has all its time again.
+    /// Something came: the client has all its time again.
     pub(crate) fn not_silent(&mut self) {
         self.silent_since = None;
+        self.unread_since = None;
+    }
+
+    /// The client is not read: it has all its time again.
+    pub(crate) fn unread(&mut self, now: Tick) {
+        self.silent_since = None;
+        self.unread_since.get_or_insert(now);
+    }
+
+    /// It was looked whether a client that is not read is still there.
+    pub(crate) fn looked(&mut self, now: Tick) {
+        self.unread_since = Some(now);
+    }
+
+    /// Since when a client has not been read that nobody has looked at.
+    pub(crate) fn unread_since(&self) -> Option<Tick> {
+        self.unread_since
     }
 
     /// When its session must have begun.

@@ -45,6 +45,9 @@ impl Stream for Socket {
         self.written.borrow_mut().extend(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
+    fn is_closed(&self) -> bool {
+        self.is_shut.get()
+    }
     fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
@@ -347,15 +350,42 @@ fn a_client_that_is_not_read_is_not_to_blame() {
     scene.at(0, &STARTUP);
     assert_eq!(scene.at(10, &QUERY[..5]), Some(40));
     scene.below.is_over_mark.store(true, Ordering::Relaxed);
-    assert_eq!(scene.at(20, &[]), None);
-    assert_eq!(scene.at(100, &[]), None);
+    assert_eq!(scene.at(20, &[]), Some(80), "then somebody looks whether it is still there");
+    assert_eq!(scene.at(100, &[]), Some(160));
     scene.below.is_over_mark.store(false, Ordering::Relaxed);
     assert_eq!(scene.at(200, &[]), Some(230));
     // The mark is over before its clock is looked at.
     scene.below.is_over_mark.store(true, Ordering::Relaxed);
-    assert_eq!(scene.at(230, &[]), None);
+    assert_eq!(scene.at(230, &[]), Some(290));
     scene.below.is_over_mark.store(false, Ordering::Relaxed);
     assert_eq!(scene.at(240, &QUERY[5..]), None);
+}
+
+#[test]
+fn a_client_that_left_is_noticed_though_it_is_not_read() {
+    let mut scene = scene(true);
+    scene.at(0, &STARTUP);
+    scene.at(10, &QUERY);
+    scene.below.is_over_mark.store(true, Ordering::Relaxed);
+    assert_eq!(scene.at(20, &[]), Some(80));
+    // Nobody is woken by that.
+    scene.socket.is_shut.set(true);
+    assert!(matches!(scene.try_at(80, &[]), Some(End::TimedOut)));
+}
+
+#[test]
+fn a_client_that_left_while_its_server_took_bytes_again_has_its_replies() {
+    let mut scene = scene(true);
+    scene.at(0, &STARTUP);
+    scene.at(10, &QUERY);
+    scene.below.is_over_mark.store(true, Ordering::Relaxed);
+    assert_eq!(scene.at(20, &[]), Some(80));
+    assert_eq!(scene.at(80, &[]), Some(140));
+    scene.socket.is_shut.set(true);
+    scene.below.answers.store(true, Ordering::Relaxed);
+    assert_eq!(scene.at(139, &[]), Some(199), "something moved");
+    scene.below.is_over_mark.store(false, Ordering::Relaxed);
+    assert!(matches!(scene.try_at(150, &[]), Some(End::ClientLeft)));
 }
 
 /// The login of a user whose name has three letters.

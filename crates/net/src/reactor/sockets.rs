@@ -57,6 +57,11 @@ impl SocketState {
         }
     }
 
+    /// The other side sends no more.
+    pub(crate) fn is_read_closed(&self) -> bool {
+        self.flags.get() & READ_CLOSED != 0
+    }
+
     fn happened(&self, readiness: u8) {
         let flags = self.flags.get() | readiness;
         let answered = flags & (flags >> AWAITED) & (READABLE | WRITABLE);

@@ -179,8 +179,8 @@ impl<S: Stream> Client<S> {
     pub fn deadline(&self) -> Option<Tick> {
         let due_at = match &self.state {
             State::Open => {
-                let [idle, begin, stalled] = self.open_deadlines();
-                earlier(self.chain.deadline(), earlier(idle, earlier(begin, stalled)))
+                let [idle, begin, stalled, look] = self.open_deadlines();
+                earlier(self.chain.deadline(), earlier(earlier(idle, look), earlier(begin, stalled)))
             }
             State::Ending { deadline, .. } => earlier(self.chain.deadline(), Some(*deadline)),
             // The chain is asked nothing any more; a deadline it has missed would wake the task for ever.
@@ -198,14 +198,15 @@ impl<S: Stream> Client<S> {
         (!is_owed || !self.outlet.is_empty()).then(|| self.moved_at.after(timeout))
     }
 
-    /// Until when an open client is waited for: whatever it does, to begin its session, to go on with a request.
-    fn open_deadlines(&self) -> [Option<Tick>; 3] {
+    /// Until when an open client is waited for: whatever it does, to begin its session, to go on with a request, to be read.
+    fn open_deadlines(&self) -> [Option<Tick>; 4] {
         let is_beginning = !self.replies.is_established && !self.waits_for_us();
         let has_begun_request = self.request_rest > 0 || !self.inlet.is_empty();
         [
             self.idle_deadline(),
             is_beginning.then(|| self.patience.begin_by()),
             if has_begun_request { self.patience.stalled_at() } else { None },
+            self.patience.unread_since().map(|since| since.max(self.moved_at).after(ENDING_MAX)),
         ]
     }
 
@@ -253,17 +254,24 @@ impl<S: Stream> Client<S> {
         }
         let is_over = |deadline: Option<Tick>| deadline.is_some_and(|deadline| deadline <= cx.now);
         Ok(match self.open_deadlines().map(is_over) {
-            [true, _, _] => Turn::Ended(End::Idle),
-            [_, true, _] => Turn::Ended(End::NotBegun),
-            [_, _, true] => Turn::Ended(End::Stalled),
-            [false, false, false] => Turn::Idle,
+            [true, ..] => Turn::Ended(End::Idle),
+            [_, true, ..] => Turn::Ended(End::NotBegun),
+            [_, _, true, _] => Turn::Ended(End::Stalled),
+            // It waits as long as one that was read and ended its sending side, though nobody was woken when it did.
+            [.., true] if self.stream.is_closed() => Turn::Ended(End::TimedOut),
+            [.., is_looked_at] => {
+                if is_looked_at {
+                    self.patience.looked(cx.now);
+                }
+                Turn::Idle
+            }
         })
     }
 
     /// Reads requests, unless something below is over its mark, and submits them.
     fn take_requests(&mut self, cx: &mut Cx<'_, '_>) -> Result<Turn, Fault> {
         if self.is_over_mark() {
-            self.patience.not_silent();
+            self.patience.unread(cx.now);
             return Ok(Turn::Idle);
         }
         if !self.has_uncut {
