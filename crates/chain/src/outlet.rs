@@ -7,11 +7,15 @@ use std::ops::Range;
 use std::task::Poll;
 
 use crate::chunk::{Chunk, Piece};
+use crate::ledger::REQUESTS_KEPT;
 use crate::message::Outgoing;
 use crate::stream::{Cx, Stream};
 
 /// Pieces gathered into one write; more rarely pays (the kernel imports each of them).
 const PIECES_PER_WRITE_MAX: usize = 32;
+
+/// Memory that a piece takes beside its bytes: its place in the queue, and a small chunk of its own.
+const PIECE_BYTES: usize = 100;
 
 /// What waits to be written to one stream, in order.
 #[derive(Default)]
@@ -26,6 +30,12 @@ impl Outlet {
     #[must_use]
     pub fn queued_bytes(&self) -> usize {
         self.queued_bytes
+    }
+
+    /// Memory that what waits takes, or keeps from being used again.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.queued_bytes + self.queue.len() * PIECE_BYTES
     }
 
     /// True when nothing waits.
@@ -93,7 +103,22 @@ impl Outlet {
                 Poll::Pending => return Poll::Pending,
             }
         }
+        if self.queue.capacity() > REQUESTS_KEPT {
+            self.give_room_back();
+        }
         Poll::Ready(Ok(()))
+    }
+
+    /// Gives back what a burst has left behind.
+    #[cold]
+    fn give_room_back(&mut self) {
+        self.queue.shrink_to(REQUESTS_KEPT);
+    }
+
+    /// For how many pieces there is room.
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.queue.capacity()
     }
 
     /// Sends one run of a batch: received bytes straight from their chunk, made ones gathered by the next flush.

@@ -12,9 +12,9 @@ use crate::enrich::Enrichment;
 use crate::ledger::REQUESTS_KEPT;
 use crate::{
     After, AllPrepared, Batch, Builder, CHUNK_BYTES, ChainPart, Chunk, Connecting, Connector, Cx, Exit,
-    Fault, Filled, Framing, IN_FLIGHT_MAX, IdTable, Inlet, Ledger, Link, Message, Need, Origin, Outlet, Pool,
-    Prepared, Progress, Replies, Run, Sink, Spawner, Stream, SubChain, SubExit, Task, Tick, Ticket,
-    Transform, Up, WHOLE_BYTES_MAX, WorkerCx, WorkerPart,
+    Fault, Filled, Framing, IN_FLIGHT_MAX, IdTable, Inlet, Ledger, Link, Message, Need, Origin, Outlet,
+    Piece, Pool, Prepared, Progress, Replies, Run, Sink, Spawner, Stream, SubChain, SubExit, Task, Tick,
+    Ticket, Transform, Up, WHOLE_BYTES_MAX, WorkerCx, WorkerPart,
 };
 
 fn head(id: i32) -> Head {
@@ -273,6 +273,23 @@ fn a_short_write_keeps_its_rest_in_front_of_what_follows() {
     assert_eq!(stream.written, b"0123456789");
     drop(chunk);
     assert_eq!(pool.taken(), 0);
+}
+
+#[test]
+fn what_waits_counts_with_its_place_and_the_room_of_a_burst_is_given_back() {
+    let pool = Pool::new();
+    let chunk = pool.own(vec![b'x'; 9]);
+    let mut stream = script(&[], &[]);
+    let mut outlet = Outlet::default();
+    for _ in 0..5000 {
+        outlet.push(Piece { chunk: chunk.pin(), range: 0..9 });
+    }
+    assert_eq!((outlet.queued_bytes(), outlet.memory()), (45_000, 545_000));
+    assert!(outlet.capacity() >= 5000);
+    stream.takes = vec![1 << 20; 200];
+    with_cx(|cx| assert!(outlet.poll_flush(cx, &mut stream).is_ready()));
+    assert_eq!((outlet.queued_bytes(), outlet.memory()), (0, 0));
+    assert!(outlet.capacity() <= REQUESTS_KEPT, "{}", outlet.capacity());
 }
 
 /// What framing says of a frame with a body of so many bytes, when the inlet holds `here` bytes of it.

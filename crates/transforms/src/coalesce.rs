@@ -8,8 +8,8 @@
 use std::time::Duration;
 
 use chain::{
-    Batch, Builder, CHUNK_BYTES, Cx, Fault, Held, IN_FLIGHT_MAX, Item, Link, Need, Tick, Transform, Why,
-    WorkerCx, WorkerPart,
+    Batch, Builder, CHUNK_BYTES, Cx, Fault, Held, IN_FLIGHT_MAX, Item, Link, Need, REQUESTS_KEPT, Tick,
+    Transform, Why, WorkerCx, WorkerPart,
 };
 use config::{Dialect, Fields};
 use wire::{ConnectionState, Protocol};
@@ -189,6 +189,13 @@ impl Coalescing {
         is_full || self.options.after.is_some_and(|after| since.after(after) <= now)
     }
 
+    /// Gives back what a burst has left behind.
+    fn give_room_back(&mut self) {
+        if self.held.is_empty() && self.held.capacity() > REQUESTS_KEPT {
+            self.held.shrink_to(REQUESTS_KEPT);
+        }
+    }
+
     /// Keeps the requests behind the first `passing` ones that may wait.
     fn hold(&mut self, passing: usize, batch: &mut Batch<'_>) {
         let protocol = batch.protocol();
@@ -229,6 +236,7 @@ impl Transform for Coalescing {
         }
         if is_due || run.passing > 0 {
             batch.release_in_front(self.held.drain(..waited));
+            self.give_room_back();
         }
         Ok(())
     }
@@ -236,6 +244,7 @@ impl Transform for Coalescing {
     fn woken(&mut self, _cx: &mut Cx<'_, '_>, why: Why, batch: &mut Batch<'_>) -> Result<(), Fault> {
         // What is released when the client is gone goes nowhere.
         batch.release_in_front(self.held.drain(..));
+        self.give_room_back();
         self.held_bytes = 0;
         self.is_client_done |= why == Why::ClientDone;
         Ok(())

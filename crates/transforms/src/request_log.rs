@@ -15,7 +15,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use chain::{
-    Batch, Builder, Cx, Fault, Identity, Item, Known, Link, Need, Tick, Transform, Why, WorkerCx, WorkerPart,
+    Batch, Builder, Cx, Fault, Identity, Item, Known, Link, Need, REQUESTS_KEPT, Tick, Transform, Why,
+    WorkerCx, WorkerPart,
 };
 use config::Fields;
 use observe::{LineTarget, OwnFamily, OwnMetrics, Queue, could_open_lines, json_string};
@@ -264,6 +265,10 @@ impl Logger {
         self.pending_bytes = self.pending_bytes.saturating_sub(pending.bytes());
         self.changes = self.changes.saturating_sub(u32::from(pending.changes_keyspace));
         self.free.push(index);
+        if self.pending.len() > REQUESTS_KEPT && self.free.len() == self.pending.len() {
+            // What a burst has left behind: nothing is pending.
+            (self.pending, self.free) = (Vec::new(), Vec::new());
+        }
         Some(pending)
     }
 

@@ -162,7 +162,7 @@ impl<S: Stream> Client<S> {
         }
         self.has_uncut = false;
         let protocol = self.chain.part().protocol();
-        while !self.inlet.is_empty() && self.outlet.queued_bytes() <= MADE_REPLY_BYTES_MAX {
+        while !self.inlet.is_empty() && self.outlet.memory() <= MADE_REPLY_BYTES_MAX {
             if self.request_rest == 0 {
                 match protocol.frame(self.inlet.bytes(), Side::Request, self.rules.frame_bytes_max) {
                     wire::Framed::Frame(head) => {

@@ -31,7 +31,7 @@ use crate::rules::Rules;
 /// Turns of one poll before the other connections of the worker have theirs.
 const TURNS_MAX: usize = 4;
 
-/// Bytes of replies made here that may wait for a client that does not read, before its requests wait too.
+/// Memory of replies made here that may wait for a client that does not read, before its requests wait too.
 const MADE_REPLY_BYTES_MAX: usize = 256 * 1024;
 
 /// How long replies are awaited for a client that has ended its sending side: it may be gone altogether,
@@ -308,7 +308,7 @@ impl<S: Stream> Client<S> {
     }
 
     fn is_over_mark(&self) -> bool {
-        self.chain.is_over_mark() || self.outlet.queued_bytes() > MADE_REPLY_BYTES_MAX
+        self.chain.is_over_mark() || self.outlet.memory() > MADE_REPLY_BYTES_MAX
     }
 
     /// Cuts what was read into requests and submits them, until the inlet is empty or the chain is over its mark.
