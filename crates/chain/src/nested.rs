@@ -82,6 +82,10 @@ impl ChainPlan {
         self.entries.iter().any(|entry| entry.builder.reaches_servers())
     }
 
+    fn feeds_servers(&self) -> bool {
+        self.entries.iter().any(|entry| feeds(&*entry.builder))
+    }
+
     /// Makes the worker's part of the chain.
     #[must_use]
     pub fn worker(&self, worker: &WorkerCx) -> Rc<ChainPart> {
@@ -98,6 +102,11 @@ impl ChainPlan {
         let entries = self.entries.iter().map(|entry| (&*entry.kind, &*entry.name, &*entry.builder));
         ChainPart::new(&self.name, &worker, entries, metrics)
     }
+}
+
+/// True if an entry talks to servers, or one of its chains does.
+pub(crate) fn feeds(builder: &dyn Builder) -> bool {
+    builder.reaches_servers() || builder.chains().into_iter().any(ChainPlan::feeds_servers)
 }
 
 /// Which of two chains' replies clients get: one word of the process, flipped by HTTP and read once a batch.

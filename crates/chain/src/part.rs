@@ -9,6 +9,7 @@ use crate::chain::Chain;
 use crate::chunk::{Chunk, Pool};
 use crate::ledger::Ledger;
 use crate::message::{Answer, Batch, Message, is_passing};
+use crate::nested::feeds;
 use crate::prepared::Prepared;
 use crate::stream::Tick;
 use crate::transform::{Builder, Fault, Link, WorkerCx, WorkerPart};
@@ -31,6 +32,7 @@ pub struct ChainPart {
     pub(crate) pool: Pool,
     entries: Vec<Named<Box<dyn WorkerPart>>>,
     reaches_servers: bool,
+    feeds_servers: bool,
     /// Somebody in it, or in a chain of an entry, goes by which reply answers which request.
     pub(crate) believes_replies: bool,
     /// There if an entry enriches.
@@ -47,9 +49,11 @@ impl ChainPart {
         builders: impl IntoIterator<Item = (&'b str, &'b str, &'b dyn Builder)>,
         metrics: Option<Rc<ChainMetrics>>,
     ) -> Rc<Self> {
-        let (mut reaches_servers, mut enriches, mut has_chains) = (false, false, false);
+        let (mut reaches_servers, mut feeds_servers) = (false, false);
+        let (mut enriches, mut has_chains) = (false, false);
         let entries = builders.into_iter().map(|(kind, name, builder)| {
             reaches_servers |= builder.reaches_servers();
+            feeds_servers |= feeds(builder);
             enriches |= builder.enriches();
             has_chains |= !builder.chains().is_empty();
             Named { kind: kind.into(), name: name.into(), part: builder.worker(worker) }
@@ -62,6 +66,7 @@ impl ChainPart {
             pool: worker.pool.clone(),
             entries,
             reaches_servers,
+            feeds_servers,
             prepared: enriches.then(|| Rc::clone(&worker.prepared)),
             metrics,
         })
@@ -83,6 +88,12 @@ impl ChainPart {
     #[must_use]
     pub fn reaches_servers(&self) -> bool {
         self.reaches_servers
+    }
+
+    /// True if an entry talks to servers, or one of a chain that an entry has for itself: a client's session matters.
+    #[must_use]
+    pub fn feeds_servers(&self) -> bool {
+        self.feeds_servers
     }
 
     /// The worker's pool.

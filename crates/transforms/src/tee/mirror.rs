@@ -175,7 +175,7 @@ impl Mirror {
     pub(super) fn first_said(&mut self, number: u32, keyspace: Option<Vec<u8>>) {
         let held = self.end_use_to_come(number);
         let Some(frame) = self.agreement.first_said(number, keyspace) else { return };
-        if !self.is_open() || !self.part.reaches_servers() {
+        if !self.is_open() || !self.part.feeds_servers() {
             return;
         }
         // This chain was not given it. It goes in front of those that the client has asked later.
@@ -186,7 +186,7 @@ impl Mirror {
 
     /// A prepared USE, in its place in the queue: nothing goes behind it until the first server has answered.
     pub(super) fn await_use(&mut self, head: Head, number: u32) {
-        if self.is_open() && self.part.reaches_servers() {
+        if self.is_open() && self.part.feeds_servers() {
             let piece = Piece::whole(self.part.pool().own(Vec::new()));
             let origin = Origin { ticket: Ticket::NONE, key: number };
             self.push(Waiting { head, piece, origin, need: Need::None, kind: Kind::UseToCome });
@@ -284,7 +284,7 @@ impl Mirror {
     /// As [`Self::push`], in front of what is at this place.
     fn insert(&mut self, at: usize, waiting: Waiting) {
         let number = waiting.origin.key;
-        if waiting.kind == Kind::Step(Step::Use) && number != 0 && self.part.reaches_servers() {
+        if waiting.kind == Kind::Step(Step::Use) && number != 0 && self.part.feeds_servers() {
             self.agreement.begin(number);
         }
         self.queued_bytes += waiting.piece.bytes().len();
@@ -361,8 +361,8 @@ impl Mirror {
         match kind {
             Kind::BatchEnd | Kind::UseToCome => return false,
             // The server did not ask for it.
-            Kind::Step(Step::Auth) if !self.wants_auth => return false,
-            Kind::Step(_) if !self.part.reaches_servers() => return false,
+            Kind::Step(Step::Auth) if !self.wants_auth && self.part.reaches_servers() => return false,
+            Kind::Step(_) if !self.part.feeds_servers() => return false,
             Kind::Step(step) => {
                 self.step = Some((step, origin.key));
                 if step == Step::Use {
@@ -440,7 +440,10 @@ impl Mirror {
                 self.pause = PAUSE;
                 false
             }
-            opcode::ERROR if matches!(step, Some(Step::Startup | Step::Auth)) => {
+            // What its sink says does not matter if only the Tees in it have servers.
+            opcode::ERROR
+                if matches!(step, Some(Step::Startup | Step::Auth)) && self.part.reaches_servers() =>
+            {
                 return Err(Fault::new("the tee chain's server does not accept the session"));
             }
             _ => self.wants_auth,

@@ -5,8 +5,9 @@ mod scene;
 
 use std::collections::BTreeSet;
 
-use self::scene::{Ask, Keyspace, PREPARED_USE, Random, STATEMENT, Scene};
+use self::scene::{Ask, Keyspace, PREPARED_USE, Random, STATEMENT, Scene, entry, tee};
 use super::Behavior;
+use crate::NullSink;
 
 /// A run at random. If it is paired, the client waits for both replies, and nothing fails.
 struct Run {
@@ -236,4 +237,22 @@ fn prepares_that_were_dropped_do_not_end_the_wait_for_others() {
     scene.answers(2, 5000);
     assert_eq!(scene.ran(2, 1), Some(Some('a')));
     assert_eq!(scene.dropped(), 1024);
+}
+
+/// The only server of the second chain is that of a Tee in it.
+#[test]
+fn a_tee_in_a_second_chain_that_ends_at_no_server_is_told_the_session() {
+    for behavior in [Behavior::Ignore, Behavior::LogWarning] {
+        let mut scene = Scene::with_second(1, (behavior, 1000), |end| {
+            vec![entry("Tee", tee((Behavior::Ignore, 1000), vec![end])), entry("NullSink", NullSink)]
+        });
+        scene.answers(1, 100);
+        scene.answers(2, 100);
+        scene.ask(&[Ask::Startup]);
+        scene.ask(&[Ask::Query(1)]);
+        assert_eq!(scene.second.book.lock().unwrap().sessions, 1);
+        assert_eq!(scene.ran(2, 1), Some(None));
+        assert!(scene.in_flight.is_empty(), "{:?}", scene.in_flight);
+        assert_eq!(scene.dropped(), 0);
+    }
 }

@@ -25,6 +25,7 @@ pub(super) type Keyspace = char;
 /// What a client asks. Statements are numbered; none names a keyspace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Ask {
+    Startup,
     Query(u32),
     Use(Keyspace),
     /// One of a few statements.
@@ -53,6 +54,7 @@ impl Ask {
             frame(id, opcode::EXECUTE, &[&[0, 4][..], &statement, &value].concat())
         };
         match self {
+            Self::Startup => frame(id, opcode::STARTUP, &[0, 0]),
             Self::Query(number) => query(&format!("SELECT {number}")),
             Self::Use(keyspace) => query(&format!("USE {keyspace}")),
             Self::Prepare(statement) => prepare(&format!("INSERT {statement}")),
@@ -90,6 +92,8 @@ pub(super) struct Book {
     fails: bool,
     /// The bytes behind the ids of prepared statements.
     pub(super) metadata_bytes: usize,
+    /// Sessions that were begun.
+    pub(super) sessions: usize,
 }
 
 #[derive(Clone)]
@@ -158,6 +162,10 @@ impl End {
     fn run(&mut self, head: &Head, request: &[u8]) -> (u8, Vec<u8>) {
         let text = Protocol::Cql.statement_text(head, request).map(|(text, _)| String::from_utf8_lossy(text));
         match (head.opcode, text.as_deref()) {
+            (opcode::STARTUP, _) => {
+                self.server.book.lock().unwrap().sessions += 1;
+                (opcode::READY, Vec::new())
+            }
             (opcode::PREPARE, Some(text)) => self.prepare(text),
             (opcode::EXECUTE, _) => {
                 let Some([server, kind, name, keyspace]) = Protocol::Cql.prepared_id(head, request) else {
@@ -248,6 +256,24 @@ impl Exit for Out {
     }
 }
 
+/// An entry of a second chain.
+pub(super) fn entry(kind: &str, builder: impl Builder + 'static) -> PlanEntry {
+    PlanEntry { kind: kind.to_owned(), name: kind.to_owned(), builder: Box::new(builder) }
+}
+
+/// A Tee with a second chain.
+pub(super) fn tee((behavior, buffer_batches): (Behavior, usize), second_chain: Vec<PlanEntry>) -> Tee {
+    Tee {
+        plan: ChainPlan::of(vec!["second".to_owned()], 0, second_chain).remove(0),
+        behavior,
+        buffer_batches,
+        wait_max: Duration::ZERO,
+        sample_percent: 100,
+        switch: None,
+        prepared: none_prepared(),
+    }
+}
+
 /// A client, a Tee, and its two servers.
 pub(super) struct Scene {
     pub(super) chain: Chain,
@@ -265,6 +291,15 @@ pub(super) struct Scene {
 
 impl Scene {
     pub(super) fn new(seed: u64, behavior: Behavior, buffer_batches: usize) -> Self {
+        Self::with_second(seed, (behavior, buffer_batches), |end| vec![end])
+    }
+
+    /// The second chain is made of the sink to its server.
+    pub(super) fn with_second(
+        seed: u64,
+        options: (Behavior, usize),
+        second_chain: impl FnOnce(PlanEntry) -> Vec<PlanEntry>,
+    ) -> Self {
         let server = |number: u8| Server {
             number,
             book: Arc::new(Mutex::new(Book {
@@ -274,20 +309,12 @@ impl Scene {
                 may_answer: 0,
                 fails: false,
                 metadata_bytes: 16,
+                sessions: 0,
             })),
         };
         let (first, second) = (server(1), server(2));
-        let (kind, name) = ("Sink".to_owned(), "second".to_owned());
-        let end = PlanEntry { kind, name: name.clone(), builder: Box::new(second.clone()) };
-        let tee = Tee {
-            plan: ChainPlan::of(vec![name], 0, vec![end]).remove(0),
-            behavior,
-            buffer_batches,
-            wait_max: Duration::ZERO,
-            sample_percent: 100,
-            switch: None,
-            prepared: none_prepared(),
-        };
+        let end = entry("Sink", second.clone());
+        let tee = tee(options, second_chain(end));
         let nested = Rc::<NestedMetrics>::default();
         let worker = WorkerCx { nested: Rc::clone(&nested), ..worker() };
         let entries: [(&str, &str, &dyn Builder); 2] = [("Tee", "t", &tee), ("Sink", "s", &first)];
