@@ -12,6 +12,19 @@ const BEGIN_MAX: Duration = Duration::from_secs(30);
 /// everything takes this long, and most drivers have given the request up after 10 to 12 s.
 const STALL_MAX: Duration = Duration::from_secs(30);
 
+/// How long replies are awaited for a client that has ended its sending side: it may be gone altogether,
+/// and TCP does not say so.
+const ENDING_MAX: Duration = Duration::from_secs(60);
+
+/// As [`ENDING_MAX`], for one that has broken off in the midst of a request: what is held behind that can go nowhere any
+/// more, and would be awaited for nothing.
+const BROKEN_OFF_MAX: Duration = Duration::from_secs(5);
+
+/// How long replies are awaited for a client that has ended its sending side. `is_torn`: in the midst of a request.
+pub(crate) fn ending_max(is_torn: bool) -> Duration {
+    if is_torn { BROKEN_OFF_MAX } else { ENDING_MAX }
+}
+
 /// What a client was waited for, and since when.
 pub(crate) struct Patience {
     /// When its session must have begun. Moves on while the client waits for us.

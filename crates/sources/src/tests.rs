@@ -344,6 +344,19 @@ fn who_is_drained_and_leaves_in_a_large_request_is_not_waited_for() {
     assert!(matches!(scene.try_at(12, &[]), Some(End::ClientLeft)));
 }
 
+/// What is behind its half of a request, and what a transform holds, can go nowhere any more.
+#[test]
+fn who_leaves_in_a_large_request_is_waited_for_only_shortly() {
+    for (bytes, until) in [(QUERY.to_vec(), 70), ([&QUERY[..], &large(100_000)].concat(), 15)] {
+        let mut scene = scene(true);
+        scene.at(0, &STARTUP);
+        scene.at(9, &bytes);
+        scene.socket.is_shut.set(true);
+        assert_eq!(scene.at(10, &[]), Some(until), "the reply to the first is due");
+        assert!(matches!(scene.try_at(until, &[]), Some(End::TimedOut)));
+    }
+}
+
 #[test]
 fn a_client_that_is_not_read_is_not_to_blame() {
     let mut scene = scene(true);

@@ -6,8 +6,9 @@ use std::time::Duration;
 use chain::{Cx, Fault, Filled, Outlet, Piece, Progress, Stream};
 use wire::{ErrorKind, Malformed, Side};
 
-use super::{Client, ENDING_MAX, MADE_REPLY_BYTES_MAX, State, Turn};
+use super::{Client, MADE_REPLY_BYTES_MAX, State, Turn};
 use crate::end::End;
+use crate::patience::ending_max;
 
 /// How long a client may take to read the errors it is sent before its connection is closed.
 const CLOSING_MAX: Duration = Duration::from_secs(5);
@@ -84,7 +85,7 @@ impl<S: Stream> Client<S> {
     /// stream id of one of them.
     #[cold]
     pub(super) fn refuse(&mut self, cx: &Cx<'_, '_>, malformed: Malformed) {
-        let mut deadline = cx.now.after(ENDING_MAX);
+        let mut deadline = cx.now.after(ending_max(self.request_rest > 0));
         if let State::Ending { deadline: own, .. } = &self.state {
             deadline = deadline.min(*own);
         }

@@ -17,7 +17,6 @@ mod ending;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Duration;
 
 use chain::{After, Chain, Cx, Fault, Filled, Framing, Inlet, Outlet, Progress, Stream, Tick};
 use observe::SourceMetrics;
@@ -25,7 +24,7 @@ use wire::{Malformed, Side};
 
 use crate::end::End;
 use crate::exit::{ClientExit, ReplyProgress};
-use crate::patience::{Patience, earlier};
+use crate::patience::{Patience, earlier, ending_max};
 use crate::rules::Rules;
 
 /// Turns of one poll before the other connections of the worker have theirs.
@@ -33,10 +32,6 @@ const TURNS_MAX: usize = 4;
 
 /// Memory of replies made here that may wait for a client that does not read, before its requests wait too.
 const MADE_REPLY_BYTES_MAX: usize = 256 * 1024;
-
-/// How long replies are awaited for a client that has ended its sending side: it may be gone altogether,
-/// and TCP does not say so.
-const ENDING_MAX: Duration = Duration::from_secs(60);
 
 enum State {
     Open,
@@ -206,7 +201,9 @@ impl<S: Stream> Client<S> {
             self.idle_deadline(),
             is_beginning.then(|| self.patience.begin_by()),
             if has_begun_request { self.patience.stalled_at() } else { None },
-            self.patience.unread_since().map(|since| since.max(self.moved_at).after(ENDING_MAX)),
+            self.patience
+                .unread_since()
+                .map(|since| since.max(self.moved_at).after(ending_max(self.request_rest > 0))),
         ]
     }
 
@@ -287,7 +284,8 @@ impl<S: Stream> Client<S> {
                 }
                 Poll::Ready(Ok(Filled::Bytes(_))) => self.patience.not_silent(),
                 Poll::Ready(Ok(Filled::End)) => {
-                    self.state = State::Ending { end: End::ClientLeft, deadline: cx.now.after(ENDING_MAX) };
+                    let deadline = cx.now.after(ending_max(self.request_rest > 0));
+                    self.state = State::Ending { end: End::ClientLeft, deadline };
                     return Ok(Turn::Moved);
                 }
                 Poll::Ready(Err(error)) => return Ok(Turn::Ended(End::ClientFailed(error))),
