@@ -65,12 +65,23 @@ impl Instance {
         }
     }
 
+    /// It leaves, and owes nothing: it is to be closed.
+    fn is_over(&self) -> bool {
+        matches!(self, Self::Leaving(chain) if chain.in_flight() == 0)
+    }
+
     /// What its transforms hold goes on, if they wait for more in vain.
     fn let_go(&mut self, cx: &mut Cx<'_, '_>, stops: bool) {
         if self.may_hold(stops)
             && let Some(Err(fault)) = self.working().map(|chain| chain.let_go(cx))
         {
             self.fail(fault);
+        }
+    }
+
+    fn close(&mut self, cx: &mut Cx<'_, '_>) {
+        if let Some(chain) = self.working() {
+            chain.close(cx);
         }
     }
 
@@ -377,11 +388,8 @@ impl Sink for Instances {
             }
             was_over_mark |= replies.gathers.is_over_mark();
             let is_torn = replies.tail.is_some_and(|(torn, _)| torn == index);
-            if let Instance::Leaving(chain) = instance
-                && chain.in_flight() == 0
-                && !is_torn
-            {
-                chain.close(cx);
+            if instance.is_over() && !is_torn {
+                instance.close(cx);
                 *instance = Instance::Dead;
             }
             if let Some(Instance::Failing(..)) = self.instances.get(index) {
@@ -396,11 +404,13 @@ impl Sink for Instances {
             progress = Progress::Moved;
         }
         // What was made here waits to be written, and there may be more to read when it is. What other instances have
-        // waited for the end of a large reply, or until less waited for one of them. One that leaves lets go what it holds.
+        // waited for the end of a large reply, or until less waited for one of them. One that leaves lets go what it holds,
+        // and is closed.
         let may_go_on = !up.is_ready()
             || (was_torn && self.replies.tail.is_none())
             || was_over_mark
-            || self.instances.iter().any(|instance| instance.may_hold(self.replies.gathers.stops()));
+            || self.instances.iter().any(|instance| instance.may_hold(self.replies.gathers.stops()))
+            || (self.replies.tail.is_none() && self.instances.iter().any(Instance::is_over));
         if self.instances.iter().all(|instance| matches!(instance, Instance::Dead)) {
             return Err(Fault::new("no instance of ParallelMap's chain is left"));
         }
@@ -437,11 +447,7 @@ impl Sink for Instances {
     }
 
     fn close(&mut self, cx: &mut Cx<'_, '_>) {
-        for instance in &mut self.instances {
-            if let Some(chain) = instance.working() {
-                chain.close(cx);
-            }
-        }
+        self.instances.iter_mut().for_each(|instance| instance.close(cx));
     }
 }
 

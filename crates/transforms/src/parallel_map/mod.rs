@@ -8,6 +8,8 @@
 mod agreement;
 mod gather;
 mod instances;
+#[cfg(test)]
+mod tests;
 
 use chain::{Builder, ChainPart, ChainPlan, Link, WorkerCx, WorkerPart};
 use config::{COUNT_MAX, Fields};
