@@ -2,6 +2,10 @@
 //!
 //! `sim --seeds N [--from S]` runs many seeds and prints how often each fault occurred; `sim SEED` replays one;
 //! `sim pairs [SEEDS]` drives a mixed traffic through every ordered pair of transforms.
+//!
+//! The remainder of a seed by four says which world it runs in: two of four a connection per client, one connections that
+//! clients share, one a random chain. Each holds the minimum of [`check_minimum`], and what is printed says how many
+//! there were of each.
 
 mod client_task;
 mod files;
@@ -10,6 +14,7 @@ mod mixed;
 mod pace;
 mod peers;
 mod pipe;
+mod probe;
 mod random;
 mod readiness;
 mod sharing;
@@ -25,12 +30,15 @@ use peers::FAULTS;
 use pipe::CUTS;
 use sharing::EVENTS;
 use shotover::Files;
-use world::World;
 
-/// Every seed asks at least so many requests, whatever becomes of its clients.
+/// Every seed has at least so many clients at a time.
+const CLIENTS_MIN: usize = 3;
+
+/// It asks at least so many requests, whatever becomes of its clients; those that begin sessions are requests, too.
 const REQUESTS_MIN: usize = 200;
 
-/// At least so often something goes wrong in every seed.
+/// At least so often something goes wrong in it: at its ends, or on the way to them (a write that is cut short or put
+/// off, a message that comes in pieces). In some seeds nothing goes wrong but on the way.
 const FAULTS_MIN: u64 = 20;
 
 /// Seeds after which everything that can happen must have happened.
@@ -65,7 +73,11 @@ fn main() -> ExitCode {
         }
     };
     let Some(counts) = run_all(from, count) else { return ExitCode::FAILURE };
-    println!("{count} seeds clean");
+    let of = |world| (from..from + count).filter(|seed| World::of(*seed) == world).count();
+    let [own, shared, mixed] = [World::Own, World::Shared, World::Mixed].map(of);
+    println!(
+        "{count} seeds clean: {own} with a connection per client, {shared} with shared connections, {mixed} with random chains"
+    );
     for (name, times) in &counts {
         println!("  {name}: {times}");
     }
@@ -115,21 +127,49 @@ fn run_all(from: u64, count: u64) -> Option<Counts> {
     (!has_failed.into_inner()).then_some(counts)
 }
 
-/// Even seeds: a connection per client. Of the others every second: connections that clients share, and any chain.
+/// What a seed is run in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum World {
+    /// A connection per client.
+    Own,
+    /// Connections that clients share.
+    Shared,
+    /// Any chain.
+    Mixed,
+}
+
+impl World {
+    fn of(seed: u64) -> Self {
+        match seed % 4 {
+            0 | 2 => Self::Own,
+            1 => Self::Shared,
+            _ => Self::Mixed,
+        }
+    }
+}
+
 fn run_seed(seed: u64) -> Result<Counts, String> {
-    caught(|| match seed % 4 {
-        0 | 2 => {
-            let book = World::new(seed).run()?;
+    caught(|| match World::of(seed) {
+        World::Own => {
+            let book = world::World::new(seed).run()?;
             let faults = book.faults.into_iter().map(|(fault, times)| (format!("{fault:?}"), times));
             Ok(faults.chain(CUTS.map(|cut| (format!("{cut:?}"), book.cuts[cut as usize]))).collect())
         }
-        1 => {
+        World::Shared => {
             let book = sharing::World::new(seed).run()?;
             let events = book.events.into_iter().map(|(event, times)| (format!("Shared{event:?}"), times));
             Ok(events.chain(CUTS.map(|cut| (format!("Shared{cut:?}"), book.cuts[cut as usize]))).collect())
         }
-        _ => Ok(counts_of(mixed::World::new(seed).run()?)),
+        World::Mixed => Ok(counts_of(mixed::World::new(seed).run()?)),
     })
+}
+
+/// A run that is over must have been made of enough to say something.
+fn check_minimum(clients: usize, requests: usize, faults: u64) -> Result<(), String> {
+    if clients >= CLIENTS_MIN && requests >= REQUESTS_MIN && faults >= FAULTS_MIN {
+        return Ok(());
+    }
+    Err(format!("only {clients} clients, {requests} requests, {faults} faults"))
 }
 
 fn counts_of(book: mixed::Book) -> Counts {
@@ -167,7 +207,7 @@ fn run_pairs(seeds: u64) -> bool {
         }
     }
     println!("{} pairs, {seeds} seeds each: {counts:?}", pairs.len());
-    let events = mixed::EVENTS.iter().filter(|event| event.needs_no_fault());
+    let events = mixed::EVENTS.iter().filter(|event| event.occurs_in_pairs());
     let never: Vec<String> =
         events.map(|event| format!("Mixed{event:?}")).filter(|name| !counts.contains_key(name)).collect();
     if !never.is_empty() {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::{Buf as _, BytesMut};
 
 use crate::frames::{self, Frame, opcode};
+use crate::pace::Skipped;
 use crate::pipe::Pipe;
 use crate::random::Random;
 
@@ -65,6 +66,8 @@ pub struct Book {
     pub seen_by_server: BTreeSet<u64>,
     pub faults: BTreeMap<Fault, u64>,
     pub cuts: [u64; 4],
+    /// Over how much time the clock has jumped.
+    pub skipped: Skipped,
 }
 
 impl Book {
@@ -80,6 +83,7 @@ impl Book {
 
 /// How a client behaves.
 pub struct Plan {
+    pub begun: Skipped,
     pub requests: usize,
     pub in_flight_max: usize,
     pub padding_max: usize,
@@ -95,8 +99,10 @@ pub struct Application {
     random: Random,
     unsent: BytesMut,
     received: BytesMut,
-    /// What awaits a reply: stream id to nonce and kind.
-    in_flight: BTreeMap<i16, (u64, bool)>,
+    /// What awaits a reply: stream id to nonce, kind, and since when.
+    in_flight: BTreeMap<i16, (u64, bool, Skipped)>,
+    /// When it was looked at last while it wanted something.
+    seen: Skipped,
     asked: usize,
     is_ready: bool,
     has_left: bool,
@@ -107,6 +113,7 @@ pub struct Application {
 impl Application {
     pub fn new(index: u64, pipe: Pipe, plan: Plan, random: Random) -> Self {
         let startup = frames::encode(4, 0, opcode::STARTUP, &[0, 0]);
+        let seen = plan.begun;
         Self {
             pipe,
             index,
@@ -115,6 +122,7 @@ impl Application {
             unsent: startup.as_slice().into(),
             received: BytesMut::new(),
             in_flight: BTreeMap::new(),
+            seen,
             asked: 0,
             is_ready: false,
             has_left: false,
@@ -147,7 +155,19 @@ impl Application {
         self.has_left || self.pipe.is_over()
     }
 
+    /// Since when it waits: for the end of a request, or of its connection.
+    pub fn waits_since(&self) -> Option<Skipped> {
+        match (self.is_done(), self.is_ready) {
+            (true, _) => Some(self.seen),
+            (false, true) => self.in_flight.values().map(|(.., since)| *since).min(),
+            (false, false) => Some(self.plan.begun),
+        }
+    }
+
     pub fn act(&mut self, book: &mut Book) -> Result<(), String> {
+        if !self.is_done() {
+            self.seen = book.skipped;
+        }
         self.read(book)?;
         if self.has_left {
             return Ok(());
@@ -203,7 +223,7 @@ impl Application {
             let body = frames::query(nonce, is_write, padding);
             self.unsent.extend(frames::encode(4, id, opcode::QUERY, &body));
             book.asked.insert(nonce, id);
-            self.in_flight.insert(id, (nonce, is_write));
+            self.in_flight.insert(id, (nonce, is_write, self.seen));
             self.asked += 1;
         }
     }
@@ -262,7 +282,7 @@ impl Application {
             }
             opcode::ERROR => self.check_error(frame, book),
             opcode::RESULT => {
-                let (nonce, _) = self.in_flight.remove(&frame.id).ok_or("a reply to nothing")?;
+                let (nonce, ..) = self.in_flight.remove(&frame.id).ok_or("a reply to nothing")?;
                 match frames::result_nonce(&frame.body) {
                     Some(answered) if answered == nonce => {
                         book.note(Fault::Answered);
@@ -285,7 +305,7 @@ impl Application {
             self.is_ready = true;
             return Ok(());
         }
-        let (nonce, is_write) = self.in_flight.remove(&frame.id).ok_or("an error to nothing")?;
+        let (nonce, is_write, _) = self.in_flight.remove(&frame.id).ok_or("an error to nothing")?;
         if book.seen_by_server.contains(&nonce) {
             return Err(format!("{nonce:x} ran, and was answered with: {text}"));
         }

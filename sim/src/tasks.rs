@@ -34,7 +34,8 @@ impl Tasks {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.running.is_empty()
+        // A task that has ended may have spawned another.
+        self.running.is_empty() && self.spawned.0.borrow().is_empty()
     }
 
     /// Gives a turn to each that is to have one. None may ask for another at a time that it has just been given: a worker

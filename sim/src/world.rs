@@ -16,12 +16,14 @@ use transforms::{
 use wire::{Protocol, QueryType};
 
 use crate::client_task::ClientTask;
-use crate::pace::Pace;
+use crate::pace::{Next, Pace};
 use crate::peers::{Application, Book, Fault, Plan, Server};
 use crate::pipe::{Pipe, Sockets, note_cuts};
+use crate::probe::Probed;
 use crate::random::Random;
+use crate::tasks::Tasks;
 use crate::turns::Turns;
-use crate::{FAULTS_MIN, REQUESTS_MIN};
+use crate::{CLIENTS_MIN, FAULTS_MIN, REQUESTS_MIN, check_minimum};
 
 /// What the connector and the world share.
 struct Servers {
@@ -178,6 +180,7 @@ pub struct World {
     sockets: Sockets,
     turns: Turns,
     connections: Vec<Connection>,
+    tasks: Tasks,
     pool: Pool,
     now: Tick,
     random: Random,
@@ -223,13 +226,14 @@ impl World {
         }));
         let pool = Pool::new();
         let part = chain_part(&mut random, &pool, &servers, filters);
-        let clients = 3 + random.below(2);
-        let (connections, now) = (Vec::new(), Tick(0));
+        let clients = CLIENTS_MIN + random.below(2);
+        let (connections, tasks, now) = (Vec::new(), Tasks::default(), Tick(0));
         let mut world = Self {
             servers,
             sockets,
             turns,
             connections,
+            tasks,
             pool,
             now,
             random,
@@ -261,6 +265,7 @@ impl World {
             Fault::ClientSendsGarbage,
         ];
         let plan = Plan {
+            begun: self.servers.borrow().book.skipped,
             requests: 30 + random.below(60),
             in_flight_max: 1 + random.size(64),
             padding_max,
@@ -313,6 +318,7 @@ impl World {
         let mut pace = Pace::default();
         for round in 0.. {
             self.round = round;
+            self.servers.borrow_mut().book.skipped = pace.skipped();
             if self.round()? {
                 pace.is_moving();
                 self.replace_gone()?;
@@ -322,11 +328,10 @@ impl World {
             }
             let moved = self.moved();
             if self.turns == Turns::Probed && pace.is_settled(moved) {
-                self.probe(moved)?;
+                self.probe()?;
             }
             self.now = Tick(self.now.0 + self.random.below(200) as u64);
-            let tasks = self.connections.iter().map(|connection| &connection.task);
-            match pace.after_round(moved, self.now, || tasks.filter_map(ClientTask::deadline).min()) {
+            match pace.after_round(moved, self.now, || self.next()) {
                 Ok(now) => self.now = now,
                 Err(problem) => return Err(format!("{problem}: {}", self.describe())),
             }
@@ -334,34 +339,9 @@ impl World {
         self.check_end()
     }
 
-    /// Where everybody is, for the report of a run that went wrong.
-    fn describe(&self) -> String {
-        let servers = self.servers.borrow();
-        let clients = self.connections.iter().map(|connection| {
-            let Connection { application, task, .. } = connection;
-            format!("\n  {}, {}, {}", application.describe(), application.pipe.describe(), task.describe())
-        });
-        let servers = servers
-            .servers
-            .iter()
-            .map(|server| format!("\n  {}, {}", server.describe(), server.pipe.describe()));
-        let all: String = clients.chain(servers).collect();
-        format!("at {:?}, turns for {:?}{all}", self.now, self.turns)
-    }
-
-    /// Nothing has moved for long, and nobody was woken: a turn for everybody moves nothing.
-    fn probe(&mut self, moved: u64) -> Result<(), String> {
-        if self.connections.iter().any(|connection| connection.task.is_woken()) {
-            return Ok(());
-        }
-        let before = self.describe();
-        for connection in &mut self.connections {
-            connection.task.poll(self.now, Turns::Everybody);
-        }
-        match self.moved() == moved {
-            true => Ok(()),
-            false => Err(format!("something could move, and nobody was woken: {before}")),
-        }
+    fn next(&self) -> Next {
+        let connections = self.connections.iter();
+        Next::of(connections.map(|connection| (&connection.task, connection.application.waits_since())))
     }
 
     fn round(&mut self) -> Result<bool, String> {
@@ -403,18 +383,13 @@ impl World {
         Ok(ended_any)
     }
 
-    fn moved(&self) -> u64 {
-        let applications = self.connections.iter().map(|connection| connection.application.pipe.moved());
-        let servers = self.servers.borrow();
-        applications.sum::<u64>() + servers.servers.iter().map(|server| server.pipe.moved()).sum::<u64>()
-    }
-
     fn check_end(self) -> Result<Book, String> {
         for connection in &self.connections {
             if !connection.application.is_done() {
                 return Err(format!("client {} still waits", connection.application.index));
             }
         }
+        check_minimum(self.connections.len(), self.asked(), self.faults())?;
         let Servers { servers, book, .. } = &mut *self.servers.borrow_mut();
         let pipes = self.connections.iter().map(|connection| &connection.application.pipe);
         let pipes = pipes.chain(servers.iter().map(|server| &server.pipe));
@@ -423,6 +398,40 @@ impl World {
             return Err(format!("{} chunks are still held", self.pool.taken()));
         }
         Ok(std::mem::take(book))
+    }
+}
+
+impl Probed for World {
+    fn now(&self) -> Tick {
+        self.now
+    }
+
+    fn moved(&self) -> u64 {
+        let applications = self.connections.iter().map(|connection| connection.application.pipe.moved());
+        let servers = self.servers.borrow();
+        applications.sum::<u64>() + servers.servers.iter().map(|server| server.pipe.moved()).sum::<u64>()
+    }
+
+    fn describe(&self) -> String {
+        let servers = self.servers.borrow();
+        let clients = self.connections.iter().map(|connection| {
+            let Connection { application, task, .. } = connection;
+            format!("\n  {}, {}, {}", application.describe(), application.pipe.describe(), task.describe())
+        });
+        let servers = servers
+            .servers
+            .iter()
+            .map(|server| format!("\n  {}, {}", server.describe(), server.pipe.describe()));
+        let all: String = clients.chain(servers).collect();
+        format!("at {:?}, turns for {:?}{all}", self.now, self.turns)
+    }
+
+    fn tasks(&mut self) -> &mut Tasks {
+        &mut self.tasks
+    }
+
+    fn client(&mut self, at: usize) -> Option<(u64, &mut ClientTask)> {
+        self.connections.get_mut(at).map(|of| (of.application.index, &mut of.task))
     }
 }
 

@@ -84,7 +84,7 @@ pub use config;
 pub use wire;
 
 pub use crate::custom::CustomTransform;
-pub use crate::one_chain::{Files, OneChain, chain_of};
+pub use crate::one_chain::{Files, OneChain, chain_of, transform_names};
 
 /// Does what the command line says, with the transforms of this version and these; returns when the process is to end.
 #[must_use]

@@ -22,8 +22,14 @@ pub enum Files {
 pub struct OneChain {
     /// Makes its runs.
     pub part: Rc<ChainPart>,
-    /// The switches of its entries.
+    /// The switches of its entries, and of those of chains in it.
     pub switches: Vec<Switch>,
+}
+
+/// The types of transforms of this version.
+#[must_use]
+pub fn transform_names() -> Vec<&'static str> {
+    Registry::built_in().names()
 }
 
 /// Makes the chain of a topology's first source on one worker, with these transforms besides those of this version.
@@ -50,7 +56,12 @@ pub fn chain_of(
             start(&entries);
             each_entries(&entries, &mut start);
         }
-        let switches = entries.iter().filter_map(|entry| entry.builder.switch().cloned()).collect();
+        let mut switches = Vec::new();
+        let mut add = |entries: &[PlanEntry]| {
+            switches.extend(entries.iter().filter_map(|entry| entry.builder.switch().cloned()));
+        };
+        add(&entries);
+        each_entries(&entries, &mut add);
         let entries = entries.iter().map(|entry| (&*entry.kind, &*entry.name, entry.builder.as_ref()));
         OneChain { part: ChainPart::new(&source.name, worker, entries, None), switches }
     });

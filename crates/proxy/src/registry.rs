@@ -133,6 +133,11 @@ impl Registry {
         Ok(registry)
     }
 
+    /// What its types are called.
+    pub(crate) fn names(&self) -> Vec<&'static str> {
+        self.kinds.iter().map(|kind| kind.name).collect()
+    }
+
     /// The type of this name.
     pub(crate) fn kind(&self, name: &str) -> Option<&Kind> {
         self.kinds.iter().find(|kind| kind.name == name)
@@ -149,7 +154,7 @@ impl config::Catalog for Registry {
     }
 
     fn transforms(&self) -> Vec<&str> {
-        self.kinds.iter().map(|kind| kind.name).collect()
+        self.names()
     }
 
     fn shape(&self, transform: &str) -> Option<TransformShape> {

@@ -7,10 +7,12 @@ use std::rc::Rc;
 
 use bytes::{Buf as _, BytesMut};
 
-use super::model::{self, Outcome, Part, outcomes};
+use super::model::{Part, sends_repeats_on};
+use super::outcomes::{self, Outcome, Outcomes, outcomes};
 use super::traffic::{self, Kind};
-use super::{Book, Event, Sort};
+use super::{Book, Event, Request, Sort};
 use crate::frames::{self, Frame, free_id, opcode};
+use crate::pace::Skipped;
 use crate::pipe::Pipe;
 use crate::random::Random;
 
@@ -22,6 +24,7 @@ const STATEMENTS: usize = 6;
 
 /// How a client behaves.
 pub struct Plan {
+    pub begun: Skipped,
     pub requests: usize,
     pub in_flight_max: usize,
     pub padding_max: usize,
@@ -37,7 +40,8 @@ pub struct Plan {
 struct Asked {
     kind: Kind,
     nonce: u64,
-    may_end: BTreeSet<Outcome>,
+    may_end: Outcomes,
+    since: Skipped,
 }
 
 pub struct Application {
@@ -61,12 +65,15 @@ pub struct Application {
     is_registered: bool,
     has_ended: bool,
     has_left: bool,
+    /// When it was looked at last while it wanted something.
+    seen: Skipped,
     /// Its connection may be closed with requests unanswered.
     pub may_lose: bool,
 }
 
 impl Application {
     pub fn new(index: u64, pipe: Pipe, chain: &Rc<Vec<Part>>, plan: Plan, random: Random) -> Self {
+        let seen = plan.begun;
         let mut application = Self {
             pipe,
             index,
@@ -85,6 +92,7 @@ impl Application {
             is_registered: false,
             has_ended: false,
             has_left: false,
+            seen,
             may_lose: false,
         };
         application.send(0, Kind::Startup);
@@ -106,8 +114,8 @@ impl Application {
         let (opcode, body) = traffic::request(kind, nonce, padding);
         self.unsent.extend(Frame { flags: 0, id, opcode, body }.bytes(4));
         let may_end = outcomes(&self.chain, kind);
-        self.may_lose |= may_end.contains(&Outcome::Closed);
-        let asked = Asked { kind, nonce, may_end };
+        self.may_lose |= may_end.contains(Outcome::Closed);
+        let asked = Asked { kind, nonce, may_end, since: self.seen };
         match self.in_flight.entry(id) {
             Entry::Occupied(_) => self.repeat = Some((id, asked)),
             Entry::Vacant(place) => drop(place.insert(asked)),
@@ -118,7 +126,7 @@ impl Application {
     fn repeat(&mut self) {
         let oldest = self.in_flight.first_key_value().map(|(id, _)| *id);
         let is_due = self.plan.repeats_at.is_some_and(|at| self.asked > at);
-        if let Some(id) = oldest.filter(|_| is_due && !model::sends_repeats_on(&self.chain)) {
+        if let Some(id) = oldest.filter(|_| is_due && !sends_repeats_on(&self.chain)) {
             self.asked += 1;
             self.plan.requests = self.asked;
             self.send(id, Kind::Select);
@@ -148,7 +156,15 @@ impl Application {
         )
     }
 
+    /// Since when it waits: for the end of a request, or of its connection.
+    pub fn waits_since(&self) -> Option<Skipped> {
+        if self.is_done() { Some(self.seen) } else { self.in_flight.values().map(|asked| asked.since).min() }
+    }
+
     pub fn act(&mut self, book: &mut Book) -> Result<(), String> {
+        if !self.is_done() {
+            self.seen = book.skipped;
+        }
         self.read(book)?;
         if self.has_left {
             return Ok(());
@@ -197,8 +213,8 @@ impl Application {
             let id = free_id(&mut self.random, &self.in_flight);
             let kind = self.choose();
             let asked = self.in_flight.values().filter_map(|asked| asked.kind.used());
-            let chosen = asked.chain([self.confirmed.1]).collect();
-            book.may_run_in.insert(self.nonce(), chosen);
+            let may_run_in = asked.chain([self.confirmed.1]).collect();
+            book.requests.insert(self.nonce(), Request { kind, may_run_in });
             self.send(id, kind);
             self.repeat();
         }
@@ -210,7 +226,7 @@ impl Application {
             0 => Kind::Use(1 + number(&mut self.random, usize::from(KEYSPACES))),
             24 => Kind::PrepareUse(1 + number(&mut self.random, usize::from(KEYSPACES))),
             // Whether it has prepared it or somebody else.
-            25 if !model::denies_following(&self.chain) => {
+            25 if !outcomes::denies_following(&self.chain) => {
                 Kind::ExecuteUse(1 + number(&mut self.random, usize::from(KEYSPACES)))
             }
             1 | 2 => Kind::Prepare(number(&mut self.random, STATEMENTS)),
@@ -263,11 +279,13 @@ impl Application {
         let outcome = self.outcome_of(frame, &asked)?;
         // Where a server fails, the other may have answered.
         let is_excused = book.has_server_fault && matches!(outcome, Outcome::Closed | Outcome::Mismatch);
-        if !asked.may_end.contains(&outcome) && !is_excused {
+        if !asked.may_end.contains(outcome) && !is_excused {
             return Err(format!("{asked:?} ended as {outcome:?}: {}", shown(frame)));
         }
         book.note(Event::Ended(outcome));
-        if matches!(outcome, Outcome::Filtered | Outcome::Throttled | Outcome::Null) {
+        if matches!(outcome, Outcome::Filtered | Outcome::Throttled | Outcome::Null)
+            && !outcomes::may_come_from_second(&self.chain, asked.kind, outcome)
+        {
             book.must_not_run.insert(asked.nonce);
         }
         if outcome == Outcome::Own {
@@ -297,7 +315,7 @@ impl Application {
         book.note(Event::Answered(Sort::of(asked.kind)));
         if asked.nonce < self.answered {
             book.note(Event::OutOfOrder);
-            if model::is_ordered(&self.chain) {
+            if outcomes::is_ordered(&self.chain) {
                 return Err(format!("{asked:?} was answered behind a younger request"));
             }
         }

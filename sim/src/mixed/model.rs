@@ -1,9 +1,4 @@
-//! Chains for a mixed traffic: their topology, and what each request may come to in them.
-
-use std::collections::BTreeSet;
-
-use super::traffic::Kind;
-use crate::random::Random;
+//! Chains for a mixed traffic: what stands in them, where, and how a topology writes it.
 
 /// One entry of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,13 +12,25 @@ pub enum Part {
     ToFile,
     Filter(Filter),
     Throttle { per_second: u32, per: Option<&'static str> },
-    Tee { behavior: Behavior, queue: Queue, has_switch: bool, second: Vec<Self> },
+    Tee(Tee),
     // What ends a chain.
     Null,
     Fail,
-    Single { address: &'static str, is_shared: bool },
+    Single { server: Server, is_shared: bool },
     ParallelMap { parallelism: u32, is_ordered: bool, chain: Vec<Self> },
     Pool { connections: u32, chain: Vec<Self> },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tee {
+    pub behavior: Behavior,
+    pub queue: Queue,
+    pub has_switch: bool,
+    /// So many of a hundred requests go to the second chain.
+    pub sample: u32,
+    pub second: Vec<Part>,
+    /// Where what differs is sent again, with `SubchainOnMismatch`.
+    pub mismatch: Vec<Part>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,20 +44,11 @@ pub enum Filter {
     AllowKeyspaces,
 }
 
-/// What a filter makes of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Judged {
-    Passes,
-    Refused,
-    /// The keyspace in use decides, or what else is in flight: a USE leaves open which keyspace that is.
-    Either,
-}
-
 /// How a Tee's queue is bounded, and how long a client waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Queue {
-    batches: u32,
-    wait_micros: u32,
+    pub batches: u32,
+    pub wait_micros: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,153 +59,105 @@ pub enum Behavior {
     SubchainOnMismatch,
 }
 
-/// Where the chain's own server is, and where a copy of its traffic may go.
-pub const FIRST: &str = "first:9042";
-pub const SECOND: &str = "second:9042";
+/// The number of a server.
+pub type Server = u8;
 
-/// How a request may end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Outcome {
-    /// Its own reply from a server.
-    Own,
-    Filtered,
-    Throttled,
-    Null,
-    Mismatch,
-    /// A USE that its server does not accept.
-    Refused,
-    /// Its connection is closed.
-    Closed,
+/// The chain's own. All others get copies of its traffic.
+pub const FIRST: Server = 0;
+
+/// One that has no number yet.
+pub const SOME_SERVER: Server = u8::MAX;
+
+/// Where a server is.
+fn address(server: Server) -> String {
+    format!("server{server}:9042")
 }
 
-impl Outcome {
-    /// What the reply says that was made on the way.
-    pub fn of_text(text: &str) -> Option<Self> {
-        let known = [
-            ("Message was filtered out by shotover", Self::Filtered),
-            ("Server overloaded", Self::Throttled),
-            ("Handled by shotover null transform", Self::Null),
-            ("did not match and behavior is set to fail on mismatch", Self::Mismatch),
-            ("Intentional Fail!", Self::Closed),
-        ];
-        known.iter().find(|(words, _)| text.contains(words)).map(|(_, outcome)| *outcome)
+/// The server at this address.
+pub fn server_at(address: &str) -> Option<Server> {
+    address.strip_prefix("server")?.split(':').next()?.parse().ok()
+}
+
+/// Gives each server that has none a number of its own. Instances of one chain have the same.
+pub fn number_servers(chain: &mut [Part], last: &mut Server) {
+    for part in chain {
+        if let Part::Single { server, .. } = part
+            && *server == SOME_SERVER
+        {
+            *last += 1;
+            *server = *last;
+        }
+        for own in part.chains_mut() {
+            number_servers(own, last);
+        }
+    }
+}
+
+/// How a server is reached.
+pub struct Route<'c> {
+    pub server: Server,
+    /// The entries that a request passes on its way there.
+    pub path: Vec<&'c Part>,
+    /// So many of them are in the chain itself: the others are in what a Tee has for itself.
+    pub own: usize,
+    /// It gets what a Tee sends again.
+    pub is_for_mismatches: bool,
+    /// Tees that send copies there, one after the other.
+    pub tees: usize,
+    /// What stands below those of them that are in a second chain.
+    pub beside: Vec<&'c [Part]>,
+}
+
+/// All servers of a chain.
+pub fn routes(chain: &[Part]) -> Vec<Route<'_>> {
+    let mut routes = Vec::new();
+    let (path, beside) = (Vec::new(), Vec::new());
+    let begin = Route { server: FIRST, path, own: 0, is_for_mismatches: false, tees: 0, beside };
+    walk(chain, begin, &mut routes);
+    routes
+}
+
+fn walk<'c>(chain: &'c [Part], mut so_far: Route<'c>, routes: &mut Vec<Route<'c>>) {
+    for (at, part) in chain.iter().enumerate() {
+        so_far.path.push(part);
+        so_far.own += usize::from(so_far.tees == 0);
+        match part {
+            Part::Tee(tee) => {
+                for (own, is_for_mismatches) in [(&tee.second, false), (&tee.mismatch, true)] {
+                    let (path, mut beside) = (so_far.path.clone(), so_far.beside.clone());
+                    beside.extend(chain.get(at + 1..).filter(|_| so_far.tees > 0));
+                    let tees = so_far.tees + 1;
+                    walk(own, Route { path, is_for_mismatches, tees, beside, ..so_far }, routes);
+                }
+            }
+            Part::ParallelMap { chain, .. } | Part::Pool { chain, .. } => {
+                return walk(chain, so_far, routes);
+            }
+            Part::Single { server, .. } => {
+                return routes.push(Route { server: *server, ..so_far });
+            }
+            _ => {}
+        }
     }
 }
 
-/// All kinds of entries: those that go on first.
-fn transforms() -> Vec<Part> {
-    vec![
-        Part::Coalesce { count: Some(4), millis: Some(10) },
-        Part::Counter,
-        Part::ForceEncode,
-        Part::ForceParse,
-        Part::Printer,
-        Part::Log,
-        Part::ToFile,
-        Part::Filter(Filter::DenyWrites),
-        Part::Filter(Filter::DenyTables),
-        Part::Throttle { per_second: 50, per: None },
-        Part::Throttle { per_second: 50, per: Some("Table") },
-        tee(Behavior::Ignore),
-        tee(Behavior::LogWarningOnMismatch),
-        tee(Behavior::FailOnMismatch),
-        tee(Behavior::SubchainOnMismatch),
-    ]
-}
-
-fn tee(behavior: Behavior) -> Part {
-    let queue = Queue { batches: 1000, wait_micros: 0 };
-    Part::Tee { behavior, queue, has_switch: false, second: vec![second()] }
-}
-
-/// And those that end a chain.
-fn ends() -> Vec<Part> {
-    vec![
-        Part::Null,
-        Part::Fail,
-        Part::Single { address: FIRST, is_shared: false },
-        Part::Single { address: FIRST, is_shared: true },
-        Part::ParallelMap { parallelism: 3, is_ordered: true, chain: vec![first()] },
-        Part::Pool { connections: 2, chain: vec![first()] },
-    ]
-}
-
-fn first() -> Part {
-    Part::Single { address: FIRST, is_shared: false }
-}
-
-fn second() -> Part {
-    Part::Single { address: SECOND, is_shared: false }
-}
-
-/// Every ordered pair of entries that can stand together, each with what a chain needs beside it.
-pub fn pairs() -> Vec<Vec<Part>> {
-    let mut chains = Vec::new();
-    for above in transforms() {
-        for below in transforms() {
-            chains.push(vec![above.clone(), below, first()]);
+/// Every Tee, those in chains of others included, each with what is below it.
+pub fn tees(chain: &[Part]) -> Vec<(&Tee, &[Part])> {
+    let mut found = Vec::new();
+    for (at, part) in chain.iter().enumerate() {
+        if let Part::Tee(tee) = part {
+            found.push((tee, chain.get(at + 1..).unwrap_or_default()));
         }
-        for end in ends() {
-            chains.push(vec![above.clone(), end]);
-        }
+        found.extend(part.chains().into_iter().flat_map(tees));
     }
-    chains
+    found
 }
 
-/// A chain of up to four entries, some of which have chains of their own.
-pub fn random_chain(random: &mut Random) -> Vec<Part> {
-    let known = transforms();
-    let mut chain: Vec<Part> =
-        (0..random.below(4)).map(|_| known[random.below(known.len())].clone()).collect();
-    for part in &mut chain {
-        vary(part, random);
-    }
-    let ends = ends();
-    let mut end = ends[random.below(ends.len())].clone();
-    if let Part::ParallelMap { parallelism, is_ordered, chain } = &mut end {
-        (*parallelism, *is_ordered) = (1 + random.below(4) as u32, random.once_in(2));
-        if random.once_in(2) {
-            chain.insert(0, Part::Filter(Filter::DenySchema));
-        }
-    }
-    chain.push(end);
-    chain
-}
-
-fn vary(part: &mut Part, random: &mut Random) {
-    match part {
-        Part::Coalesce { count, millis } => {
-            *count = random.once_in(2).then(|| 1 + random.below(9) as u32);
-            // Without it the last requests of a client that awaits its replies would wait for ever.
-            *millis = Some(1 + random.below(30) as u32);
-        }
-        Part::Filter(filter) => {
-            let all = [
-                Filter::DenyWrites,
-                Filter::DenySchema,
-                Filter::AllowReads,
-                Filter::DenyTables,
-                Filter::AllowKeyspaces,
-            ];
-            *filter = all[random.below(all.len())];
-        }
-        Part::Throttle { per, .. } => {
-            let all = [None, Some("ClientAddress"), Some("User"), Some("Keyspace"), Some("Table")];
-            *per = all[random.below(all.len())];
-        }
-        Part::Tee { behavior, queue, has_switch, .. } => {
-            queue.batches = [1, 3, 1000][random.below(3)];
-            queue.wait_micros = [0, 0, 500, 100_000][random.below(4)];
-            *has_switch = random.once_in(3);
-            let all = [
-                Behavior::Ignore,
-                Behavior::LogWarningOnMismatch,
-                Behavior::FailOnMismatch,
-                Behavior::SubchainOnMismatch,
-            ];
-            *behavior = all[random.below(all.len())];
-        }
-        _ => {}
+/// What ends a chain, whoever's it is.
+pub fn end(chain: &[Part]) -> Option<&Part> {
+    match chain.last()? {
+        Part::ParallelMap { chain, .. } | Part::Pool { chain, .. } => end(chain),
+        part => Some(part),
     }
 }
 
@@ -230,12 +180,29 @@ impl Part {
             Self::ToFile => "DebugLogToFile",
             Self::Filter(_) => "QueryTypeFilter",
             Self::Throttle { .. } => "RequestThrottling",
-            Self::Tee { .. } => "Tee",
+            Self::Tee(_) => "Tee",
             Self::Null => "NullSink",
             Self::Fail => "DebugReturner",
             Self::Single { .. } => "CassandraSinkSingle",
             Self::ParallelMap { .. } => "ParallelMap",
             Self::Pool { .. } => "ConnectionBalanceAndPool",
+        }
+    }
+
+    /// The chains that it has for itself.
+    pub fn chains(&self) -> Vec<&[Self]> {
+        match self {
+            Self::Tee(tee) => vec![&tee.second, &tee.mismatch],
+            Self::ParallelMap { chain, .. } | Self::Pool { chain, .. } => vec![chain],
+            _ => Vec::new(),
+        }
+    }
+
+    fn chains_mut(&mut self) -> Vec<&mut [Self]> {
+        match self {
+            Self::Tee(tee) => vec![&mut tee.second, &mut tee.mismatch],
+            Self::ParallelMap { chain, .. } | Self::Pool { chain, .. } => vec![chain],
+            _ => Vec::new(),
         }
     }
 
@@ -262,26 +229,12 @@ impl Part {
                 let per = per.map(|per| format!(", per: {per}")).unwrap_or_default();
                 format!(", max_requests_per_second: {per_second}{per}")
             }
-            Self::Tee { behavior, queue: Queue { batches, wait_micros }, has_switch, second } => {
-                let second = yaml(second, names);
-                let behavior = match behavior {
-                    Behavior::SubchainOnMismatch => {
-                        *names += 1;
-                        format!("{{SubchainOnMismatch: {{chain: [NullSink: {{name: e{names}}}]}}}}")
-                    }
-                    plain => format!("{plain:?}"),
-                };
-                let queue = format!("buffer_size: {batches}, timeout_micros: {wait_micros}");
-                // Nobody listens there: the world flips it.
-                let switch = if *has_switch { format!(", switch_port: {names}") } else { String::new() };
-                format!(", behavior: {behavior}, {queue}{switch}, chain: {second}")
-            }
+            Self::Tee(tee) => tee.yaml(names),
             Self::Fail => ", Fail: null".to_owned(),
-            Self::Single { address, is_shared } => {
+            Self::Single { server, is_shared } => {
                 let connections = if *is_shared { ", connections: Shared" } else { "" };
-                // Each Tee has a second server of its own.
-                let host = if *address == SECOND { format!("{name}-") } else { String::new() };
-                format!(", remote_address: '{host}{address}', connect_timeout_ms: 3000{connections}")
+                let address = address(*server);
+                format!(", remote_address: '{address}', connect_timeout_ms: 3000{connections}")
             }
             Self::ParallelMap { parallelism, is_ordered, chain } => {
                 let chain = yaml(chain, names);
@@ -292,6 +245,23 @@ impl Part {
             }
         };
         format!("{{{}: {{name: {name}{options}}}}}", self.kind())
+    }
+}
+
+impl Tee {
+    fn yaml(&self, names: &mut usize) -> String {
+        let Self { behavior, queue: Queue { batches, wait_micros }, has_switch, sample, .. } = self;
+        // Nobody listens there: the world flips it.
+        let switch = if *has_switch { format!(", switch_port: {names}") } else { String::new() };
+        let second = yaml(&self.second, names);
+        let behavior = match behavior {
+            Behavior::SubchainOnMismatch => {
+                format!("{{SubchainOnMismatch: {{chain: {}}}}}", yaml(&self.mismatch, names))
+            }
+            plain => format!("{plain:?}"),
+        };
+        let queue = format!("buffer_size: {batches}, timeout_micros: {wait_micros}");
+        format!(", behavior: {behavior}, {queue}, sample_percent: {sample}{switch}, chain: {second}")
     }
 }
 
@@ -311,101 +281,7 @@ pub fn log_files(chain: &[Part]) -> Vec<(String, &[Part])> {
     files.collect()
 }
 
-/// True when a server's replies come to the client in the order of its requests, whatever the server's order is.
-pub fn is_ordered(chain: &[Part]) -> bool {
-    let Some((end, above)) = chain.split_last() else { return false };
-    matches!(end, Part::ParallelMap { is_ordered: true, .. })
-        && !above.iter().any(|part| matches!(part, Part::Tee { .. } | Part::Coalesce { .. }))
-}
-
 /// True for a chain in which nobody goes by which reply answers which request: what repeats an id is sent on.
 pub fn sends_repeats_on(chain: &[Part]) -> bool {
     chain.len() == 1 && !matches!(chain, [Part::ParallelMap { .. } | Part::Pool { .. }])
-}
-
-/// How a request of this kind may end in a chain.
-pub fn outcomes(chain: &[Part], kind: Kind) -> BTreeSet<Outcome> {
-    let Some((part, rest)) = chain.split_first() else { return BTreeSet::new() };
-    match part {
-        Part::Filter(filter) => match filter.judges(kind) {
-            Judged::Passes => outcomes(rest, kind),
-            Judged::Refused => BTreeSet::from([Outcome::Filtered]),
-            Judged::Either => outcomes(rest, kind).into_iter().chain([Outcome::Filtered]).collect(),
-        },
-        Part::Throttle { .. } if kind.is_throttled() => {
-            outcomes(rest, kind).into_iter().chain([Outcome::Throttled]).collect()
-        }
-        Part::Tee { behavior, has_switch, .. } if kind.is_compared() => {
-            let seen = |outcome| match outcome {
-                Outcome::Own | Outcome::Refused | Outcome::Closed => outcome,
-                // The second server has answered.
-                _ if *behavior == Behavior::FailOnMismatch => Outcome::Mismatch,
-                _ => outcome,
-            };
-            let first = outcomes(rest, kind);
-            // The second server's, if it is switched over.
-            let other = has_switch.then_some(Outcome::Own);
-            // The second server may have forgotten the statement.
-            let forgotten = matches!(kind, Kind::Execute(_)).then(|| first.clone()).unwrap_or_default();
-            first.into_iter().map(seen).chain(other).chain(forgotten).collect()
-        }
-        Part::Null => BTreeSet::from([Outcome::Null]),
-        Part::Fail => BTreeSet::from([Outcome::Closed]),
-        Part::Single { .. } if kind.used().is_some() => BTreeSet::from([Outcome::Own, Outcome::Refused]),
-        Part::Single { .. } => BTreeSet::from([Outcome::Own]),
-        Part::ParallelMap { chain, .. } | Part::Pool { chain, .. } => outcomes(chain, kind),
-        _ => outcomes(rest, kind),
-    }
-}
-
-/// True where a USE is denied to the instances that are told the keyspace of another one: then none is left.
-pub fn denies_following(chain: &[Part]) -> bool {
-    let Some(Part::ParallelMap { chain, .. }) = chain.last() else { return false };
-    outcomes(chain, Kind::Use(1)).contains(&Outcome::Filtered)
-}
-
-/// True when clients can get through their handshake.
-pub fn begins_sessions(chain: &[Part]) -> bool {
-    outcomes(chain, Kind::Startup).contains(&Outcome::Own)
-}
-
-impl Filter {
-    fn judges(self, kind: Kind) -> Judged {
-        // These name no keyspace.
-        let is_open = matches!(kind, Kind::Select | Kind::Insert);
-        let is_refused = match self {
-            Self::DenyTables | Self::AllowKeyspaces if is_open => return Judged::Either,
-            // So does a USE behind one of these, or another USE.
-            Self::DenyTables if matches!(kind, Kind::Use(_)) => return Judged::Either,
-            Self::DenyTables | Self::AllowKeyspaces
-                if matches!(kind, Kind::PrepareUse(_) | Kind::ExecuteUse(_)) =>
-            {
-                return Judged::Either;
-            }
-            Self::AllowKeyspaces if matches!(kind, Kind::Use(..2)) => return Judged::Either,
-            Self::DenyTables => matches!(
-                kind,
-                Kind::Batch(_) | Kind::Wrong | Kind::Prepare(1) | Kind::Execute(1) | Kind::ExecuteUnknown
-            ),
-            Self::AllowKeyspaces => matches!(kind, Kind::Use(2..) | Kind::ExecuteUnknown),
-            _ => self.denies_kind(kind),
-        };
-        if is_refused { Judged::Refused } else { Judged::Passes }
-    }
-
-    /// Statements in a QUERY, batches, and PREPAREs are of their kinds; an EXECUTE is a read, since none of another kind
-    /// is prepared that these deny.
-    fn denies_kind(self, kind: Kind) -> bool {
-        let is_write = match kind {
-            Kind::Prepare(statement) => statement % 2 == 1,
-            kind => matches!(kind, Kind::Insert | Kind::Batch(_)),
-        };
-        let is_schema = matches!(kind, Kind::Create | Kind::Use(_) | Kind::PrepareUse(_));
-        match self {
-            Self::DenyWrites => is_write,
-            Self::DenySchema => is_schema,
-            Self::AllowReads => is_write || is_schema,
-            Self::DenyTables | Self::AllowKeyspaces => false,
-        }
-    }
 }

@@ -4,7 +4,7 @@ use bytes::{Buf as _, BytesMut};
 use chain::Tick;
 
 use super::application::has_token;
-use super::model::FIRST;
+use super::model::{FIRST, Server};
 use super::traffic::{self, Kind};
 use super::{Book, Event};
 use crate::frames::{self, Frame, opcode};
@@ -34,10 +34,22 @@ pub struct Traits {
     pub forgets: bool,
 }
 
+/// What a server is there for.
+#[derive(Clone, Copy, Default)]
+pub struct Role {
+    /// It gets what Tees send again: in the words of others, too.
+    pub is_for_mismatches: bool,
+    /// How many Tees, one behind the other, send copies to it.
+    pub tees: usize,
+    /// A USE may be answered on the way to it, though the client has gone to its keyspace.
+    pub may_miss_use: bool,
+}
+
 /// A server's end of one connection.
 pub struct Link {
     pub pipe: Pipe,
-    address: String,
+    server: Server,
+    role: Role,
     random: Random,
     received: BytesMut,
     unsent: BytesMut,
@@ -53,11 +65,12 @@ pub struct Link {
 }
 
 impl Link {
-    pub fn new(pipe: Pipe, address: &str, traits: Traits, mut random: Random) -> Self {
+    pub fn new(pipe: Pipe, (server, role): (Server, Role), traits: Traits, mut random: Random) -> Self {
         let resets_at = traits.resets.then(|| random.below(60));
         Self {
             pipe,
-            address: address.to_owned(),
+            server,
+            role,
             random,
             received: BytesMut::new(),
             unsent: BytesMut::new(),
@@ -73,8 +86,8 @@ impl Link {
 
     pub fn describe(&self) -> String {
         format!(
-            "link of {}: {} pending, {} B unsent, {} B of a request, over {}",
-            self.address,
+            "link of server {}: {} pending, {} B unsent, {} B of a request, over {}",
+            self.server,
             self.pending.len(),
             self.unsent.len(),
             self.received.len(),
@@ -107,9 +120,9 @@ impl Link {
     }
 
     fn receive(&mut self, now: Tick, frame: &Frame, book: &mut Book) -> Result<(), String> {
-        let is_second = self.address != FIRST;
-        let (kind, nonce) =
-            traffic::understand(frame, is_second).ok_or_else(|| format!("torn: {frame:?}"))?;
+        let is_copied = self.server != FIRST;
+        let understood = traffic::understand(frame, self.server, self.role.is_for_mismatches);
+        let (kind, nonce) = understood.ok_or_else(|| format!("torn: {frame:?}"))?;
         let is_challenged = kind == Kind::Startup && self.traits.wants_login;
         if kind == Kind::Login || kind == Kind::Startup && !is_challenged {
             self.is_begun = true;
@@ -117,7 +130,7 @@ impl Link {
             return Err(format!("{kind:?} before the handshake"));
         }
         if self.pending.iter().any(|(_, reply)| reply.id == frame.id) {
-            return Err(format!("the stream id {} is used twice at {}", frame.id, self.address));
+            return Err(format!("the stream id {} is used twice at server {}", frame.id, self.server));
         }
         self.is_registered |= kind == Kind::Register;
         let is_refused = match kind.used() {
@@ -129,16 +142,15 @@ impl Link {
             None => false,
         };
         let nonce = nonce.filter(|_| has_token(kind));
-        let is_known = !matches!(kind, Kind::Execute(_)) || !is_second || !self.forgets();
+        let is_known = !matches!(kind, Kind::Execute(_)) || !is_copied || !self.forgets();
         if let Some(nonce) = nonce.filter(|_| is_known) {
             self.run(kind, nonce, book)?;
         }
-        let reply = match (is_refused, is_second) {
+        let reply = match is_refused {
             _ if is_challenged => traffic::challenge(frame.id),
-            _ if !is_known => traffic::forgotten(frame.id),
-            (true, _) => traffic::refusal(frame.id),
-            (false, true) => traffic::second_reply(kind, nonce, frame.id, self.traits.padding_max),
-            (false, false) => traffic::reply(kind, nonce, frame.id, self.traits.padding_max),
+            _ if !is_known => traffic::forgotten(frame.id, self.server),
+            true => traffic::refusal(frame.id),
+            false => traffic::reply_of(self.server, kind, nonce, frame.id, self.traits.padding_max),
         };
         let late = if self.random.once_in(5) { self.random.below(5000) } else { 0 };
         self.pending.push((Tick(now.0 + late as u64), reply));
@@ -153,28 +165,33 @@ impl Link {
     /// True if its server does not have this keyspace yet. It may have it the next time, and from then on.
     fn is_missing(&mut self, keyspace: u8, book: &mut Book) -> bool {
         if self.traits.refuses && self.random.once_in(MISSING_ONE_IN) {
-            return !book.keyspaces.contains(&(self.address.clone(), keyspace));
+            return !book.keyspaces.contains(&(self.server, keyspace));
         }
-        book.keyspaces.insert((self.address.clone(), keyspace));
+        book.keyspaces.insert((self.server, keyspace));
         false
     }
 
     /// Runs a request: once, and in a keyspace that its client has chosen before it.
     fn run(&mut self, kind: Kind, nonce: u64, book: &mut Book) -> Result<(), String> {
-        if !book.ran.insert((self.address.clone(), nonce)) {
-            return Err(format!("{nonce:x} ran twice at {}", self.address));
+        if !book.ran.insert((self.server, nonce)) {
+            return Err(format!("{nonce:x} ran twice at server {}", self.server));
         }
-        let is_first = self.address == FIRST;
-        if is_first {
-            book.statements += if let Kind::Batch(count) = kind { u64::from(count) } else { 1 };
+        *book.statements.entry(self.server).or_default() +=
+            if let Kind::Batch(count) = kind { u64::from(count) } else { 1 };
+        match self.role {
+            Role { is_for_mismatches: true, .. } => book.note(Event::RanAgain),
+            Role { tees: 2.., .. } => book.note(Event::RanInThird),
+            Role { tees: 1, .. } => book.note(Event::RanInSecond),
+            _ => {}
         }
-        // A second server that has refused a USE is in no keyspace: it runs what names one.
-        let is_nowhere = !is_first && self.traits.refuses && self.keyspace == 0;
-        let chosen = book.may_run_in.get(&nonce).filter(|_| !is_nowhere);
+        // A second server that has refused a USE, or was not asked, is in no keyspace: it runs what names one.
+        let may_miss = self.traits.refuses || self.role.may_miss_use;
+        let is_nowhere = self.server != FIRST && may_miss && self.keyspace == 0;
+        let chosen = book.requests.get(&nonce).map(|request| &request.may_run_in).filter(|_| !is_nowhere);
         match chosen {
             Some(chosen) if !chosen.contains(&self.keyspace) => Err(format!(
-                "{nonce:x} ran at {} in keyspace {}, its client has chosen {chosen:?}",
-                self.address, self.keyspace
+                "{nonce:x} ran at server {} in keyspace {}, its client has chosen {chosen:?}",
+                self.server, self.keyspace
             )),
             _ => Ok(()),
         }

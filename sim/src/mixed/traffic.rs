@@ -2,6 +2,7 @@
 //! nothing wrong. A request carries a token, and its reply follows from the token alone: every server gives the same
 //! one, and an application knows each byte of what it must get.
 
+use super::model::{FIRST, Server};
 use crate::frames::{Frame, opcode};
 
 /// More opcodes (native protocol v4, section 2.4).
@@ -119,7 +120,7 @@ pub fn request(kind: Kind, nonce: u64, padding: usize) -> (u8, Vec<u8>) {
         Kind::ExecuteUnknown => (opcode::EXECUTE, execute(UNKNOWN, &token)),
         Kind::PrepareUse(keyspace) => (opcode::PREPARE, long_string(&format!("USE k{keyspace}"))),
         Kind::ExecuteUse(keyspace) => {
-            (opcode::EXECUTE, [&id_of(USES + keyspace, false)[..], &PARAMETERS].concat())
+            (opcode::EXECUTE, [&id_of(USES + keyspace, FIRST)[..], &PARAMETERS].concat())
         }
         Kind::Options => (OPTIONS, Vec::new()),
         Kind::Register => (opcode::REGISTER, [&[0, 1][..], &string("STATUS_CHANGE")].concat()),
@@ -140,18 +141,18 @@ const UNKNOWN: u8 = u8::MAX;
 /// The numbers of statements that use a keyspace, from here on.
 const USES: u8 = 100;
 
-/// What a server calls a statement, with its length in front: a second server has words of its own.
-fn id_of(statement: u8, is_second: bool) -> Vec<u8> {
-    if is_second { vec![0, 3, b'q', b's', statement] } else { vec![0, 2, b'p', statement] }
+/// What a server calls a statement, with its length in front: each has words of its own.
+fn id_of(statement: u8, server: Server) -> Vec<u8> {
+    if server == FIRST { vec![0, 2, b'p', statement] } else { vec![0, 3, b'q', server, statement] }
 }
 
 /// One bound value: the token.
 fn execute(statement: u8, token: &str) -> Vec<u8> {
-    [&id_of(statement, false)[..], &[0, 1, 1, 0, 1], &long_string(token)].concat()
+    [&id_of(statement, FIRST)[..], &[0, 1, 1, 0, 1], &long_string(token)].concat()
 }
 
-/// What a server understands of a request: ids only in its own words.
-pub fn understand(frame: &Frame, is_second: bool) -> Option<(Kind, Option<u64>)> {
+/// What a server understands of a request: ids only in its own words, unless it is asked in those of others too.
+pub fn understand(frame: &Frame, server: Server, knows_others: bool) -> Option<(Kind, Option<u64>)> {
     let nonce = nonce_in(&frame.body);
     let kind = match frame.opcode {
         opcode::STARTUP => Kind::Startup,
@@ -160,9 +161,11 @@ pub fn understand(frame: &Frame, is_second: bool) -> Option<(Kind, Option<u64>)>
         opcode::REGISTER => Kind::Register,
         opcode::BATCH => Kind::Batch(*frame.body.get(2)?),
         opcode::EXECUTE => {
-            let id = frame.body.get(..id_of(0, is_second).len())?;
+            let id = frame.body.get(..id_of(0, server).len())?;
             match *id.last()? {
-                statement if *id != id_of(statement, is_second) => return None,
+                statement if *id != id_of(statement, server) => {
+                    return knows_others.then_some((Kind::ExecuteUnknown, nonce));
+                }
                 UNKNOWN => Kind::ExecuteUnknown,
                 statement if statement >= USES => Kind::ExecuteUse(statement - USES),
                 statement => Kind::Execute(statement),
@@ -203,8 +206,8 @@ fn rows(value: &[u8]) -> Vec<u8> {
 }
 
 /// Bound: one text, the partition key; nothing by a USE. Result: one blob, or nothing.
-fn prepared(statement: u8, is_second: bool) -> Vec<u8> {
-    let leading = [&[0, 0, 0, 4][..], &id_of(statement, is_second)].concat();
+fn prepared(statement: u8, server: Server) -> Vec<u8> {
+    let leading = [&[0, 0, 0, 4][..], &id_of(statement, server)].concat();
     if statement >= USES {
         return [&leading[..], &[0; 12], &[0, 0, 0, 4, 0, 0, 0, 0]].concat();
     }
@@ -218,7 +221,7 @@ fn prepared(statement: u8, is_second: bool) -> Vec<u8> {
     [leading, bound, result].concat()
 }
 
-/// What a server answers. `padding_max`: the longest value in a row.
+/// What the first server answers. `padding_max`: the longest value in a row.
 pub fn reply(kind: Kind, nonce: Option<u64>, id: i16, padding_max: usize) -> Frame {
     let warned = |result: Vec<u8>| {
         let warnings = [&[0, 1][..], &string(&token(nonce.unwrap_or_default()))].concat();
@@ -246,11 +249,11 @@ pub fn reply(kind: Kind, nonce: Option<u64>, id: i16, padding_max: usize) -> Fra
         Kind::Use(keyspace) | Kind::ExecuteUse(keyspace) => {
             plain(opcode::RESULT, [&[0, 0, 0, 3][..], &string(&format!("k{keyspace}"))].concat())
         }
-        Kind::Prepare(statement) => plain(opcode::RESULT, prepared(statement, false)),
-        Kind::PrepareUse(keyspace) => plain(opcode::RESULT, prepared(USES + keyspace, false)),
+        Kind::Prepare(statement) => plain(opcode::RESULT, prepared(statement, FIRST)),
+        Kind::PrepareUse(keyspace) => plain(opcode::RESULT, prepared(USES + keyspace, FIRST)),
         Kind::Wrong => error(0x2200, &format!("no such column: {}", token(of_nonce)), &[]),
         Kind::ExecuteUnknown => {
-            error(0x2500, &format!("unknown: {}", token(of_nonce)), &id_of(UNKNOWN, false))
+            error(0x2500, &format!("unknown: {}", token(of_nonce)), &id_of(UNKNOWN, FIRST))
         }
     }
 }
@@ -267,19 +270,19 @@ pub fn refusal(id: i16) -> Frame {
 }
 
 /// What a second server answers to an EXECUTE of a statement that it has forgotten.
-pub fn forgotten(id: i16) -> Frame {
-    let body = [&u32::to_be_bytes(0x2500)[..], &string("forgotten"), &id_of(0, true)].concat();
+pub fn forgotten(id: i16, server: Server) -> Frame {
+    let body = [&u32::to_be_bytes(0x2500)[..], &string("forgotten"), &id_of(0, server)].concat();
     Frame { flags: 0, id, opcode: opcode::ERROR, body }
 }
 
-/// As [`reply`], of a second server.
-pub fn second_reply(kind: Kind, nonce: Option<u64>, id: i16, padding_max: usize) -> Frame {
+/// As [`reply`], in the words of this server.
+pub fn reply_of(server: Server, kind: Kind, nonce: Option<u64>, id: i16, padding_max: usize) -> Frame {
     let statement = match kind {
         Kind::Prepare(statement) => statement,
         Kind::PrepareUse(keyspace) => USES + keyspace,
         kind => return reply(kind, nonce, id, padding_max),
     };
-    Frame { flags: 0, id, opcode: opcode::RESULT, body: prepared(statement, true) }
+    Frame { flags: 0, id, opcode: opcode::RESULT, body: prepared(statement, server) }
 }
 
 /// An event that a server sends to who registered. A large one does not come in one piece.

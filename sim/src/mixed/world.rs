@@ -1,7 +1,7 @@
 //! One run: some applications, a chain, its servers, and a clock that jumps.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use chain::{ChainPart, Connecting, Connector, Pool, Switch, Tick, WorkerCx};
@@ -12,15 +12,18 @@ use wire::Protocol;
 
 use super::Book;
 use super::application::{Application, Plan};
-use super::model::{self, Behavior, Part};
-use super::server::{Link, Traits};
-use crate::REQUESTS_MIN;
+use super::model::{self, Part, Server, server_at};
+use super::outcomes::{begins_sessions, may_miss_use};
+use super::server::{Link, Role, Traits};
+use super::{chains, check};
 use crate::client_task::ClientTask;
-use crate::pace::Pace;
-use crate::pipe::{Sockets, note_cuts};
+use crate::pace::{Next, Pace};
+use crate::pipe::{Pipe, Sockets, note_cuts};
+use crate::probe::Probed;
 use crate::random::Random;
 use crate::tasks::Tasks;
 use crate::turns::Turns;
+use crate::{CLIENTS_MIN, FAULTS_MIN, REQUESTS_MIN, check_minimum};
 
 /// Longest padding of a request, and longest value of a reply, in runs without large ones and in those with.
 const PADDING: [usize; 2] = [3000, 1 << 18];
@@ -45,6 +48,7 @@ struct Servers {
     random: Random,
     /// Where faults happen, some of them reset their connections.
     traits: Traits,
+    roles: BTreeMap<Server, Role>,
     book: Book,
 }
 
@@ -58,7 +62,9 @@ impl Connector for SimConnector {
         let (pipe, random) = (sockets.pipe(seed(), traits.padding_max), seed());
         let resets = servers.traits.resets && servers.random.once_in(3);
         let traits = Traits { resets, ..servers.traits };
-        servers.links.push(Link::new(pipe.clone(), address, traits, random));
+        let server = server_at(address).unwrap_or(model::SOME_SERVER);
+        let role = servers.roles.get(&server).copied().unwrap_or_default();
+        servers.links.push(Link::new(pipe.clone(), (server, role), traits, random));
         let delay = servers.random.below(5);
         pipe.connecting(delay)
     }
@@ -99,7 +105,7 @@ impl World {
     /// A chain and its clients, all at random.
     pub fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
-        let chain = model::random_chain(&mut random);
+        let chain = chains::random_chain(&mut random);
         let has_faults = random.once_in(3);
         Self::of(Setting { chain, has_faults, files: Files::None }, random)
     }
@@ -111,7 +117,7 @@ impl World {
 
     fn of(setting: Setting, mut random: Random) -> Self {
         let Setting { chain, has_faults, files } = setting;
-        let begins_sessions = model::begins_sessions(&chain);
+        let begins_sessions = begins_sessions(&chain);
         let padding_max = match begins_sessions {
             true => PADDING[usize::from(random.once_in(6))],
             false => PADDING_UNACCEPTED,
@@ -130,6 +136,7 @@ impl World {
                 refuses: random.once_in(2),
                 forgets: random.once_in(2),
             },
+            roles: roles(&chain),
             book: Book::default(),
         }));
         let (pool, tasks) = (Pool::new(), Tasks::default());
@@ -144,7 +151,7 @@ impl World {
             prepared: Rc::default(),
         };
         let OneChain { part, switches } = build(&chain, &worker, files);
-        let seats = 2 + random.below(3);
+        let seats = CLIENTS_MIN + usize::from(random.once_in(3));
         let mut world = Self {
             servers,
             sockets,
@@ -173,8 +180,12 @@ impl World {
     fn seat(&mut self) -> Seat {
         let (index, random) = (self.clients, &mut self.random);
         self.clients += 1;
-        let padding_max = self.servers.borrow().traits.padding_max;
+        let (padding_max, begun) = {
+            let servers = self.servers.borrow();
+            (servers.traits.padding_max, servers.book.skipped)
+        };
         let mut plan = Plan {
+            begun,
             requests: 30 + random.below(60),
             in_flight_max: 1 + random.size(64),
             padding_max,
@@ -202,9 +213,7 @@ impl World {
             if !application.is_done() {
                 return Err(format!("still waits: {}", application.describe()));
             }
-            // A chain that fails ends a client for each request.
-            let is_enough = self.asked() >= REQUESTS_MIN || self.clients as usize >= REQUESTS_MIN;
-            if !is_enough {
+            if self.asked() < REQUESTS_MIN || self.faults() < FAULTS_MIN {
                 self.asked += self.seats[at].application.asked();
                 note_cuts(&mut self.servers.borrow_mut().book.cuts, self.seats[at].application.pipe.cuts());
                 self.seats[at] = self.seat();
@@ -213,14 +222,26 @@ impl World {
         Ok(())
     }
 
+    /// Requests that were asked. A chain that fails ends a client for each, from the first on, which begins its session.
     fn asked(&self) -> usize {
-        self.asked + self.seats.iter().map(|seat| seat.application.asked()).sum::<usize>()
+        let now = self.seats.iter().map(|seat| seat.application.asked());
+        self.asked + now.sum::<usize>() + self.clients as usize
+    }
+
+    /// How often something went wrong, on the way or at its ends.
+    fn faults(&self) -> u64 {
+        let servers = self.servers.borrow();
+        let pipes = self.seats.iter().map(|seat| &seat.application.pipe);
+        let pipes = pipes.chain(servers.links.iter().map(|link| &link.pipe));
+        let cuts = pipes.flat_map(Pipe::cuts).sum::<u64>() + servers.book.cuts.iter().sum::<u64>();
+        cuts + servers.book.faults()
     }
 
     /// Runs to the end. `Ok` is what happened, `Err` what must never happen.
     pub fn run(mut self) -> Result<Book, String> {
         let mut pace = Pace::default();
         loop {
+            self.servers.borrow_mut().book.skipped = pace.skipped();
             if self.round()? {
                 self.replace_gone()?;
             }
@@ -229,7 +250,7 @@ impl World {
             }
             let moved = self.moved();
             if self.turns == Turns::Probed && pace.is_settled(moved) {
-                self.probe(moved)?;
+                self.probe()?;
             }
             self.now = Tick(self.now.0 + self.random.below(200) as u64);
             match pace.after_round(moved, self.now, || self.next()) {
@@ -239,39 +260,10 @@ impl World {
         }
     }
 
-    fn next(&self) -> Option<Tick> {
-        let clients = self.seats.iter().filter_map(|seat| seat.task.deadline());
-        let servers = self.servers.borrow();
-        clients.chain(self.tasks.deadline()).chain(servers.links.iter().filter_map(Link::due)).min()
-    }
-
-    fn describe(&self) -> String {
-        let clients = self.seats.iter().map(|seat| {
-            let Seat { application, task } = seat;
-            format!("\n  {}, {}, {}", application.describe(), application.pipe.describe(), task.describe())
-        });
-        let servers = self.servers.borrow();
-        let links =
-            servers.links.iter().map(|link| format!("\n  {}, {}", link.describe(), link.pipe.describe()));
-        let all: String = clients.chain(links).chain([self.tasks.describe()]).collect();
-        format!("{:?} at {:?}, turns for {:?}{all}", self.chain, self.now, self.turns)
-    }
-
-    /// Nothing has moved for long, and nobody was woken: a turn for everybody moves nothing.
-    fn probe(&mut self, moved: u64) -> Result<(), String> {
-        if self.tasks.are_woken() || self.seats.iter().any(|seat| seat.task.is_woken()) {
-            return Ok(());
-        }
-        let before = self.describe();
-        let told = |by: String| Err(format!("{by} could go on, and nobody had woken it: {before}"));
-        for at in 0..self.seats.len() {
-            self.seats[at].task.poll(self.now, Turns::Everybody);
-            if self.moved() != moved {
-                return told(format!("client {}", self.seats[at].application.index));
-            }
-        }
-        self.tasks.poll(self.now, Turns::Everybody);
-        if self.moved() == moved { Ok(()) } else { told("a task".to_owned()) }
+    fn next(&self) -> Next {
+        let clients = self.seats.iter().map(|seat| (&seat.task, seat.application.waits_since()));
+        let servers = self.servers.borrow().links.iter().filter_map(Link::due).min();
+        Next { servers, ..Next::of(clients).and(&self.tasks) }
     }
 
     /// All have their turns. True when a client ended.
@@ -310,36 +302,21 @@ impl World {
         Ok(has_ended)
     }
 
-    fn moved(&self) -> u64 {
-        let applications = self.seats.iter().map(|seat| seat.application.pipe.moved());
-        let servers = self.servers.borrow();
-        applications.chain(servers.links.iter().map(|link| link.pipe.moved())).sum::<u64>()
-            + servers.moved_before
-    }
-
     fn check_end(self) -> Result<Book, String> {
         for seat in &self.seats {
             if !seat.application.is_done() {
                 return Err(format!("still waits: {}", seat.application.describe()));
             }
         }
+        check_minimum(self.seats.len(), self.asked(), self.faults())?;
         let Servers { links, book, .. } = &mut *self.servers.borrow_mut();
         let pipes = self.seats.iter().map(|seat| &seat.application.pipe);
         pipes.chain(links.iter().map(|link| &link.pipe)).for_each(|pipe| {
             note_cuts(&mut book.cuts, pipe.cuts());
         });
-        if let Some((address, nonce)) = book
-            .ran
-            .iter()
-            .find(|(address, nonce)| address == model::FIRST && book.must_not_run.contains(nonce))
-        {
-            return Err(format!(
-                "{nonce:x} ran at {address} and was answered on the way, in {:?}",
-                self.chain
-            ));
-        }
+        let of_chain = |problem: String| format!("{problem}, in {:?}", self.chain);
+        check::check(&self.chain, book, self.nested.tee_dropped.get()).map_err(of_chain)?;
         self.check_throttled(book)?;
-        self.check_mirrored(book)?;
         if self.pool.taken() != 0 {
             return Err(format!("{} chunks are still held, in {:?}", self.pool.taken(), self.chain));
         }
@@ -348,42 +325,69 @@ impl World {
 
     /// A throttle lets no more statements pass than its quota, at once and for each second; in the first one no more.
     fn check_throttled(&self, book: &Book) -> Result<(), String> {
-        let quotas = self.chain.iter().filter_map(|part| match part {
-            Part::Throttle { per_second, per: None } => Some(u64::from(*per_second)),
-            _ => None,
-        });
-        let Some(quota) = quotas.min() else { return Ok(()) };
-        let seconds = self.now.0 as f64 / 1e6;
-        let most = if seconds < 1.0 { quota } else { quota + (quota as f64 * seconds) as u64 };
-        if book.statements > most {
-            let passed = book.statements;
-            return Err(format!("{passed} statements passed, {most} at most, in {:?}", self.chain));
+        for route in model::routes(&self.chain) {
+            let quotas = route.path.iter().filter_map(|part| match part {
+                Part::Throttle { per_second, per: None } => Some(u64::from(*per_second)),
+                _ => None,
+            });
+            let Some(quota) = quotas.min() else { continue };
+            let seconds = self.now.0 as f64 / 1e6;
+            let most = if seconds < 1.0 { quota } else { quota + (quota as f64 * seconds) as u64 };
+            let passed = book.statements.get(&route.server).copied().unwrap_or_default();
+            if passed > most {
+                let server = route.server;
+                return Err(format!(
+                    "{passed} statements passed to server {server}, {most} at most, in {:?}",
+                    self.chain
+                ));
+            }
         }
         Ok(())
+    }
+}
+
+impl Probed for World {
+    fn now(&self) -> Tick {
+        self.now
     }
 
-    /// What a second server did not get is counted.
-    fn check_mirrored(&self, book: &Book) -> Result<(), String> {
-        let tees = self.chain.iter().filter(|part| matches!(part, Part::Tee { .. })).count();
-        let is_ignoring =
-            |part: &Part| !matches!(part, Part::Tee { behavior, .. } if *behavior != Behavior::Ignore);
-        if !self.chain.iter().all(is_ignoring) {
-            return Ok(());
-        }
-        let first: BTreeSet<u64> =
-            book.ran.iter().filter(|(address, _)| address == model::FIRST).map(|(_, nonce)| *nonce).collect();
-        let mirrored = book
-            .ran
-            .iter()
-            .filter(|(address, nonce)| address != model::FIRST && first.contains(nonce))
-            .count();
-        let missing = (first.len() * tees).saturating_sub(mirrored) as u64;
-        let dropped = self.nested.tee_dropped.get();
-        if missing > dropped {
-            return Err(format!("{missing} were not mirrored, {dropped} are counted, in {:?}", self.chain));
-        }
-        Ok(())
+    fn moved(&self) -> u64 {
+        let applications = self.seats.iter().map(|seat| seat.application.pipe.moved());
+        let servers = self.servers.borrow();
+        applications.chain(servers.links.iter().map(|link| link.pipe.moved())).sum::<u64>()
+            + servers.moved_before
     }
+
+    fn describe(&self) -> String {
+        let clients = self.seats.iter().map(|seat| {
+            let Seat { application, task } = seat;
+            format!("\n  {}, {}, {}", application.describe(), application.pipe.describe(), task.describe())
+        });
+        let servers = self.servers.borrow();
+        let links =
+            servers.links.iter().map(|link| format!("\n  {}, {}", link.describe(), link.pipe.describe()));
+        let all: String = clients.chain(links).chain([self.tasks.describe()]).collect();
+        format!("{:?} at {:?}, turns for {:?}{all}", self.chain, self.now, self.turns)
+    }
+
+    fn tasks(&mut self) -> &mut Tasks {
+        &mut self.tasks
+    }
+
+    fn client(&mut self, at: usize) -> Option<(u64, &mut ClientTask)> {
+        self.seats.get_mut(at).map(|of| (of.application.index, &mut of.task))
+    }
+}
+
+/// What each server of a chain is there for.
+fn roles(chain: &[Part]) -> BTreeMap<Server, Role> {
+    let roles = model::routes(chain).into_iter().map(|route| {
+        let behind: Vec<Part> = route.path.iter().skip(route.own).map(|part| (*part).clone()).collect();
+        let may_miss_use = route.beside.into_iter().chain([&*behind]).any(may_miss_use);
+        let role = Role { is_for_mismatches: route.is_for_mismatches, tees: route.tees, may_miss_use };
+        (route.server, role)
+    });
+    roles.collect()
 }
 
 /// What the topology makes of the chain.

@@ -7,6 +7,7 @@ use chain::Tick;
 
 use super::{Book, Event, Nonce, READ_TIMEOUT, is_write};
 use crate::frames::{self, Frame, opcode};
+use crate::pace::Skipped;
 use crate::pipe::Pipe;
 use crate::random::Random;
 
@@ -21,6 +22,7 @@ const TORN_ID: i16 = 32_000;
 
 /// How a client behaves.
 pub struct Plan {
+    pub begun: Skipped,
     pub requests: usize,
     pub in_flight_max: usize,
     pub padding_max: usize,
@@ -74,8 +76,10 @@ pub struct Application {
     unsent: BytesMut,
     received: BytesMut,
     /// By stream id, and when it was asked.
-    in_flight: BTreeMap<i16, (Asked, Tick)>,
+    in_flight: BTreeMap<i16, (Asked, Tick, Skipped)>,
     now: Tick,
+    /// When it was looked at last while it wanted something.
+    seen: Skipped,
     asked: usize,
     keyspace: u8,
     /// The whole handshake is sent.
@@ -88,6 +92,7 @@ pub struct Application {
 
 impl Application {
     pub fn new(index: u8, pipe: Pipe, plan: Plan, random: Random, now: Tick) -> Self {
+        let seen = plan.begun;
         let mut application = Self {
             pipe,
             index,
@@ -97,6 +102,7 @@ impl Application {
             received: BytesMut::new(),
             in_flight: BTreeMap::new(),
             now,
+            seen,
             asked: 0,
             keyspace: 0,
             has_begun: false,
@@ -126,7 +132,7 @@ impl Application {
 
     fn send(&mut self, id: i16, opcode: u8, body: &[u8], asked: Asked) {
         self.unsent.extend(frames::encode(4, id, opcode, body));
-        self.in_flight.insert(id, (asked, self.now));
+        self.in_flight.insert(id, (asked, self.now, self.seen));
     }
 
     /// Requests it has asked.
@@ -142,7 +148,7 @@ impl Application {
     /// It waits for nothing any more.
     fn leave(&mut self, book: &mut Book) {
         self.has_left = true;
-        let nonces = self.in_flight.values().filter_map(|(asked, _)| asked.nonce());
+        let nonces = self.in_flight.values().filter_map(|(asked, ..)| asked.nonce());
         nonces.for_each(|nonce| _ = book.awaited.remove(&nonce));
     }
 
@@ -164,7 +170,15 @@ impl Application {
         self.has_left || self.pipe.is_over()
     }
 
+    /// Since when it waits: for the end of a request, or of its connection.
+    pub fn waits_since(&self) -> Option<Skipped> {
+        if self.is_done() { Some(self.seen) } else { self.in_flight.values().map(|(.., since)| *since).min() }
+    }
+
     pub fn act(&mut self, book: &mut Book) -> Result<(), String> {
+        if !self.is_done() {
+            self.seen = book.skipped;
+        }
         self.now = book.now;
         let reads = !self.plan.reads_seldom || self.pipe.is_over() || self.random.once_in(30);
         if reads {
@@ -215,7 +229,7 @@ impl Application {
             && self.in_flight.len() < self.plan.in_flight_max
             && self.unsent.len() < 1 << 20
         {
-            let waits = self.in_flight.values().any(|(asked, _)| matches!(asked, Asked::Use { .. }));
+            let waits = self.in_flight.values().any(|(asked, ..)| matches!(asked, Asked::Use { .. }));
             if waits && !self.plan.pipelines_use {
                 return;
             }
@@ -276,7 +290,7 @@ impl Application {
                 self.send(id, opcode::QUERY, &body, Asked::Query { nonce, is_write });
             }
         }
-        let Some(nonce) = self.in_flight.get(&id).and_then(|(asked, _)| asked.nonce()) else { return };
+        let Some(nonce) = self.in_flight.get(&id).and_then(|(asked, ..)| asked.nonce()) else { return };
         if !self.plan.reads_seldom {
             book.awaited.insert(nonce, self.now);
         }
@@ -347,7 +361,7 @@ impl Application {
             // The request that it tore has waited too long.
             return Ok(());
         }
-        let (asked, at) = asked.ok_or_else(|| {
+        let (asked, at, _) = asked.ok_or_else(|| {
             format!("a reply to nothing: {} {:?}", frame.id, (frame.opcode, frame.body.len()))
         })?;
         asked.nonce().and_then(|nonce| book.awaited.remove(&nonce));

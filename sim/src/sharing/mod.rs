@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use chain::Tick;
 
+use crate::pace::Skipped;
+
 /// What can go wrong, and what must be seen to happen in many runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Event {
@@ -107,6 +109,8 @@ pub struct Book {
     pub events: BTreeMap<Event, u64>,
     pub cuts: [u64; 4],
     pub now: Tick,
+    /// Over how much time the clock has jumped.
+    pub skipped: Skipped,
     pub has_timeout: bool,
     /// Requests for whose replies a client waits that reads what comes, and when they were asked.
     pub awaited: BTreeMap<u64, Tick>,

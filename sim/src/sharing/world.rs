@@ -17,12 +17,13 @@ use super::mirror::{self, MirrorLink, Mirrored};
 use super::server::{Database, Link};
 use super::{Book, Event, READ_TIMEOUT};
 use crate::client_task::ClientTask;
-use crate::pace::Pace;
+use crate::pace::{Next, Pace, Skipped};
 use crate::pipe::{Pipe, Sockets, note_cuts};
+use crate::probe::Probed;
 use crate::random::Random;
 use crate::tasks::Tasks;
 use crate::turns::Turns;
-use crate::{FAULTS_MIN, REQUESTS_MIN};
+use crate::{CLIENTS_MIN, FAULTS_MIN, REQUESTS_MIN, check_minimum};
 
 /// Requests that all clients together may have in flight, in the runs in which a second reply may be late.
 const FEW_IN_FLIGHT: usize = 100;
@@ -110,11 +111,12 @@ fn fault_every(random: &mut Random) -> usize {
     [0, 0, 15, 40, 100][random.below(5)]
 }
 
-fn plan(random: &mut Random, database: &Database) -> Plan {
+fn plan(random: &mut Random, database: &Database, begun: Skipped) -> Plan {
     let client_faults =
         [Event::ClientResets, Event::ClientEndsItsSide, Event::ClientTearsRequest, Event::ClientSendsGarbage];
     let fault = random.once_in(3).then(|| (client_faults[random.below(4)], random.below(40)));
     Plan {
+        begun,
         requests: if database.is_busy { BUSY_REQUESTS } else { 30 + random.below(50) },
         in_flight_max: 1 + random.size(if database.repeats_late {
             FEW_IN_FLIGHT / SEATS_MAX - 1
@@ -174,7 +176,7 @@ impl World {
         let mirrored = Mirrored(sink.clone());
         let sink: &dyn Builder = if server.borrow().book.has_mirror { &mirrored } else { &sink };
         let part = ChainPart::new("chain", &worker, [("CassandraSinkSingle", "sink", sink)], None);
-        let seats = if is_busy { 4 } else { 3 + random.below(SEATS_MAX - 2) };
+        let seats = if is_busy { 4 } else { CLIENTS_MIN + random.below(SEATS_MAX - 2) };
         let successors = random.below(SUCCESSORS_MAX + 1);
         let mut world = Self {
             server,
@@ -205,7 +207,7 @@ impl World {
         let server = &mut *self.server.borrow_mut();
         let (index, random) = (self.clients, &mut self.random);
         self.clients += 1;
-        let plan = plan(random, &server.database);
+        let plan = plan(random, &server.database, server.book.skipped);
         server.book.has_slow_client |= plan.reads_seldom;
         let salt = self.seed ^ ((index as u64) << 40);
         let pipe = self.sockets.pipe(Random::new(salt ^ 2), plan.padding_max);
@@ -256,6 +258,7 @@ impl World {
         let mut pace = Pace::default();
         for round in 0.. {
             self.round = round;
+            self.server.borrow_mut().book.skipped = pace.skipped();
             if self.round()? {
                 self.replace_gone()?;
             }
@@ -264,7 +267,7 @@ impl World {
             }
             let moved = self.moved();
             if self.turns == Turns::Probed && pace.is_settled(moved) {
-                self.probe(moved)?;
+                self.probe()?;
             }
             self.now = Tick(self.now.0 + self.random.below(200) as u64);
             if self.seats.iter().any(|seat| seat.application.will_read()) {
@@ -278,41 +281,10 @@ impl World {
         self.check_end()
     }
 
-    /// The next time at which somebody wants to do something though nothing came.
-    fn next(&self) -> Option<Tick> {
-        let clients = self.seats.iter().filter_map(|seat| seat.task.deadline());
-        let server = self.server.borrow();
-        let links = server.links.iter().filter_map(|link| link.due(self.now));
-        clients.chain(self.tasks.deadline()).chain(links).min()
-    }
-
-    fn describe(&self) -> String {
-        let clients = self.seats.iter().map(|seat| {
-            let Seat { application, task, .. } = seat;
-            format!("\n  {}, {}, {}", application.describe(), application.pipe.describe(), task.describe())
-        });
-        let server = self.server.borrow();
-        let links =
-            server.links.iter().map(|link| format!("\n  {}, {}", link.describe(), link.pipe.describe()));
-        let all: String = clients.chain(links).chain([self.tasks.describe()]).collect();
-        format!("at {:?}, turns for {:?}{all}", self.now, self.turns)
-    }
-
-    /// Nothing has moved for long, and nobody was woken: a turn for everybody moves nothing.
-    fn probe(&mut self, moved: u64) -> Result<(), String> {
-        if self.tasks.are_woken() || self.seats.iter().any(|seat| seat.task.is_woken()) {
-            return Ok(());
-        }
-        let before = self.describe();
-        let told = |by: String| Err(format!("{by} could go on, and nobody had woken it: {before}"));
-        for at in 0..self.seats.len() {
-            self.seats[at].task.poll(self.now, Turns::Everybody);
-            if self.moved() != moved {
-                return told(format!("client {}", self.seats[at].application.index));
-            }
-        }
-        self.tasks.poll(self.now, Turns::Everybody);
-        if self.moved() == moved { Ok(()) } else { told("a task".to_owned()) }
+    fn next(&self) -> Next {
+        let clients = self.seats.iter().map(|seat| (&seat.task, seat.application.waits_since()));
+        let servers = self.server.borrow().links.iter().filter_map(|link| link.due(self.now)).min();
+        Next { servers, ..Next::of(clients).and(&self.tasks) }
     }
 
     /// All have their turns. True when a client ended.
@@ -366,15 +338,6 @@ impl World {
         Ok(has_ended)
     }
 
-    fn moved(&self) -> u64 {
-        let applications = self.seats.iter().map(|seat| seat.application.pipe.moved());
-        let server = self.server.borrow();
-        let mirrors = server.mirrors.iter().map(|mirror| mirror.pipe.moved());
-        applications.chain(mirrors).sum::<u64>()
-            + server.moved_before
-            + server.links.iter().map(|link| link.pipe.moved()).sum::<u64>()
-    }
-
     /// With the last connection everything that goes up must have come down.
     fn check_gauges(&self) -> Result<(), String> {
         let SharingMetrics { shared_open, own_open, in_flight, orphaned, spill_bytes, .. } = &*self.sharing;
@@ -388,6 +351,7 @@ impl World {
                 return Err(format!("still waits: {}", seat.application.describe()));
             }
         }
+        check_minimum(self.seats.len(), self.asked(), self.faults())?;
         let Server { links, book, .. } = &mut *self.server.borrow_mut();
         let pipes = self.seats.iter().map(|seat| &seat.application.pipe);
         let pipes = pipes.chain(links.iter().map(|link| &link.pipe));
@@ -397,5 +361,40 @@ impl World {
         }
         self.check_gauges()?;
         Ok(std::mem::take(book))
+    }
+}
+
+impl Probed for World {
+    fn now(&self) -> Tick {
+        self.now
+    }
+
+    fn moved(&self) -> u64 {
+        let applications = self.seats.iter().map(|seat| seat.application.pipe.moved());
+        let server = self.server.borrow();
+        let mirrors = server.mirrors.iter().map(|mirror| mirror.pipe.moved());
+        applications.chain(mirrors).sum::<u64>()
+            + server.moved_before
+            + server.links.iter().map(|link| link.pipe.moved()).sum::<u64>()
+    }
+
+    fn describe(&self) -> String {
+        let clients = self.seats.iter().map(|seat| {
+            let Seat { application, task, .. } = seat;
+            format!("\n  {}, {}, {}", application.describe(), application.pipe.describe(), task.describe())
+        });
+        let server = self.server.borrow();
+        let links =
+            server.links.iter().map(|link| format!("\n  {}, {}", link.describe(), link.pipe.describe()));
+        let all: String = clients.chain(links).chain([self.tasks.describe()]).collect();
+        format!("at {:?}, turns for {:?}{all}", self.now, self.turns)
+    }
+
+    fn tasks(&mut self) -> &mut Tasks {
+        &mut self.tasks
+    }
+
+    fn client(&mut self, at: usize) -> Option<(u64, &mut ClientTask)> {
+        self.seats.get_mut(at).map(|of| (u64::from(of.application.index), &mut of.task))
     }
 }
