@@ -191,7 +191,7 @@ pub(crate) fn exchange(client: &mut (Chain, Pool), opcode: u8, body: &[u8]) {
 fn exchange_all((chain, pool): &mut (Chain, Pool), requests: &[(u8, &[u8])]) {
     let mut task = Context::from_waker(Waker::noop());
     let mut cx = Cx { task: &mut task, now: Tick(0) };
-    for (id, (opcode, body)) in (0..).zip(requests) {
+    for (id, (opcode, body)) in (1..).zip(requests) {
         let mut bytes = frame(4, *opcode, body);
         bytes[3] = id;
         let here = bytes.len();
