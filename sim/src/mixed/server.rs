@@ -184,8 +184,9 @@ impl Link {
             Role { tees: 1, .. } => book.note(Event::RanInSecond),
             _ => {}
         }
-        // A second server that has refused a USE, or was not asked, is in no keyspace: it runs what names one.
-        let may_miss = self.traits.refuses || self.role.may_miss_use;
+        // A second server that has refused a USE, or was not asked, or of which the connection was reset that was to be in
+        // the keyspace, is in none: it runs what names one.
+        let may_miss = self.traits.refuses || self.role.may_miss_use || book.has_server_fault;
         let is_nowhere = self.server != FIRST && may_miss && self.keyspace == 0;
         let chosen = book.requests.get(&nonce).map(|request| &request.may_run_in).filter(|_| !is_nowhere);
         match chosen {
