@@ -3,7 +3,7 @@
 //! A file of `sim/mutants` says what the bug is, and is a patch without line numbers, so that it keeps for as long as
 //! the lines that it changes do. The patches are applied to a copy of the workspace, one at a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -203,10 +203,26 @@ impl Workshop {
             .args(["ls-files", "--cached", "--others", "--exclude-standard"])
             .output()
             .map_err(|error| format!("git: {error}"))?;
-        for file in String::from_utf8_lossy(&list.stdout).lines().filter(|file| !file.starts_with("fuzz/")) {
-            workshop.copy(file)?;
-        }
+        let list = String::from_utf8_lossy(&list.stdout);
+        let files: BTreeSet<&str> = list.lines().filter(|file| !file.starts_with("fuzz/")).collect();
+        files.iter().try_for_each(|file| workshop.copy(file))?;
+        workshop.remove_others(&workshop.tree, &files)?;
         Ok(workshop)
+    }
+
+    /// Removes what is not in the workspace any more: the rest of a room that has moved would be built too.
+    fn remove_others(&self, folder: &Path, files: &BTreeSet<&str>) -> Result<(), String> {
+        let problem = |error: std::io::Error| format!("{}: {error}", folder.display());
+        for entry in fs::read_dir(folder).map_err(problem)? {
+            let path = entry.map_err(problem)?.path();
+            let name = path.strip_prefix(&self.tree).ok().and_then(Path::to_str).unwrap_or_default();
+            if path.is_dir() {
+                self.remove_others(&path, files)?;
+            } else if !files.contains(name) {
+                fs::remove_file(&path).map_err(problem)?;
+            }
+        }
+        Ok(())
     }
 
     /// Makes one file what it is in the workspace.

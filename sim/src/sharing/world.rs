@@ -170,7 +170,8 @@ impl World {
             sharing: Rc::clone(&sharing),
             nested: Rc::default(),
         };
-        let mut sink = CassandraSinkSingle::new("server:9042".to_owned(), Duration::from_secs(3));
+        // A second or two of those that come to nothing, one behind the other, are less than anybody may wait.
+        let mut sink = CassandraSinkSingle::new("server:9042".to_owned(), Duration::from_secs(1));
         sink.read_timeout = has_timeout.then_some(READ_TIMEOUT);
         sink.connections = Connections::Shared;
         let mirrored = Mirrored(sink.clone());
