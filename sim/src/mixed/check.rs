@@ -95,13 +95,24 @@ fn check_mirrored(tees: &[(&Tee, &[Part])], book: &Book, dropped: u64) -> Result
 }
 
 fn missing(tee: &Tee, below: &[Part], book: &Book) -> usize {
-    let (Some(first), Some(second)) = (server(below), server(&tee.second)) else { return 0 };
+    let (Some(first), Some(_)) = (server(below), server(&tee.second)) else { return 0 };
     // Where servers fail, these chains answer what they owe, and nothing is missing to the Tee.
     let goes_on = !matches!(tee.second.last(), Some(Part::Single { is_shared: false, .. }));
     if tee.sample < 100 || (book.has_server_fault && goes_on) {
         return 0;
     }
     let is_due = |kind| outcomes(&tee.second, kind).but(Outcome::Forgotten) == Outcomes::only(Outcome::Own);
-    let missing = |(nonce, kind): &(u64, Kind)| is_due(*kind) && !book.ran.contains(&(second, *nonce));
-    ran(book, first).filter(missing).count()
+    // Where one of these has forgotten a statement, the other's reply may be the chain's.
+    let seconds = answering(&tee.second);
+    let has_run = |nonce| seconds.iter().any(|second| book.ran.contains(&(*second, nonce)));
+    ran(book, first).filter(|(nonce, kind)| is_due(*kind) && !has_run(*nonce)).count()
+}
+
+/// The servers whose replies may be those of a chain: its own, and of a Tee that can be switched over the second one.
+fn answering(chain: &[Part]) -> Vec<Server> {
+    let switched = chain.iter().filter_map(|part| match part {
+        Part::Tee(tee) if tee.has_switch => Some(answering(&tee.second)),
+        _ => None,
+    });
+    server(chain).into_iter().chain(switched.flatten()).collect()
 }
