@@ -233,7 +233,9 @@ impl Application {
         match fault {
             Fault::ClientResets => self.pipe.peer_reset(),
             Fault::ClientTearsRequest => {
-                let torn = frames::encode(4, 1, opcode::QUERY, &frames::query(u64::MAX, false, 50_000));
+                // An id in flight would be another fault.
+                let id = (1..).find(|id| !self.in_flight.contains_key(id)).unwrap_or(1);
+                let torn = frames::encode(4, id, opcode::QUERY, &frames::query(u64::MAX, false, 50_000));
                 let cut = 1 + self.random.below(torn.len() - 1);
                 self.unsent.extend(&torn[..cut]);
                 let sent = self.pipe.peer_send(&self.unsent);
