@@ -31,13 +31,16 @@ pub struct Next {
     pub servers: Option<Tick>,
     /// Since when the client waits that has waited longest.
     pub waits_since: Option<Skipped>,
+    /// Somebody has been woken, and will have a turn.
+    pub is_woken: bool,
 }
 
 impl Next {
     /// Of these clients, each with the time since when it waits, if it does.
     pub fn of<'c>(clients: impl Iterator<Item = (&'c ClientTask, Option<Skipped>)>) -> Self {
-        let mut next = Self { proxy: None, servers: None, waits_since: None };
+        let mut next = Self { proxy: None, servers: None, waits_since: None, is_woken: false };
         for (task, waits_since) in clients.filter(|(task, _)| !task.has_ended()) {
+            next.is_woken |= task.is_woken();
             next.proxy = next.proxy.into_iter().chain(task.deadline()).min();
             next.waits_since = next.waits_since.into_iter().chain(waits_since).min();
         }
@@ -47,7 +50,8 @@ impl Next {
     /// And of these tasks.
     #[must_use]
     pub fn and(self, tasks: &Tasks) -> Self {
-        Self { proxy: self.proxy.into_iter().chain(tasks.deadline()).min(), ..self }
+        let proxy = self.proxy.into_iter().chain(tasks.deadline()).min();
+        Self { proxy, is_woken: self.is_woken || tasks.are_woken(), ..self }
     }
 }
 
@@ -92,7 +96,11 @@ impl Pace {
         if self.quiet <= QUIET_ROUNDS {
             return Ok(now);
         }
-        let Next { proxy, servers, waits_since } = next();
+        let Next { proxy, servers, waits_since, is_woken } = next();
+        if is_woken {
+            let spins = self.quiet > STUCK_ROUNDS;
+            return if spins { Err("somebody is woken again and again, and moves nothing") } else { Ok(now) };
+        }
         let Some(next) = proxy.into_iter().chain(servers).min() else {
             let is_stuck = self.quiet > STUCK_ROUNDS;
             return if is_stuck { Err("still waits, and nobody was woken") } else { Ok(now) };
