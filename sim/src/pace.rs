@@ -6,6 +6,7 @@ use chain::Tick;
 
 use crate::client_task::ClientTask;
 use crate::tasks::Tasks;
+use crate::turns::Turns;
 
 /// Rounds after which a run that has not ended is stuck.
 const ROUNDS_MAX: usize = 400_000;
@@ -56,8 +57,8 @@ impl Next {
 }
 
 /// Counts the rounds of a run.
-#[derive(Default)]
 pub struct Pace {
+    turns: Turns,
     rounds: usize,
     quiet: usize,
     moved_before: u64,
@@ -65,6 +66,10 @@ pub struct Pace {
 }
 
 impl Pace {
+    pub fn new(turns: Turns) -> Self {
+        Self { turns, rounds: 0, quiet: 0, moved_before: 0, skipped: Skipped::default() }
+    }
+
     /// Something will move by itself.
     pub fn is_moving(&mut self) {
         self.quiet = 0;
@@ -97,7 +102,8 @@ impl Pace {
             return Ok(now);
         }
         let Next { proxy, servers, waits_since, is_woken } = next();
-        if is_woken {
+        // Where everybody has a turn in every round, that wakes others for nothing.
+        if is_woken && self.turns != Turns::Everybody {
             let spins = self.quiet > STUCK_ROUNDS;
             return if spins { Err("somebody is woken again and again, and moves nothing") } else { Ok(now) };
         }

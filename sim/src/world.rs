@@ -315,7 +315,7 @@ impl World {
 
     /// Runs to the end. `Ok` is what happened, `Err` what must never happen.
     pub fn run(mut self) -> Result<Book, String> {
-        let mut pace = Pace::default();
+        let mut pace = Pace::new(self.turns);
         for round in 0.. {
             self.round = round;
             self.servers.borrow_mut().book.skipped = pace.skipped();
