@@ -67,7 +67,7 @@ impl Chain {
         self.ledger.identity()
     }
 
-    /// Says who its client is: for a chain that stands in another one, whose [`Batch::identity`] it is.
+    /// Says who its client is: for a chain that stands in another one, whose [`crate::Batch::identity`] it is.
     pub fn set_identity(&mut self, identity: Rc<Identity>) {
         self.ledger.set_identity(identity);
     }
