@@ -15,6 +15,8 @@ pub(super) struct Agreement {
     changes: usize,
     /// Instances that were told and have not answered.
     told: usize,
+    /// Some were told before: what an instance says it has changed may be older than what it was told.
+    were_told: bool,
     differs: Differs,
 }
 
@@ -81,7 +83,7 @@ impl Agreement {
     /// that did is the only one there is.
     pub(super) fn settle(&mut self, only: Option<usize>) -> Option<(u8, String)> {
         let differs = std::mem::take(&mut self.differs);
-        if only.is_some_and(|only| differs == Differs::From(only)) {
+        if only.is_some_and(|only| differs == Differs::From(only)) && !self.were_told {
             return None;
         }
         self.chosen.as_ref().map(|chosen| (chosen.version, chosen.keyspace.clone()))
@@ -90,10 +92,42 @@ impl Agreement {
     /// One instance is told.
     pub(super) fn tell(&mut self) {
         self.told += 1;
+        self.were_told = true;
     }
 
     /// It has answered, or failed.
     pub(super) fn answered(&mut self) {
         self.told = self.told.saturating_sub(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Agreement;
+
+    /// It was given two EXECUTEs of a USE that nobody prepared here, and told the first one's keyspace behind both.
+    #[test]
+    fn the_only_instance_is_told_again_what_may_be_older_than_what_it_was_told() {
+        let mut agreement = Agreement::default();
+        agreement.choose(None, 4, "k3");
+        agreement.differ(0);
+        assert!(agreement.is_due());
+        assert_eq!(agreement.settle(None), Some((4, "k3".to_owned())));
+        agreement.tell();
+        // The other one is lost.
+        agreement.choose(None, 4, "k2");
+        agreement.differ(0);
+        agreement.answered();
+        assert!(agreement.is_due());
+        assert_eq!(agreement.settle(Some(0)), Some((4, "k2".to_owned())));
+    }
+
+    #[test]
+    fn the_only_instance_is_not_told_where_it_went_by_itself() {
+        let mut agreement = Agreement::default();
+        agreement.choose(None, 4, "k3");
+        agreement.differ(0);
+        assert_eq!(agreement.settle(Some(0)), None);
+        assert!(agreement.is_settled());
     }
 }
