@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::hint::black_box;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::flights::scramble;
@@ -30,7 +31,7 @@ impl Sample {
     /// Reads them; a process of none has used nothing.
     pub(crate) fn take(process: Option<u32>) -> Self {
         let machine = Machine::read();
-        let (process_ns, process_switches) = process.map_or((0, 0), threads);
+        let (process_ns, process_switches) = process.map_or((0, 0), |process| of_threads(process.into()));
         Self { process_ns, process_switches, machine }
     }
 
@@ -55,7 +56,7 @@ struct Machine {
 
 impl Machine {
     fn read() -> Self {
-        let ran_ns = numbered("/proc").into_iter().map(|process| (process, ran(process))).collect();
+        let ran_ns = processes().map(|process| (process, ran(process))).collect();
         let text = fs::read_to_string("/proc/stat").unwrap_or_default();
         Self { ran_ns, switches: line_number(&text, "ctxt").unwrap_or_default() }
     }
@@ -69,10 +70,10 @@ impl Machine {
     }
 }
 
-/// What in a folder has a number for a name.
-fn numbered(folder: &str) -> Vec<u64> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+/// All processes.
+fn processes() -> impl Iterator<Item = u64> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 /// How long a process was on the CPU: the sum over its threads is exact, and what the kernel says of the process, in steps
@@ -81,10 +82,8 @@ fn ran(process: u64) -> u64 {
     const TICK_NS: u64 = 10_000_000;
     /// User and system time, counted behind the name, which may hold blanks.
     const PLACES: [usize; 2] = [11, 12];
-    let read = |name: &str| fs::read_to_string(format!("/proc/{process}/{name}")).unwrap_or_default();
-    let tasks = numbered(&format!("/proc/{process}/task")).into_iter();
-    let of_threads: u64 = tasks.filter_map(|task| number(&read(&format!("task/{task}/schedstat")))).sum();
-    let stat = read("stat");
+    let of_threads: u64 = threads(process).map(|thread| thread_ran(&thread)).sum();
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     let behind_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let words: Vec<&str> = behind_name.split_whitespace().collect();
     let ticks = |place: usize| words.get(place).and_then(|word| word.parse::<u64>().ok()).unwrap_or_default();
@@ -100,14 +99,23 @@ fn line_number(text: &str, label: &str) -> Option<u64> {
     number(text.lines().find_map(|line| line.strip_prefix(label))?)
 }
 
-fn threads(process: u32) -> (u64, u64) {
-    let tasks = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
-    tasks.fold((0, 0), |(time, switches), task| {
-        let read = |name: &str| fs::read_to_string(task.path().join(name)).unwrap_or_default();
-        let status = read("status");
+/// The folders of a process's threads.
+fn threads(process: u64) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path())
+}
+
+fn thread_ran(thread: &Path) -> u64 {
+    number(&fs::read_to_string(thread.join("schedstat")).unwrap_or_default()).unwrap_or_default()
+}
+
+/// Time on the CPU of all threads of a process, and their context switches.
+fn of_threads(process: u64) -> (u64, u64) {
+    threads(process).fold((0, 0), |(ran, switches), thread| {
+        let status = fs::read_to_string(thread.join("status")).unwrap_or_default();
         let of = |label| line_number(&status, label).unwrap_or_default();
         let switched = of("voluntary_ctxt_switches:") + of("nonvoluntary_ctxt_switches:");
-        (time + number(&read("schedstat")).unwrap_or_default(), switches + switched)
+        (ran + thread_ran(&thread), switches + switched)
     })
 }
 

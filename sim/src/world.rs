@@ -442,13 +442,12 @@ fn chain_part(
     filters: bool,
 ) -> Rc<ChainPart> {
     let worker = WorkerCx {
-        prepared: Rc::default(),
         pool: pool.clone(),
-        connector: Rc::new(SimConnector(Rc::clone(servers))),
-        spawner: Rc::new(sim::counted::Nobody),
-        protocol: Protocol::Cql,
-        sharing: Rc::default(),
-        nested: Rc::default(),
+        ..WorkerCx::alone(
+            Protocol::Cql,
+            Rc::new(SimConnector(Rc::clone(servers))),
+            Rc::new(sim::counted::Nobody),
+        )
     };
     let needs = [Need::None, Need::Head, Need::Whole];
     let looker = Looker(needs[random.below(needs.len())]);

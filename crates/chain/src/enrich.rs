@@ -178,9 +178,11 @@ impl Item<'_> {
     /// As [`Item::prepared`], on a request; of a BATCH the statement that it begins with.
     #[must_use]
     pub fn first_prepared(&self) -> Option<Known> {
+        if self.protocol().executes(self.head().opcode) {
+            return self.prepared();
+        }
         let enrichment = self.enrichment()?;
-        let id = self.protocol().first_prepared_id(self.head(), self.bytes())?;
-        enrichment.statement(id)
+        enrichment.statement(self.protocol().first_batched_id(self.head(), self.bytes())?)
     }
 
     /// Hands over each value that a request binds: the place of its statement in the request (0 but in a BATCH), its name,

@@ -166,20 +166,14 @@ fn client(seer: &Seer, kind: u8, all: &AllPrepared) -> (Chain, Pool) {
 
 /// As [`client`], behind several of them.
 pub(crate) fn client_behind(seers: &[&dyn Builder], kind: u8, all: &AllPrepared) -> (Chain, Pool) {
-    let pool = Pool::new();
     let worker = WorkerCx {
         prepared: Rc::new(Prepared::new(all)),
-        pool: pool.clone(),
-        connector: Rc::new(Nobody),
-        spawner: Rc::new(Nobody),
-        protocol: Protocol::Cql,
-        sharing: Rc::default(),
-        nested: Rc::default(),
+        ..WorkerCx::alone(Protocol::Cql, Rc::new(Nobody), Rc::new(Nobody))
     };
     let server = Server(kind);
     let entries =
         seers.iter().map(|seer| ("Seer", "s", *seer)).chain([("Server", "b", &server as &dyn Builder)]);
-    (ChainPart::new("c", &worker, entries, None).client().unwrap(), pool)
+    (ChainPart::new("c", &worker, entries, None).client().unwrap(), worker.pool)
 }
 
 /// Sends a request, and takes its reply.

@@ -439,15 +439,7 @@ impl Spawner for Nobody {
 }
 
 fn worker() -> WorkerCx {
-    WorkerCx {
-        prepared: Rc::default(),
-        pool: Pool::new(),
-        connector: Rc::new(Nobody),
-        spawner: Rc::new(Nobody),
-        protocol: Protocol::Cql,
-        sharing: Rc::default(),
-        nested: Rc::default(),
-    }
+    WorkerCx::alone(Protocol::Cql, Rc::new(Nobody), Rc::new(Nobody))
 }
 
 /// Takes what leaves a chain in a chain.

@@ -391,6 +391,23 @@ pub struct WorkerCx {
     pub nested: Rc<NestedMetrics>,
 }
 
+impl WorkerCx {
+    /// That of a worker that stands alone: chunks of its own, nothing is known of statements, and nobody reads what is
+    /// counted.
+    #[must_use]
+    pub fn alone(protocol: Protocol, connector: Rc<dyn Connector>, spawner: Rc<dyn Spawner>) -> Self {
+        Self {
+            pool: Pool::new(),
+            connector,
+            spawner,
+            protocol,
+            prepared: Rc::default(),
+            sharing: Rc::default(),
+            nested: Rc::default(),
+        }
+    }
+}
+
 /// What the clients of one worker share of one topology entry. It never leaves its thread: `Rc` and `Cell` will do.
 pub trait WorkerPart {
     /// Makes the part of one client: a sink if the entry's type is said to end a chain, else a transform.

@@ -2,7 +2,7 @@
 //! it. A run in which nobody asks has nothing of this.
 
 use wire::cql::query::{Outline, Stated};
-use wire::{Outlined, Protocol, Side};
+use wire::{Outlined, Protocol, Side, Source};
 
 use crate::item::Item;
 use crate::ledger::{IN_FLIGHT_MAX, Ticket};
@@ -164,9 +164,11 @@ impl Item<'_> {
     #[must_use]
     pub fn unknown_id(&self) -> Option<Box<[u8]>> {
         let (enrichment, mut unknown) = (self.enrichment(), None);
-        let _all = self.protocol.outline(self.head(), self.bytes(), &mut Outline::default(), |id, _| {
-            let is_known = enrichment.and_then(|enrichment| enrichment.statement(id)).is_some();
-            if !is_known && unknown.is_none() {
+        let _all = self.protocol.each_source(self.head(), self.bytes(), |source| {
+            if let Source::Prepared(id) = source
+                && unknown.is_none()
+                && enrichment.and_then(|enrichment| enrichment.statement(id)).is_none()
+            {
                 unknown = Some(id.into());
             }
         });
@@ -180,7 +182,7 @@ impl Item<'_> {
         let mut views = self.ledger.views.take().unwrap_or_else(|| self.pool.take_views());
         let first = views.outline.len();
         let enrichment = self.enrichment();
-        let is_alone = self.protocol.runs_prepared(self.head());
+        let is_alone = self.protocol.executes(self.head().opcode);
         let outlined =
             self.protocol.outline(self.head(), self.bytes(), &mut views.outline, |id, into| match enrichment
                 .and_then(|enrichment| enrichment.statement(id))

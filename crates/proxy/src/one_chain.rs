@@ -48,20 +48,12 @@ pub fn chain_of(
     let mut started = Ok(());
     let chain = source.map(|source| {
         let entries = Build::new(&registry, &mut errors).chain(&source.chain);
+        let mut all: Vec<&PlanEntry> = entries.iter().collect();
+        each_entries(&entries, &mut |entries| all.extend(entries));
         if files == Files::Opened {
-            let mut start = |entries: &[PlanEntry]| {
-                let starts = entries.iter().try_for_each(|entry| entry.builder.start());
-                started = std::mem::replace(&mut started, Ok(())).and(starts);
-            };
-            start(&entries);
-            each_entries(&entries, &mut start);
+            started = all.iter().try_for_each(|entry| entry.builder.start());
         }
-        let mut switches = Vec::new();
-        let mut add = |entries: &[PlanEntry]| {
-            switches.extend(entries.iter().filter_map(|entry| entry.builder.switch().cloned()));
-        };
-        add(&entries);
-        each_entries(&entries, &mut add);
+        let switches = all.iter().filter_map(|entry| entry.builder.switch().cloned()).collect();
         let entries = entries.iter().map(|entry| (&*entry.kind, &*entry.name, entry.builder.as_ref()));
         OneChain { part: ChainPart::new(&source.name, worker, entries, None), switches }
     });

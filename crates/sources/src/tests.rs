@@ -142,15 +142,7 @@ fn scene(reaches_servers: bool) -> Scene {
 /// As [`scene`], with these transforms.
 fn scene_below(above: &[&dyn Builder], reaches_servers: bool) -> Scene {
     let (socket, below) = (Socket::default(), Below { reaches_servers, ..Below::default() });
-    let worker = WorkerCx {
-        prepared: Rc::default(),
-        pool: Pool::new(),
-        connector: Rc::new(Nobody),
-        spawner: Rc::new(Nobody),
-        protocol: Protocol::Cql,
-        sharing: Rc::default(),
-        nested: Rc::default(),
-    };
+    let worker = WorkerCx::alone(Protocol::Cql, Rc::new(Nobody), Rc::new(Nobody));
     let above = above.iter().map(|above| ("Above", "a", *above));
     let part = ChainPart::new("c", &worker, above.chain([("Below", "b", &below as &dyn Builder)]), None);
     let rules = Rc::new(Rules { frame_bytes_max: 1 << 20, idle_timeout: None });

@@ -119,7 +119,7 @@ fn sort(protocol: Protocol, request: &Item<'_>) -> Sort {
     }
     match request.connection_state() {
         ConnectionState::None => Sort::Waits,
-        ConnectionState::Unknown if protocol.runs_prepared(request.head()) => sort_prepared(request),
+        ConnectionState::Unknown if protocol.executes(request.head().opcode) => sort_prepared(request),
         _ => Sort::Pushes,
     }
 }

@@ -25,7 +25,7 @@ const NOT_KNOWN: &str = "Message was filtered out by shotover: the statement tha
 /// The id of the statement that an EXECUTE runs, if nobody can tell what it does. That is no read to be refused: after a
 /// restart of this process its driver has to be told to prepare it again, or it would be refused for ever.
 pub(crate) fn unknown_execute(protocol: Protocol, request: &Item<'_>) -> Option<Box<[u8]>> {
-    let is_unknown = protocol.runs_prepared(request.head()) && request.prepared().is_none();
+    let is_unknown = protocol.executes(request.head().opcode) && request.prepared().is_none();
     protocol.prepared_id(request.head(), request.bytes()).filter(|_| is_unknown).map(Into::into)
 }
 

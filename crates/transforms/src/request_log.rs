@@ -171,7 +171,7 @@ impl Pending {
 fn changes_keyspace(protocol: Protocol, request: &Item<'_>) -> bool {
     match request.connection_state() {
         ConnectionState::Keyspace => true,
-        ConnectionState::Unknown if protocol.runs_prepared(request.head()) => {
+        ConnectionState::Unknown if protocol.executes(request.head().opcode) => {
             request.prepared().is_none_or(|known| known.changes_keyspace())
         }
         ConnectionState::Unknown => true,
@@ -229,7 +229,7 @@ impl Logger {
     fn look(&self, protocol: Protocol, request: &mut Item<'_>, asked_at: Tick) -> Pending {
         let is_shown = self.pending_bytes < PENDING_BYTES_MAX;
         let table = |stated: Option<Stated<'_>>| stated.filter(|_| is_shown).as_ref().and_then(table_of);
-        let is_executed = protocol.runs_prepared(request.head());
+        let is_executed = protocol.executes(request.head().opcode);
         if let Some(known) = request.first_prepared() {
             let kind = if is_executed { known.name } else { request.statements().name() };
             let (table, changes_keyspace) = (table(known.first_stated()), kind == StatementKind::Use.name());

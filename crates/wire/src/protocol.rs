@@ -294,15 +294,6 @@ impl Protocol {
         }
     }
 
-    /// True for a request that runs what another one has prepared.
-    #[inline]
-    #[must_use]
-    pub fn runs_prepared(self, request: &Head) -> bool {
-        match self {
-            Self::Cql => request.opcode == cql::opcode::EXECUTE,
-        }
-    }
-
     /// How many statements a request has the server run: of a batch the number that it names, else 1.
     #[inline]
     #[must_use]
@@ -431,6 +422,7 @@ impl Protocol {
     }
 
     /// True for a request that runs one prepared statement.
+    #[inline]
     #[must_use]
     pub fn executes(self, opcode: u8) -> bool {
         match self {
@@ -456,11 +448,11 @@ impl Protocol {
         }
     }
 
-    /// As [`Protocol::prepared_id`]; of a batch the id that it begins with, if it begins with one. `None` for others.
+    /// The id that a batch begins with, if it begins with one. `None` for others.
     #[must_use]
-    pub fn first_prepared_id<'f>(self, request: &Head, frame: &'f [u8]) -> Option<&'f [u8]> {
+    pub fn first_batched_id<'f>(self, request: &Head, frame: &'f [u8]) -> Option<&'f [u8]> {
         match self {
-            Self::Cql => cql::first_prepared_id(request, frame),
+            Self::Cql => cql::first_batched_id(request, frame),
         }
     }
 

@@ -4,8 +4,8 @@ use std::rc::Rc;
 use std::task::{Context, Waker};
 
 use shotover::chain::{
-    Batch, Builder, ChainPart, Chunk, Connecting, Connector, Cx, Exit, Fault, Link, Message, Pool, Sink,
-    Spawner, Task, Tick, WorkerCx, WorkerPart,
+    Batch, Builder, ChainPart, Chunk, Connecting, Connector, Cx, Exit, Fault, Link, Message, Sink, Spawner,
+    Task, Tick, WorkerCx, WorkerPart,
 };
 use shotover::wire::{ErrorKind, Framed, Protocol, Side};
 use testkit::scripted::{encode, error, opcode, query};
@@ -84,15 +84,7 @@ impl Exit for Client {
 /// What the client is told of one request.
 fn told(frame: Vec<u8>) -> String {
     let transform = RefuseUnboundedSelect::new(&["small".to_owned()]);
-    let worker = WorkerCx {
-        pool: Pool::new(),
-        connector: Rc::new(Nowhere),
-        spawner: Rc::new(Nowhere),
-        protocol: Protocol::Cql,
-        sharing: Rc::default(),
-        nested: Rc::default(),
-        prepared: Rc::default(),
-    };
+    let worker = WorkerCx::alone(Protocol::Cql, Rc::new(Nowhere), Rc::new(Nowhere));
     let entries: [(&str, &str, &dyn Builder); 2] =
         [("RefuseUnboundedSelect", "refuse", &transform), ("Came", "came", &Came)];
     let mut chain = ChainPart::new("test", &worker, entries, None).client().unwrap();

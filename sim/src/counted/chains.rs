@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::task::{Context, Poll, Waker};
 
-use chain::{Builder, ChainPart, Cx, Link, Pool, Task, Tick, WorkerCx, WorkerPart};
+use chain::{Builder, ChainPart, Cx, Link, Task, Tick, WorkerCx, WorkerPart};
 use observe::{LineTarget, MessageFile, Queue};
 use shotover::{CustomTransform, Files};
 use sources::{Client, Rules};
@@ -77,15 +77,8 @@ struct Worker {
 impl Worker {
     fn new(entries: &str) -> Self {
         let (answers, spawned) = (Rc::new(Cell::new(false)), Spawned::default());
-        let worker = WorkerCx {
-            prepared: Rc::default(),
-            pool: Pool::new(),
-            connector: Rc::new(Servers(Rc::clone(&answers))),
-            spawner: Rc::new(spawned.clone()),
-            protocol: Protocol::Cql,
-            sharing: Rc::default(),
-            nested: Rc::default(),
-        };
+        let worker =
+            WorkerCx::alone(Protocol::Cql, Rc::new(Servers(Rc::clone(&answers))), Rc::new(spawned.clone()));
         Self { part: chain(entries, &worker), answers, spawned }
     }
 

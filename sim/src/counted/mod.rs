@@ -163,18 +163,8 @@ impl OneClient {
     ) -> Self {
         let ends = Rc::new(Ends::default());
         let server = End::new(&ends, false, depth);
-        let pool = Pool::new();
         let connector = Rc::new(Once(RefCell::new(Some(server))));
-        let spawner = Rc::new(Nobody);
-        let worker = WorkerCx {
-            prepared: Rc::default(),
-            pool: pool.clone(),
-            connector,
-            spawner,
-            protocol: Protocol::Cql,
-            sharing: Rc::default(),
-            nested: Rc::default(),
-        };
+        let worker = WorkerCx::alone(Protocol::Cql, connector, Rc::new(Nobody));
         let sink = CassandraSinkSingle::new("server:9042".to_owned(), Duration::from_secs(3));
         let entries = transforms.iter().map(|transform| ("Transform", "transform", *transform));
         let entries = entries.chain([("CassandraSinkSingle", "sink", &sink as &dyn Builder)]);
@@ -183,7 +173,7 @@ impl OneClient {
         let client = End::new(&ends, true, depth);
         let chain = part.client().expect("a chain");
         let client = Client::new(client, chain, rules, None, Tick(0));
-        let mut one = Self { ends, client, depth, pool };
+        let mut one = Self { ends, client, depth, pool: worker.pool };
         // The handshake, which waits for the connection; then what is kept is made.
         one.exchange();
         one.round();

@@ -122,16 +122,9 @@ impl SharedClients {
     /// When they would not share one connection.
     #[must_use]
     pub fn new(count: usize) -> Self {
-        let (answers, spawned, pool) = (Rc::new(Cell::new(false)), Spawned::default(), Pool::new());
-        let worker = WorkerCx {
-            prepared: Rc::default(),
-            pool: pool.clone(),
-            connector: Rc::new(Servers(Rc::clone(&answers))),
-            spawner: Rc::new(spawned.clone()),
-            protocol: Protocol::Cql,
-            sharing: Rc::default(),
-            nested: Rc::default(),
-        };
+        let (answers, spawned) = (Rc::new(Cell::new(false)), Spawned::default());
+        let worker =
+            WorkerCx::alone(Protocol::Cql, Rc::new(Servers(Rc::clone(&answers))), Rc::new(spawned.clone()));
         let mut sink = CassandraSinkSingle::new("server:9042".to_owned(), Duration::from_secs(3));
         sink.connections = Connections::Shared;
         let part = ChainPart::new("chain", &worker, [("CassandraSinkSingle", "sink", &sink as _)], None);
@@ -143,7 +136,7 @@ impl SharedClients {
             (client, ends)
         });
         let clients = clients.collect();
-        let mut shared = Self { clients, spawned, tasks: Vec::new(), answers, pool };
+        let mut shared = Self { clients, spawned, tasks: Vec::new(), answers, pool: worker.pool };
         // Each begins its session on a connection of its own; one of these is shared, and the others end.
         assert_eq!(shared.exchange(), count * HEADER_BYTES);
         shared.poll_tasks();

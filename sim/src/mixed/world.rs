@@ -143,12 +143,12 @@ impl World {
         let nested = Rc::<NestedMetrics>::default();
         let worker = WorkerCx {
             pool: pool.clone(),
-            connector: Rc::new(SimConnector(Rc::clone(&servers))),
-            spawner: Rc::new(tasks.spawner()),
-            protocol: Protocol::Cql,
-            sharing: Rc::default(),
             nested: Rc::clone(&nested),
-            prepared: Rc::default(),
+            ..WorkerCx::alone(
+                Protocol::Cql,
+                Rc::new(SimConnector(Rc::clone(&servers))),
+                Rc::new(tasks.spawner()),
+            )
         };
         let OneChain { part, switches } = build(&chain, &worker, files);
         let seats = CLIENTS_MIN + usize::from(random.once_in(3));
@@ -331,8 +331,8 @@ impl World {
                 _ => None,
             });
             let Some(quota) = quotas.min() else { continue };
-            let seconds = self.now.0 as f64 / 1e6;
-            let most = if seconds < 1.0 { quota } else { quota + (quota as f64 * seconds) as u64 };
+            let is_first_second = self.now < Tick(1_000_000);
+            let most = if is_first_second { quota } else { quota + quota * self.now.0 / 1_000_000 };
             let passed = book.statements.get(&route.server).copied().unwrap_or_default();
             if passed > most {
                 let server = route.server;

@@ -162,13 +162,13 @@ impl World {
         }));
         let (pool, tasks, sharing) = (Pool::new(), Tasks::default(), Rc::<SharingMetrics>::default());
         let worker = WorkerCx {
-            prepared: Rc::default(),
             pool: pool.clone(),
-            connector: Rc::new(SimConnector(Rc::clone(&server))),
-            spawner: Rc::new(tasks.spawner()),
-            protocol: Protocol::Cql,
             sharing: Rc::clone(&sharing),
-            nested: Rc::default(),
+            ..WorkerCx::alone(
+                Protocol::Cql,
+                Rc::new(SimConnector(Rc::clone(&server))),
+                Rc::new(tasks.spawner()),
+            )
         };
         // A second or two of those that come to nothing, one behind the other, are less than anybody may wait.
         let mut sink = CassandraSinkSingle::new("server:9042".to_owned(), Duration::from_secs(1));

@@ -240,13 +240,9 @@ impl Scene {
         let (servers, spawned, pool) = (Servers::default(), Spawned::default(), Pool::new());
         let metrics = Rc::<SharingMetrics>::default();
         let worker = WorkerCx {
-            prepared: Rc::default(),
             pool: pool.clone(),
-            connector: Rc::new(servers.clone()),
-            spawner: Rc::new(spawned.clone()),
-            protocol: Protocol::Cql,
             sharing: Rc::clone(&metrics),
-            nested: Rc::default(),
+            ..WorkerCx::alone(Protocol::Cql, Rc::new(servers.clone()), Rc::new(spawned.clone()))
         };
         let mut sink = CassandraSinkSingle::new("server:9042".to_owned(), Duration::from_secs(3));
         sink.connections = connections;

@@ -9,8 +9,8 @@
 //!
 //! *Open*: requests are read, cut and submitted; replies are written. Nothing is read while the chain is over its
 //! mark. *Ending*: no more requests; what is in flight is awaited, and bad bytes are answered behind it. *Closing*:
-//! whatever can be answered with a definite error is. *Lingering*: our side is shut; bytes still under way are discarded, since closing a socket with unread
-//! bytes would make the kernel destroy the errors just sent.
+//! whatever can be answered with a definite error is. *Lingering*: our side is shut; bytes still under way are discarded,
+//! since closing a socket with unread bytes would make the kernel destroy the errors just sent.
 
 mod ending;
 

@@ -172,15 +172,7 @@ impl Spawner for Nobody {
 
 /// A worker that connects to nobody and runs nothing aside.
 pub(crate) fn worker() -> WorkerCx {
-    WorkerCx {
-        pool: Pool::new(),
-        connector: Rc::new(Nobody),
-        spawner: Rc::new(Nobody),
-        protocol: Protocol::Cql,
-        sharing: Rc::default(),
-        nested: Rc::default(),
-        prepared: Rc::default(),
-    }
+    WorkerCx::alone(Protocol::Cql, Rc::new(Nobody), Rc::new(Nobody))
 }
 
 /// Replies as the client gets them.

@@ -38,7 +38,7 @@ pub use difference::first_difference;
 pub use encode::{error_reply, refusal, unprepared_reply};
 pub use header::{Flags, HEADER_BYTES, binding_body, body, frame};
 pub use names::{
-    each_statement, error_code, first_prepared_id, login_user, outline, redacted, runs_statements,
+    each_statement, error_code, first_batched_id, login_user, outline, redacted, runs_statements,
     statement_text, statements,
 };
 pub use source::{bound_values, each_source};

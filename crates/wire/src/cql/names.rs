@@ -108,22 +108,18 @@ pub fn statement_text<'f>(head: &Head, frame: &'f [u8]) -> Option<(&'f [u8], boo
     }
 }
 
-/// See [`crate::Protocol::first_prepared_id`].
+/// See [`crate::Protocol::first_batched_id`].
 #[inline]
 #[must_use]
-pub fn first_prepared_id<'f>(head: &Head, frame: &'f [u8]) -> Option<&'f [u8]> {
-    let is_batch = head.opcode == opcode::BATCH;
-    if is_batch || head.opcode == opcode::EXECUTE { id_in_front(is_batch, head, frame) } else { None }
+pub fn first_batched_id<'f>(head: &Head, frame: &'f [u8]) -> Option<&'f [u8]> {
+    if head.opcode == opcode::BATCH { id_in_front(head, frame) } else { None }
 }
 
-fn id_in_front<'f>(is_batch: bool, head: &Head, frame: &'f [u8]) -> Option<&'f [u8]> {
-    let mut body = body(Side::Request, head, frame).ok()?;
-    if is_batch {
-        body.u8().ok()?;
-        let begins_with_id = body.u16().ok()? > 0 && body.u8().ok()? == 1;
-        return body.short_bytes().ok().filter(|_| begins_with_id);
-    }
-    body.short_bytes().ok()
+fn id_in_front<'f>(batch: &Head, frame: &'f [u8]) -> Option<&'f [u8]> {
+    let mut body = body(Side::Request, batch, frame).ok()?;
+    body.u8().ok()?;
+    let begins_with_id = body.u16().ok()? > 0 && body.u8().ok()? == 1;
+    body.short_bytes().ok().filter(|_| begins_with_id)
 }
 
 /// See [`crate::Protocol::redacted`]. Of a word that may go on nothing is shown: it might be the beginning of a literal.
