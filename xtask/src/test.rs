@@ -78,6 +78,13 @@ fn end_to_end(tier: &Tier) -> Result<(), String> {
 type Outcome = (&'static str, Duration, bool);
 
 pub(crate) fn command(options: &[&str]) -> Result<(), String> {
+    let is_known = |(at, option): (usize, &&str)| {
+        ["--full", "--go-on", "--only"].contains(option) || at > 0 && options[at - 1] == "--only"
+    };
+    // Nobody who mistypes `--full`, or asks for `--help`, means to wait for all of the short tier.
+    if let Some((_, option)) = options.iter().enumerate().find(|option| !is_known(*option)) {
+        return Err(format!("`test` has no option `{option}`; it takes --full, --go-on and --only STEP"));
+    }
     let tier = if options.contains(&"--full") { FULL } else { CI };
     let only = options.iter().position(|option| *option == "--only").and_then(|at| options.get(at + 1));
     let commit = testkit::commit();
