@@ -14,9 +14,9 @@ use std::process::ExitCode;
 
 const USAGE: &str = "cargo xtask <chore>
   demo                     a real Cassandra through the proxy, and a table of what it costs
-  test [--full [--go-on]] [--only S]
-                           every check that a change must pass; --full: the long tier (hours); --go-on: without the
-                           steps that a run of this commit has passed already
+  test [--full [--go-on]] [--only STEP]
+                           every check that a change must pass, or one of them; --full: the long tier (hours), which
+                           keeps what has passed; --go-on: without the steps that this commit has passed already
   tidy                     the rules of the house that no compiler checks
   fuzz TARGET SECONDS      one fuzz target; `fuzz all SECONDS` for each
   sim --seeds N | SEED     the simulator: many seeds, or one again

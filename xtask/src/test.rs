@@ -77,29 +77,58 @@ fn end_to_end(tier: &Tier) -> Result<(), String> {
 /// A step's name, how long it took, and whether it passed.
 type Outcome = (&'static str, Duration, bool);
 
-pub(crate) fn command(options: &[&str]) -> Result<(), String> {
-    let is_known = |(at, option): (usize, &&str)| {
-        ["--full", "--go-on", "--only"].contains(option) || at > 0 && options[at - 1] == "--only"
-    };
-    // Nobody who mistypes `--full`, or asks for `--help`, means to wait for all of the short tier.
-    if let Some((_, option)) = options.iter().enumerate().find(|option| !is_known(*option)) {
-        return Err(format!("`test` has no option `{option}`; it takes --full, --go-on and --only STEP"));
+/// What the command line asks for.
+#[derive(Default)]
+struct Wanted {
+    is_full: bool,
+    goes_on: bool,
+    only: Option<&'static str>,
+}
+
+impl Wanted {
+    /// Refuses what it does not know: who mistypes `--full`, or asks for `--help`, does not mean to wait for the short
+    /// tier, and a step that there is not must not begin a new list of what has passed.
+    fn read(mut options: &[&str]) -> Result<Self, String> {
+        let named = |name: &str| STEPS.iter().map(|(step, _)| *step).find(|step| *step == name);
+        let mut wanted = Self::default();
+        while !options.is_empty() {
+            options = match options {
+                ["--full", rest @ ..] => {
+                    wanted.is_full = true;
+                    rest
+                }
+                ["--go-on", rest @ ..] => {
+                    wanted.goes_on = true;
+                    rest
+                }
+                ["--only", step, rest @ ..] => {
+                    wanted.only = Some(named(step).ok_or_else(|| format!("no step is called `{step}`"))?);
+                    rest
+                }
+                rest => {
+                    let rest = rest.join(" ");
+                    return Err(format!("`{rest}`: `test` takes --full, --go-on and --only STEP"));
+                }
+            };
+        }
+        match wanted {
+            Self { goes_on: true, is_full: false, .. } => Err("--go-on is for `test --full`".to_owned()),
+            wanted => Ok(wanted),
+        }
     }
-    let tier = if options.contains(&"--full") { FULL } else { CI };
-    let only = options.iter().position(|option| *option == "--only").and_then(|at| options.get(at + 1));
+}
+
+pub(crate) fn command(options: &[&str]) -> Result<(), String> {
+    let Wanted { is_full, goes_on, only } = Wanted::read(options)?;
+    let tier = if is_full { FULL } else { CI };
     let commit = testkit::commit();
-    let is_all_of_full = tier.is_full && only.is_none();
-    let before = match options.contains(&"--go-on") {
-        true if tier.is_full => passed_before(&commit)?,
-        true => return Err("--go-on is for `test --full`".to_owned()),
-        false => Vec::new(),
-    };
-    if tier.is_full && before.is_empty() {
+    let before = if goes_on { passed_before(&commit)? } else { Vec::new() };
+    if is_full && before.is_empty() {
         begin_list(&commit)?;
     }
     let mut outcomes: Vec<Outcome> = Vec::new();
     for (name, check) in STEPS {
-        if only.is_some_and(|only| *only != name) {
+        if only.is_some_and(|only| only != name) {
             continue;
         }
         if let Some(passed) = before.iter().find(|passed| passed.0 == name) {
@@ -114,7 +143,7 @@ pub(crate) fn command(options: &[&str]) -> Result<(), String> {
             println!("{problem}");
         }
         outcomes.push((name, started.elapsed(), outcome.is_ok()));
-        if tier.is_full && outcome.is_ok() {
+        if is_full && outcome.is_ok() {
             add_to_list(name, started.elapsed())?;
         }
     }
@@ -124,15 +153,11 @@ pub(crate) fn command(options: &[&str]) -> Result<(), String> {
     }
     let failed = outcomes.iter().filter(|(_, _, is_ok)| !is_ok).count();
     let passed = outcomes.len() - failed;
-    if is_all_of_full {
+    if is_full && only.is_none() {
         write_result(&commit, &outcomes)?;
     }
     println!("{passed} passed, {failed} failed");
-    match (passed, failed) {
-        (0, 0) => Err("no step of this name".to_owned()),
-        (_, 0) => Ok(()),
-        _ => Err(String::new()),
-    }
+    if failed == 0 { Ok(()) } else { Err(String::new()) }
 }
 
 fn list_of_passed() -> PathBuf {
