@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use testkit::{Child, Proxy, Scratch, free_port};
 
 use crate::peers::{self, Program, cores, workers};
+use crate::results::Described;
 
 /// How long an arm may take to start.
 const START_MAX: Duration = Duration::from_secs(20);
@@ -110,6 +111,10 @@ impl Running {
 }
 
 impl Ready {
+    pub(crate) fn described(&self) -> Described {
+        Described { arm: self.arm.name(), version: self.program.version.clone() }
+    }
+
     /// Starts it in front of a local port, and waits until it takes connections.
     pub(crate) fn start(&self, to: u16) -> Result<Running, String> {
         let files = Scratch::new("arm").map_err(|error| error.to_string())?;

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use mio::{Events, Poll};
+use testkit::Options;
 
 use crate::flights::Flights;
 use crate::frames::{HEADER_BYTES, Header, Request, opcode, startup};
 use crate::measure::{Sample, Used, memory};
 use crate::open_loop;
-use crate::options::Options;
 use crate::results::Figures;
 use crate::server::register;
 use crate::stream::{Found, Stream};

@@ -11,7 +11,6 @@ mod judge;
 mod load;
 mod measure;
 mod open_loop;
-mod options;
 mod page;
 mod page_report;
 mod peers;
@@ -26,7 +25,7 @@ mod stream;
 
 use std::process::ExitCode;
 
-use options::Options;
+use testkit::Options;
 
 const USAGE: &str = "bench <part>
   run [--quick] [--go-on] [--only-loads L,..] [--arms A,..] [--blocks N] [--seconds S] [--warm-up S] [--out DIR]

@@ -9,13 +9,14 @@ use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
-use testkit::{Authenticator, COUNTED_THREADS, Cassandra, Scratch, Stress, UNCOUNTED_THREADS, workspace};
+use testkit::{
+    Authenticator, COUNTED_THREADS, Cassandra, Options, Scratch, Stress, UNCOUNTED_THREADS, workspace,
+};
 
 use crate::arms::{Arm, Ready, Running};
 use crate::measure::{Quiet, Sample, memory};
-use crate::options::Options;
 use crate::page_report;
-use crate::results::{Block, Figures, Load, Measured, Turn};
+use crate::results::{Block, Described, Figures, Load, Measured, Turn};
 use crate::run::{Absent, prepare};
 use crate::server::Kind;
 
@@ -57,13 +58,14 @@ pub(crate) fn command(options: &Options<'_>) -> Result<(), String> {
     let cassandra = Cassandra::start(Authenticator::AllowAll).map_err(|missing| missing.to_string())?;
     let running = start(&arms, cassandra.port, &mut absent);
     println!("[{:>4} s] warming up", started.elapsed().as_secs());
-    Stress::new("write", (1, plan.ops.min(WARM_UP_OPS)), UNCOUNTED_THREADS, cassandra.port).run()?;
+    Stress::new("write", (1, WARM_UP_OPS), UNCOUNTED_THREADS, cassandra.port).run()?;
 
     let mut failures = Vec::new();
     let full = measure("full speed", None, (&plan, plan.ops), &running, (&started, &mut failures))?;
     let direct = full.median("direct", Figures::throughput).unwrap_or(3000.0);
     let (rate, ops) = ((direct / 3.0) as u32, (plan.ops / RATED_PART).max(1));
     let third = measure("a third of direct", Some(rate), (&plan, ops), &running, (&started, &mut failures))?;
+    let arms: Vec<Described> = arms.iter().map(Ready::described).collect();
     page_report::write(&plan, &arms, &absent, &[full, third])?;
     println!("[{:>4} s] {}", started.elapsed().as_secs(), plan.folder.join("page.md").display());
     if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
@@ -129,7 +131,7 @@ fn measure(
             }
         }
     }
-    Ok(Measured { load, blocks })
+    Ok(Measured { command: plan.command.clone(), load, blocks })
 }
 
 /// One run of cassandra-stress through an arm.

@@ -5,13 +5,12 @@ use std::fs;
 use serde_json::json;
 use testkit::commit;
 
-use crate::arms::Ready;
 use crate::goals::{Claim, page_claims};
 use crate::page::Plan;
 use crate::peers::machine;
 use crate::plot::draw;
 use crate::report::{arms_table, claims_table, figures_table, groups};
-use crate::results::{Figures, Measured};
+use crate::results::{Described, Figures, Measured};
 use crate::run::Absent;
 
 /// What the original page says: cassandra-stress write, 8 threads, 8 connections, on the author's machine.
@@ -25,12 +24,11 @@ const ORIGINAL: &str = "\
 
 pub(crate) fn write(
     plan: &Plan,
-    arms: &[Ready],
+    arms: &[Described],
     absent: &[Absent],
     measured: &[Measured],
 ) -> Result<(), String> {
-    let names: Vec<String> =
-        arms.iter().map(|ready| ready.arm.name()).filter(|name| name != "direct").collect();
+    let names: Vec<String> = arms.iter().map(|arm| arm.arm.clone()).filter(|name| name != "direct").collect();
     let claims = page_claims(measured);
     let raw = json!({
         "commit": commit(),
@@ -63,7 +61,13 @@ pub(crate) fn write(
     files.iter().try_for_each(|(name, text)| fs::write(plan.folder.join(name), text).map_err(problem))
 }
 
-fn page(plan: &Plan, arms: &[Ready], absent: &[Absent], measured: &[Measured], claims: &[Claim]) -> String {
+fn page(
+    plan: &Plan,
+    arms: &[Described],
+    absent: &[Absent],
+    measured: &[Measured],
+    claims: &[Claim],
+) -> String {
     let mut page = format!(
         "# The original page again, at {}\n\nMade by `{}`. {}.\n\nCassandra {}, cassandra-stress \
          write, 8 threads, 8 connections, {} operations a run. {} rounds, in each of which every arm has one run; a \
@@ -101,21 +105,21 @@ fn page(plan: &Plan, arms: &[Ready], absent: &[Absent], measured: &[Measured], c
 }
 
 /// The rows of the original's table, for every arm.
-fn same_table(arms: &[Ready], measured: &[Measured]) -> String {
+fn same_table(arms: &[Described], measured: &[Measured]) -> String {
     const MIB: f64 = 1_048_576.0;
     let mut table = "| arm | op/s | of direct | median | added median | memory of the proxy |\n|---|--:|--:|--:|--:|--:|\n"
         .to_owned();
     let Some(full) = measured.iter().find(|load| load.load.rate.is_none()) else { return table };
     let median = |name: &str| full.median(name, |figures| figures.p50_us / 1000.0);
     let direct = (full.median("direct", Figures::throughput), median("direct"));
-    for name in arms.iter().map(|ready| ready.arm.name()).filter(|name| full.has(name)) {
-        let found = (full.median(&name, Figures::throughput), median(&name));
+    for name in arms.iter().map(|arm| &*arm.arm).filter(|name| full.has(name)) {
+        let found = (full.median(name, Figures::throughput), median(name));
         let (Some(rate), Some(median)) = found else { continue };
         let of_direct = direct
             .0
             .map_or_else(|| "-".to_owned(), |direct| format!("{:+.1} %", 100.0 * (rate / direct - 1.0)));
         let added = direct.1.map_or_else(|| "-".to_owned(), |direct| format!("{:+.3} ms", median - direct));
-        let memory = full.median(&name, |figures| figures.vm_rss as f64 / MIB).filter(|memory| *memory > 0.0);
+        let memory = full.median(name, |figures| figures.vm_rss as f64 / MIB).filter(|memory| *memory > 0.0);
         let memory = memory.map_or_else(String::new, |memory| format!("{memory:.1} MiB"));
         table += &format!("| {name} | {rate:.0} | {of_direct} | {median:.3} ms | {added} | {memory} |\n");
     }

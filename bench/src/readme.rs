@@ -17,11 +17,10 @@ const END: &str = "<!-- until here -->\n";
 /// Writes the table anew.
 pub(crate) fn command() -> Result<(), String> {
     let folder = workspace().join("docs/benchmarks");
-    let (commit, loads) =
-        saved::read(&folder, &LOADS)?.ok_or("no results: `cargo xtask bench` makes them, in hours")?;
+    let grid = saved::read(&folder, &LOADS)?.ok_or("no results: `cargo xtask bench` makes them, in hours")?;
     let file = workspace().join("README.md");
     let text = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
-    let text = with_table(&text, &table(&commit, &loads))?;
+    let text = with_table(&text, &table(&grid.commit, &grid.loads))?;
     fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))
 }
 

@@ -5,33 +5,30 @@ use std::fs;
 use serde_json::json;
 use testkit::commit;
 
-use crate::arms::Ready;
 use crate::goals::{Claim, claims};
 use crate::judge::{BLOCKS_MIN, Goal, Interval, interval};
 use crate::peers::machine;
 use crate::plot::{Dot, Group, draw};
-use crate::results::{Figures, Measured, Metric};
+use crate::results::{Described, Figures, Measured, Metric};
 use crate::run::{Absent, Plan};
 use crate::server::Kind;
 
 pub(crate) fn write(
     plan: &Plan,
-    arms: &[Ready],
+    arms: &[Described],
     absent: &[Absent],
     measured: &[Measured],
 ) -> Result<(), String> {
-    let names: Vec<String> = arms.iter().map(|ready| ready.arm.name()).collect();
+    let names: Vec<String> = arms.iter().map(|arm| arm.arm.clone()).collect();
     let claims = claims(measured);
     let page = page(plan, arms, absent, measured, &claims);
-    let versions: Vec<_> =
-        arms.iter().map(|ready| json!({"arm": ready.arm.name(), "version": ready.program.version})).collect();
     let raw = json!({
         "commit": commit(),
         "machine": machine(),
         "quick": plan.is_quick,
         "seconds": plan.seconds,
         "warm_up": plan.warm_up,
-        "arms": versions,
+        "arms": arms,
         "absent": absent,
         "claims": claims,
         "loads": measured,
@@ -48,23 +45,29 @@ pub(crate) fn write(
     files.iter().try_for_each(|(name, text)| fs::write(plan.folder.join(name), text).map_err(problem))
 }
 
-fn page(plan: &Plan, arms: &[Ready], absent: &[Absent], measured: &[Measured], claims: &[Claim]) -> String {
+fn page(
+    plan: &Plan,
+    arms: &[Described],
+    absent: &[Absent],
+    measured: &[Measured],
+    claims: &[Claim],
+) -> String {
     let mut page = head(plan);
     page += &arms_table(arms, absent, measured);
     page += "\n## What is promised\n\n";
     page += &claims_table(claims);
     page += "\n![CPU a request](grid-cpu.svg)\n\n![Throughput](grid-throughput.svg)\n";
     for load in measured {
-        page += &load_table(arms, load);
+        page += &load_table(plan, arms, load);
     }
     page
 }
 
 /// What each arm is, and why some are not there.
-pub(crate) fn arms_table(arms: &[Ready], absent: &[Absent], measured: &[Measured]) -> String {
+pub(crate) fn arms_table(arms: &[Described], absent: &[Absent], measured: &[Measured]) -> String {
     let mut page = "| arm | what it is |\n|---|---|\n".to_owned();
-    for ready in arms.iter().filter(|ready| measured.iter().any(|load| load.has(&ready.arm.name()))) {
-        page += &format!("| {} | {} |\n", ready.arm.name(), ready.program.version);
+    for arm in arms.iter().filter(|arm| measured.iter().any(|load| load.has(&arm.arm))) {
+        page += &format!("| {} | {} |\n", arm.arm, arm.version);
     }
     for gap in absent {
         page += &format!("| {} | **not measured**: {} |\n", gap.arm, gap.reason.replace('|', "/"));
@@ -120,7 +123,7 @@ fn shown(found: Interval) -> String {
     format!("{:.3} [{:.3}, {:.3}]", found.median, found.low, found.high)
 }
 
-fn load_table(arms: &[Ready], measured: &Measured) -> String {
+fn load_table(plan: &Plan, arms: &[Described], measured: &Measured) -> String {
     let load = measured.load;
     let loop_ =
         load.rate.map_or_else(|| "closed loop".to_owned(), |rate| format!("{rate} requests/s, open loop"));
@@ -137,23 +140,26 @@ fn load_table(arms: &[Ready], measured: &Measured) -> String {
         let (count, all) = (measured.not_quiet(), measured.blocks.len());
         table += &format!("; {count} of {all} blocks began on a machine not quiet");
     }
+    if measured.command != plan.command {
+        table += &format!("; made by `{}`", measured.command);
+    }
     table + ".\n\n" + &figures_table(arms, measured)
 }
 
 /// A row of figures for each arm.
-pub(crate) fn figures_table(arms: &[Ready], measured: &Measured) -> String {
+pub(crate) fn figures_table(arms: &[Described], measured: &Measured) -> String {
     const MIB: f64 = 1_048_576.0;
     let mut table = "| arm | requests/s | p50 us | p99 us | p99.9 us | proxy CPU us/request | / HAProxy | machine CPU \
               us/request | proxy switches/request | machine switches/request | RssAnon MiB | VmRSS MiB | throughput / \
               direct |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n"
         .to_owned();
     let baseline = measured.baseline().unwrap_or_default();
-    for name in arms.iter().map(|ready| ready.arm.name()).filter(|name| measured.has(name)) {
+    for name in arms.iter().map(|arm| &*arm.arm).filter(|name| measured.has(name)) {
         let cell = |metric: Metric, places: usize| {
-            measured.median(&name, metric).map_or_else(|| "-".to_owned(), |value| format!("{value:.places$}"))
+            measured.median(name, metric).map_or_else(|| "-".to_owned(), |value| format!("{value:.places$}"))
         };
         let ratio = |base: &str, metric: Metric| {
-            interval(&measured.ratios(&name, base, metric)).map_or_else(|| "-".to_owned(), shown)
+            interval(&measured.ratios(name, base, metric)).map_or_else(|| "-".to_owned(), shown)
         };
         // There is no process between clients and server.
         let of_proxy = |text: String| if name == "direct" { "-".to_owned() } else { text };

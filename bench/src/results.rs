@@ -119,9 +119,18 @@ impl Block {
     }
 }
 
+/// An arm that was measured, and what program it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Described {
+    pub(crate) arm: String,
+    pub(crate) version: String,
+}
+
 /// All blocks of a load.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Measured {
+    /// What was asked for, as it can be repeated: of a grid that went on, each load may have its own.
+    pub(crate) command: String,
     pub(crate) load: Load,
     pub(crate) blocks: Vec<Block>,
 }
@@ -209,7 +218,7 @@ pub(crate) mod tests {
             },
         };
         let turns: Vec<Turn> = arms.iter().chain(arms.iter().rev()).map(turn).collect();
-        Measured { load, blocks: vec![Block { was_quiet: true, turns }; blocks] }
+        Measured { command: "bench".to_owned(), load, blocks: vec![Block { was_quiet: true, turns }; blocks] }
     }
 
     #[test]

@@ -4,13 +4,12 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use testkit::{Child, commit, free_port, workspace};
+use testkit::{Child, Options, commit, free_port, workspace};
 
 use crate::arms::{Arm, Ready, Running};
 use crate::measure::Quiet;
-use crate::options::Options;
 use crate::report;
-use crate::results::{Block, Figures, Load, Measured, Turn};
+use crate::results::{Block, Described, Figures, Load, Measured, Turn};
 use crate::saved;
 use crate::server::{Kind, READY_LINE};
 
@@ -126,11 +125,14 @@ pub(crate) fn command(options: &Options<'_>) -> Result<(), String> {
     let arms = prepare(Arm::all(), options, &mut absent)?;
     let mut failures = Vec::new();
     let mut quiet = Quiet::default();
-    let mut measured = if options.has("--go-on") {
+    let (before, mut measured) = if options.has("--go-on") {
         saved::measured(&plan.folder, &commit(), &LOADS, plan.blocks)?
     } else {
-        Vec::new()
+        Default::default()
     };
+    // An arm that was left out here, but not before, is in the tables.
+    absent.retain(|gap| !measured.iter().any(|load| load.has(&gap.arm)));
+    let described = described(&arms, &before);
     for load in &plan.loads {
         if measured.iter().any(|found| found.load.name == load.name) {
             continue;
@@ -146,10 +148,17 @@ pub(crate) fn command(options: &Options<'_>) -> Result<(), String> {
         let found = measure(&load, &plan, &arms, (&mut quiet, &mut absent, &mut failures))?;
         measured.push(found);
         absent.dedup();
-        report::write(&plan, &arms, &absent, &measured)?;
+        report::write(&plan, &described, &absent, &measured)?;
     }
     println!("[{:>4} s] {}", started.elapsed().as_secs(), plan.folder.join("grid.md").display());
     if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
+}
+
+/// The arms of this run and of the one that it goes on from, in the order of their turns.
+fn described(arms: &[Ready], before: &[Described]) -> Vec<Described> {
+    let now = |name: &str| arms.iter().map(Ready::described).find(|arm| arm.arm == name);
+    let then = |name: &str| before.iter().find(|arm| arm.arm == name).cloned();
+    Arm::all().into_iter().filter_map(|arm| now(&arm.name()).or_else(|| then(&arm.name()))).collect()
 }
 
 /// The load with its rate in requests a second.
@@ -202,7 +211,7 @@ fn measure(
         };
         running.retain(|arm| !failed(arm));
     }
-    Ok(Measured { load: *load, blocks })
+    Ok(Measured { command: plan.command.clone(), load: *load, blocks })
 }
 
 fn start_server(kind: Kind) -> Result<(Child, u16), String> {

@@ -5,16 +5,18 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::results::{Block, Load, Measured};
+use crate::results::{Block, Described, Load, Measured};
 
 #[derive(Deserialize)]
 struct Saved {
     commit: String,
+    arms: Vec<Described>,
     loads: Vec<SavedLoad>,
 }
 
 #[derive(Deserialize)]
 struct SavedLoad {
+    command: String,
     load: Name,
     blocks: Vec<Block>,
 }
@@ -25,9 +27,16 @@ struct Name {
     rate: Option<u32>,
 }
 
-/// The commit that was measured for `grid.json` in a folder, and its loads among those that are known; `None` where
-/// there is no such file.
-pub(crate) fn read(folder: &Path, known: &[Load]) -> Result<Option<(String, Vec<Measured>)>, String> {
+/// What `grid.json` in a folder says.
+pub(crate) struct Grid {
+    pub(crate) commit: String,
+    pub(crate) arms: Vec<Described>,
+    /// Its loads, as far as they are known.
+    pub(crate) loads: Vec<Measured>,
+}
+
+/// Reads `grid.json` in a folder; `None` where there is no such file.
+pub(crate) fn read(folder: &Path, known: &[Load]) -> Result<Option<Grid>, String> {
     let file = folder.join("grid.json");
     let problem = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
     let text = match fs::read_to_string(&file) {
@@ -40,40 +49,48 @@ pub(crate) fn read(folder: &Path, known: &[Load]) -> Result<Option<(String, Vec<
     let found = known.iter().filter_map(|load| {
         let place = loads.iter().position(|saved| saved.load.name == load.name)?;
         let saved = loads.swap_remove(place);
-        Some(Measured { load: Load { rate: saved.load.rate, ..*load }, blocks: saved.blocks })
+        let load = Load { rate: saved.load.rate, ..*load };
+        Some(Measured { command: saved.command, load, blocks: saved.blocks })
     });
-    Ok(Some((saved.commit, found.collect())))
+    Ok(Some(Grid { commit: saved.commit, arms: saved.arms, loads: found.collect() }))
 }
 
-/// The loads that a run of this commit has measured already, in as many blocks.
+/// The arms that a run of this commit has measured already, and the loads of which it has as many blocks.
 pub(crate) fn measured(
     folder: &Path,
     commit: &str,
     known: &[Load],
     blocks: usize,
-) -> Result<Vec<Measured>, String> {
-    let Some((saved, mut found)) = read(folder, known)? else { return Ok(Vec::new()) };
-    if saved != commit {
-        return Err(format!("the results in {} are of {saved}, and this is {commit}", folder.display()));
+) -> Result<(Vec<Described>, Vec<Measured>), String> {
+    let Some(mut grid) = read(folder, known)? else { return Ok(Default::default()) };
+    if grid.commit != commit {
+        let of = grid.commit;
+        return Err(format!("the results in {} are of {of}, and this is {commit}", folder.display()));
     }
-    found.retain(|load| load.blocks.len() >= blocks);
-    Ok(found)
+    grid.loads.retain(|load| load.blocks.len() >= blocks);
+    grid.arms.retain(|arm| grid.loads.iter().any(|load| load.has(&arm.arm)));
+    Ok((grid.arms, grid.loads))
 }
 
 #[cfg(test)]
 mod tests {
+    use crate::results::Described;
     use crate::results::tests::{LOAD, measured};
 
     #[test]
     fn what_is_complete_and_of_this_commit_is_read_back() {
         let folder = testkit::Scratch::new("saved").unwrap();
-        assert!(super::measured(folder.path(), "abc", &[LOAD], 3).unwrap().is_empty());
+        assert!(super::measured(folder.path(), "abc", &[LOAD], 3).unwrap().1.is_empty());
         let found = measured(LOAD, 3, &[("direct", 0), ("ours", 8000)]);
-        let text = serde_json::json!({"commit": "abc", "loads": [found]}).to_string();
+        let arms = ["direct", "ours", "envoy"]
+            .map(|arm| Described { arm: arm.to_owned(), version: "a version".to_owned() });
+        let text = serde_json::json!({"commit": "abc", "arms": arms, "loads": [found]}).to_string();
         folder.write("grid.json", &text).unwrap();
-        let again = super::measured(folder.path(), "abc", &[LOAD], 3).unwrap();
+        let (known, again) = super::measured(folder.path(), "abc", &[LOAD], 3).unwrap();
+        assert_eq!(known, arms[..2]);
+        assert_eq!(again[0].command, "bench");
         assert_eq!(again[0].median("ours", |figures| figures.proxy_us()), Some(8.0));
-        assert!(super::measured(folder.path(), "abc", &[LOAD], 4).unwrap().is_empty());
+        assert!(super::measured(folder.path(), "abc", &[LOAD], 4).unwrap().1.is_empty());
         assert!(super::measured(folder.path(), "abd", &[LOAD], 3).unwrap_err().contains("are of abc"));
     }
 }

@@ -8,9 +8,9 @@ use std::io::ErrorKind;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
+use testkit::Options;
 
 use crate::frames::answer;
-use crate::options::Options;
 use crate::stream::{Found, Stream};
 
 /// Room for one read of `cheap`: all that 400 clients of one shared connection can have under way.

@@ -5,6 +5,8 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use testkit::Options;
+
 use crate::run::{build_proxy, is_there, run, run_with, sim};
 use crate::{fuzz, instructions, mutants, tidy};
 
@@ -78,7 +80,7 @@ fn end_to_end(tier: &Tier) -> Result<(), String> {
 type Outcome = (&'static str, Duration, bool);
 
 /// What the command line asks for.
-#[derive(Default)]
+#[derive(Debug, PartialEq, Eq)]
 struct Wanted {
     is_full: bool,
     goes_on: bool,
@@ -88,38 +90,22 @@ struct Wanted {
 impl Wanted {
     /// Refuses what it does not know: who mistypes `--full`, or asks for `--help`, does not mean to wait for the short
     /// tier, and a step that there is not must not begin a new list of what has passed.
-    fn read(mut options: &[&str]) -> Result<Self, String> {
-        let named = |name: &str| STEPS.iter().map(|(step, _)| *step).find(|step| *step == name);
-        let mut wanted = Self::default();
-        while !options.is_empty() {
-            options = match options {
-                ["--full", rest @ ..] => {
-                    wanted.is_full = true;
-                    rest
-                }
-                ["--go-on", rest @ ..] => {
-                    wanted.goes_on = true;
-                    rest
-                }
-                ["--only", step, rest @ ..] => {
-                    wanted.only = Some(named(step).ok_or_else(|| format!("no step is called `{step}`"))?);
-                    rest
-                }
-                rest => {
-                    let rest = rest.join(" ");
-                    return Err(format!("`{rest}`: `test` takes --full, --go-on and --only STEP"));
-                }
-            };
-        }
-        match wanted {
-            Self { goes_on: true, is_full: false, .. } => Err("--go-on is for `test --full`".to_owned()),
-            wanted => Ok(wanted),
+    fn read(options: Options<'_>) -> Result<Self, String> {
+        options.check(&["--full", "--go-on"], &["--only"])?;
+        let named = |name| {
+            let step = STEPS.iter().map(|(step, _)| *step).find(|step| *step == name);
+            step.ok_or_else(|| format!("no step is called `{name}`"))
+        };
+        let only = options.text("--only").map(named).transpose()?;
+        match (options.has("--full"), options.has("--go-on")) {
+            (false, true) => Err("--go-on is for `test --full`".to_owned()),
+            (is_full, goes_on) => Ok(Self { is_full, goes_on, only }),
         }
     }
 }
 
 pub(crate) fn command(options: &[&str]) -> Result<(), String> {
-    let Wanted { is_full, goes_on, only } = Wanted::read(options)?;
+    let Wanted { is_full, goes_on, only } = Wanted::read(Options::new(options))?;
     let tier = if is_full { FULL } else { CI };
     let commit = testkit::commit();
     let before = if goes_on { passed_before(&commit)? } else { Vec::new() };
@@ -204,4 +190,20 @@ fn write_result(commit: &str, outcomes: &[Outcome]) -> Result<(), String> {
     let folder = testkit::workspace().join("docs/results");
     fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
     fs::write(folder.join(format!("{date}-{commit}.md")), page).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Options, Wanted};
+
+    #[test]
+    fn what_is_not_known_is_refused() {
+        let read = |words: &[&str]| Wanted::read(Options::new(words));
+        assert_eq!(read(&[]), Ok(Wanted { is_full: false, goes_on: false, only: None }));
+        let all = Wanted { is_full: true, goes_on: true, only: Some("sim") };
+        assert_eq!(read(&["--only", "sim", "--full", "--go-on"]), Ok(all));
+        for wrong in [&["--help"][..], &["--ful"], &["--only"], &["--only", "simm"], &["--go-on"], &["sim"]] {
+            assert!(read(wrong).is_err(), "{wrong:?}");
+        }
+    }
 }
