@@ -31,7 +31,8 @@ pub(crate) struct Plan {
     pub(crate) folder: PathBuf,
 }
 
-/// Operations of the runs that do not count: by then Cassandra's and cassandra-stress's code is compiled.
+/// Operations of the run that does not count: by then most of Cassandra's code is compiled. cassandra-stress is a new JVM,
+/// with all to compile, in every run.
 const WARM_UP_OPS: u64 = 100_000;
 
 /// How often the machine is asked to be quiet before a block.
