@@ -1,7 +1,5 @@
 //! The original page's table beside ours.
 
-use std::fs;
-
 use serde_json::json;
 use testkit::commit;
 
@@ -9,7 +7,7 @@ use crate::goals::{Claim, page_claims};
 use crate::page::Plan;
 use crate::peers::machine;
 use crate::plot::draw;
-use crate::report::{arms_table, claims_table, figures_table, groups};
+use crate::report::{arms_table, claims_table, figures_table, groups, write_files};
 use crate::results::{Described, Figures, Measured};
 use crate::run::Absent;
 
@@ -56,9 +54,7 @@ pub(crate) fn write(
             draw("cassandra-stress: machine CPU an op / direct", &format!("less is better; {note}"), &cpu),
         ),
     ];
-    let problem = |error: std::io::Error| format!("{}: {error}", plan.folder.display());
-    fs::create_dir_all(&plan.folder).map_err(problem)?;
-    files.iter().try_for_each(|(name, text)| fs::write(plan.folder.join(name), text).map_err(problem))
+    write_files(&plan.folder, &files)
 }
 
 fn page(

@@ -1,6 +1,7 @@
 //! The grid's results on paper: a page, the raw figures as JSON, and two plots.
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::json;
 use testkit::commit;
@@ -40,9 +41,14 @@ pub(crate) fn write(
         ("grid-cpu.svg", cpu_plot(&names, measured)),
         ("grid-throughput.svg", throughput_plot(&names, measured)),
     ];
-    let problem = |error: std::io::Error| format!("{}: {error}", plan.folder.display());
-    fs::create_dir_all(&plan.folder).map_err(problem)?;
-    files.iter().try_for_each(|(name, text)| fs::write(plan.folder.join(name), text).map_err(problem))
+    write_files(&plan.folder, &files)
+}
+
+/// Writes what was found into a folder, which is made if it is not there.
+pub(crate) fn write_files(folder: &Path, files: &[(&str, String)]) -> Result<(), String> {
+    let problem = |error: std::io::Error| format!("{}: {error}", folder.display());
+    fs::create_dir_all(folder).map_err(problem)?;
+    files.iter().try_for_each(|(name, text)| fs::write(folder.join(name), text).map_err(problem))
 }
 
 fn page(
