@@ -53,6 +53,16 @@ impl Outlet {
         self.queue.push_back(piece);
     }
 
+    /// Forgets all that waits but the first `kept` bytes.
+    pub fn truncate(&mut self, mut kept: usize) {
+        self.queued_bytes = self.queued_bytes.min(kept);
+        for piece in &mut self.queue {
+            piece.range.end = piece.range.end.min(piece.range.start.saturating_add(kept));
+            kept -= piece.range.len();
+        }
+        self.queue.retain(|piece| !piece.range.is_empty());
+    }
+
     /// Writes a range now if nothing waits before it; what the stream does not take is pinned.
     ///
     /// # Errors

@@ -276,6 +276,24 @@ fn a_short_write_keeps_its_rest_in_front_of_what_follows() {
 }
 
 #[test]
+fn what_waits_can_be_cut_off_at_any_byte() {
+    let pool = Pool::new();
+    let chunk = pool.own(b"0123456789".to_vec());
+    for kept in 0..12 {
+        let mut stream = script(&[], &[100]);
+        let mut outlet = Outlet::default();
+        for range in [0..4, 4..5, 5..10] {
+            outlet.push(Piece { chunk: chunk.pin(), range });
+        }
+        outlet.truncate(kept);
+        assert_eq!(outlet.queued_bytes(), kept.min(10));
+        assert_eq!(outlet.is_empty(), kept == 0);
+        with_cx(|cx| assert!(outlet.poll_flush(cx, &mut stream).is_ready()));
+        assert_eq!(stream.written, b"0123456789"[..kept.min(10)]);
+    }
+}
+
+#[test]
 fn what_waits_counts_with_its_place_and_the_room_of_a_burst_is_given_back() {
     let pool = Pool::new();
     let chunk = pool.own(vec![b'x'; 9]);

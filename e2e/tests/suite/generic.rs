@@ -59,15 +59,31 @@ fn every_example_of_the_transforms_pages_starts() {
 #[test]
 fn what_coalesce_held_is_sent_when_the_client_has_no_more_to_send() {
     for connections in ["PerClient", "Shared"] {
-        what_coalesce_held_is_sent(connections);
+        let server = Server::echo();
+        let sink = sink(&server).replace("name: s,", &format!("name: s, connections: {connections},"));
+        what_coalesce_held_is_sent(&format!("[{COALESCE}, {sink}]"));
     }
 }
 
-fn what_coalesce_held_is_sent(connections: &str) {
+#[test]
+fn upstream_passed_no_flush_to_the_chains_of_a_parallel_map_or_a_pool() {
     let server = Server::echo();
-    let sink = sink(&server).replace("name: s,", &format!("name: s, connections: {connections},"));
-    let chain = format!("[Coalesce: {{name: c, flush_when_buffered_message_count: 1000}}, {sink}]");
-    let proxy = Proxy::with_chain(&chain, "");
+    let inner = format!("chain: [{COALESCE}, {}]", sink(&server));
+    for ordered in [true, false] {
+        what_coalesce_held_is_sent(&format!(
+            "[ParallelMap: {{name: m, parallelism: 2, ordered_results: {ordered}, {inner}}}]"
+        ));
+    }
+    what_coalesce_held_is_sent(&format!(
+        "[ConnectionBalanceAndPool: {{name: p, max_connections: 2, {inner}}}]"
+    ));
+}
+
+/// It holds more than any client here sends, for any time.
+const COALESCE: &str = "Coalesce: {name: c, flush_when_buffered_message_count: 1000}";
+
+fn what_coalesce_held_is_sent(chain: &str) {
+    let proxy = Proxy::with_chain(chain, "");
     let requests: Vec<u8> = (0..100).flat_map(|id| encode(4, id, opcode::QUERY, &query(b"INSERT"))).collect();
     let mut left = Peer::session(proxy.port);
     left.send(&requests);

@@ -334,11 +334,12 @@ fn tee_chain_of_mismatches_is_told_of_a_use() {
 fn tee_switch_has_upstreams_paths_and_words() {
     let (main, other) = (Server::echo(), Server::echo());
     let port = free_port();
-    let proxy = tee(main.port, other.port, &format!("switch_port: {port},"));
+    let mut proxy = tee(main.port, other.port, &format!("switch_port: {port},"));
     let path = "/transform/tee/result-source";
     assert!(http(port, "GET /", "").ends_with("\r\n\r\ntry /transform/tee/result-source"));
     assert!(http(port, &format!("GET {path}"), "").ends_with("\r\n\r\nregular-chain"));
     assert!(http(port, &format!("PUT {path}"), "tee-chain").starts_with("HTTP/1.1 200"));
+    proxy.child.wait_for_line("result source set to tee-chain", Duration::from_secs(5)).unwrap();
     assert!(http(port, &format!("GET {path}"), "").ends_with("\r\n\r\ntee-chain"));
     let said = http(port, &format!("PUT {path}"), "both");
     assert!(said.starts_with("HTTP/1.1 500"), "{said}");

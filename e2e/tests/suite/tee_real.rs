@@ -222,6 +222,8 @@ fn tee_ignore_does_not_notice_that_the_second_server_is_stopped() {
     let (before, during) = (p99(&answered, began - stopped..began), p99(&answered, began..ended));
     let ratio = during.as_secs_f64() / before.as_secs_f64();
     println!("p99 {before:?} before, {during:?} while the second server is stopped: {ratio:.2}");
+    // A machine that does other things for a moment can do this to 5 s, but not to 30.
+    assert!(ratio <= 1.5 || !crate::is_full(), "{ratio:.2}");
     let answered = answered.len() as u64;
     assert_eq!(rows(&one, "stop"), answered);
     let lost = all_accounted_for(&proxy, &other, "stop", answered, 0);

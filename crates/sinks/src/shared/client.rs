@@ -348,24 +348,41 @@ impl SharedSink {
     }
 
     /// Hears what a reply says of the client's session.
-    fn hear(&mut self, head: &Head, ticket: Ticket, piece: &Piece, from: ConnectionId) {
+    fn hear(&mut self, head: &Head, ticket: Ticket, piece: &Piece, from: ConnectionId) -> Result<(), Fault> {
         if let Session::Beginning(_) = self.session {
             if Protocol::Cql.establishes(head) {
                 self.accepted(head.version);
             }
-            return;
+            return Ok(());
         }
-        let is_own = self.own.as_ref().is_some_and(|own| own.connection.id == from);
-        if is_own
-            && let Session::Accepted { keyspace, .. } = &mut self.session
+        if let Session::Accepted { keyspace, .. } = &mut self.session
             && let Said::Keyspace(now_in) = session::said(head, piece.bytes())
         {
             *keyspace = Some(now_in.to_owned());
+            self.leave_own_behind(from)?;
             self.join();
         }
         if self.moving == Some(ticket) {
             self.moving = None;
         }
+        Ok(())
+    }
+
+    /// The keyspace has changed, but not on the client's own connection, if it has one: it is replaced by one in that
+    /// keyspace when it is needed again. (The request was not seen to be a USE: it was sent where others are.)
+    fn leave_own_behind(&mut self, changed_on: ConnectionId) -> Result<(), Fault> {
+        let Some(own) = self.own.as_ref().filter(|own| own.connection.id != changed_on) else {
+            return Ok(());
+        };
+        if own.is_bound {
+            return Err(Fault::new(
+                "the keyspace changed, but not on the connection that has the client's events",
+            ));
+        }
+        own.connection.retire(RetireReason::KeyspaceChanged);
+        // The rest of a request still goes there.
+        self.own.take_if(|_| self.request_rest == 0);
+        Ok(())
     }
 
     /// Gives what has come to the client, neighbours of one chunk in one run. True when there was something.
@@ -383,7 +400,7 @@ impl SharedSink {
             };
             has_moved = true;
             if let Delivery::Reply { head, ticket, piece, rest, from } = delivery {
-                self.hear(&head, ticket, &piece, from);
+                self.hear(&head, ticket, &piece, from)?;
                 let (chunk, range) = piece.place();
                 if let Some(before) = run.take_if(|before| !before.is_same(chunk)) {
                     up.replies(cx, &before, std::mem::replace(&mut messages, up.list()))?;

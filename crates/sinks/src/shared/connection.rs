@@ -420,6 +420,16 @@ impl Inner {
         self.appended_bytes - self.queued_bytes() as u64
     }
 
+    /// Whole requests that wait are never sent. One that has begun to leave goes on.
+    pub(super) fn drop_unsent(&mut self) {
+        let unsent_from = self.unsent_from();
+        let Some(first_byte) = self.slots.first_byte_from(unsent_from) else { return };
+        let kept = usize::try_from(first_byte - unsent_from).unwrap_or(usize::MAX);
+        self.gather.seal(&mut self.outlet);
+        self.outlet.truncate(kept);
+        self.appended_bytes = first_byte;
+    }
+
     /// Says to each of these clients that its request will not be answered. No byte from `unsent_from` on has left,
     /// or ever will.
     pub(super) fn fail(orphaned: Vec<Orphaned>, unsent_from: u64, text: &str, now: Tick) {

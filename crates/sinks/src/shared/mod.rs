@@ -16,6 +16,8 @@ mod inbox;
 mod keyspace_tests;
 #[cfg(test)]
 mod pause_tests;
+#[cfg(test)]
+mod pool_tests;
 mod prepared;
 #[cfg(test)]
 mod scene;

@@ -237,6 +237,15 @@ impl Scene {
 
     /// As [`Scene::new`], or each client has a connection of its own.
     pub(super) fn of(connections: Connections, read_timeout: Option<Duration>) -> Self {
+        Self::with(connections, 1, read_timeout)
+    }
+
+    /// A worker that may have so many connections to share.
+    pub(super) fn sharing(connections_max: usize) -> Self {
+        Self::with(Connections::Shared, connections_max, None)
+    }
+
+    fn with(connections: Connections, connections_max: usize, read_timeout: Option<Duration>) -> Self {
         let (servers, spawned, pool) = (Servers::default(), Spawned::default(), Pool::new());
         let metrics = Rc::<SharingMetrics>::default();
         let worker = WorkerCx {
@@ -247,7 +256,7 @@ impl Scene {
         let mut sink = CassandraSinkSingle::new("server:9042".to_owned(), Duration::from_secs(3));
         sink.connections = connections;
         sink.read_timeout = read_timeout;
-        sink.connections_max = 1;
+        sink.connections_max = connections_max;
         let part = ChainPart::new("chain", &worker, [("CassandraSinkSingle", "sink", &sink as _)], None);
         let (tasks, seats) = (Vec::new(), Vec::new());
         Self { part, pool, metrics, servers, spawned, tasks, seats, now: Tick(0) }

@@ -177,6 +177,12 @@ impl Slots {
         }
     }
 
+    /// Where the first request begins of those that begin at this byte of the connection or behind it.
+    pub(super) fn first_byte_from(&self, from: u64) -> Option<u64> {
+        let pending = self.pages.iter().flatten().filter_map(|slot| slot.pending.as_ref());
+        pending.map(|pending| pending.first_byte).filter(|first_byte| *first_byte >= from).min()
+    }
+
     /// Nobody waits any more for what was taken after `sequence`, or for anything; oldest first. Allocates: for the
     /// end of a connection, not for its life.
     pub(super) fn orphan_after(&mut self, sequence: Option<u64>) -> Vec<Orphaned> {

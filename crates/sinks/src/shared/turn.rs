@@ -421,9 +421,9 @@ impl Turn<'_> {
             return;
         }
         self.inner.retire(&self.surroundings.metrics, RetireReason::KeyspaceChanged);
-        let late = self.inner.slots.orphan_after(Some(sequence));
-        // What is queued still leaves: what it does there nobody is told.
-        Inner::fail(late, u64::MAX, "the keyspace of the connection changed", now);
+        self.inner.drop_unsent();
+        let (late, unsent_from) = (self.inner.slots.orphan_after(Some(sequence)), self.inner.unsent_from());
+        Inner::fail(late, unsent_from, "the keyspace of the connection changed", now);
     }
 
     /// The server answers nothing but this error from here on.

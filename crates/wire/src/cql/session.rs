@@ -35,13 +35,15 @@ pub enum Demand<'f> {
     Own,
 }
 
-/// The flags of requests that leave nothing behind (section 2.2).
+/// The flags of requests that leave nothing behind (section 2.2). There are no custom payloads before v4: a server takes
+/// a connection with one for broken, for all that share it.
 const HARMLESS: u8 = Flags::TRACING | Flags::CUSTOM_PAYLOAD;
 
 /// What a request asks of its connection. `frame` may be cut short: the first word of a statement is enough.
 #[must_use]
 pub fn demand<'f>(head: &Head, frame: &'f [u8]) -> Demand<'f> {
-    if head.flags & !HARMLESS != 0 {
+    let is_too_old = head.version < 4 && head.flags & Flags::CUSTOM_PAYLOAD != 0;
+    if head.flags & !HARMLESS != 0 || is_too_old {
         return Demand::Own;
     }
     match head.opcode {
@@ -161,5 +163,77 @@ fn result_said<'f>(head: &Head, frame: &'f [u8]) -> Said<'f> {
         Ok(Outcome::SetKeyspace(keyspace)) => Said::Keyspace(keyspace),
         Ok(Outcome::Prepared(prepared)) => Said::Prepared(prepared.id),
         _ => Said::Nothing,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Demand, Work, demand, startup_options};
+    use crate::{Framed, Head, Protocol, Side};
+
+    fn frame(version: u8, flags: u8, opcode: u8, body: &[u8]) -> (Head, Vec<u8>) {
+        let length = u32::try_from(body.len()).unwrap().to_be_bytes();
+        let bytes = [&[version, flags, 0, 1, opcode][..], &length, body].concat();
+        let Framed::Frame(head) = Protocol::Cql.frame(&bytes, Side::Request, u32::MAX) else { panic!() };
+        (head, bytes)
+    }
+
+    fn statement(text: &str) -> Vec<u8> {
+        [&u32::try_from(text.len()).unwrap().to_be_bytes(), text.as_bytes(), &[0, 1, 0]].concat()
+    }
+
+    #[test]
+    fn a_request_demands_of_its_connection_what_its_bytes_say() {
+        let query = |text| (4, 0, 0x07, statement(text));
+        let flagged = |version, flags| (version, flags, 0x07, statement("SELECT 1"));
+        let rows = [
+            (query("SELECT 1"), Demand::Plain(Work::Read)),
+            (query("insert into t"), Demand::Plain(Work::Write)),
+            (query("CREATE TABLE t"), Demand::Plain(Work::Write)),
+            (query("BEGIN BATCH"), Demand::Plain(Work::Write)),
+            (query("USE k"), Demand::Use),
+            (query("/* a */ -- b\n uSe k"), Demand::Use),
+            ((4, 0, 0x07, vec![0, 0]), Demand::Own),
+            ((4, 0, 0x09, statement("USE k")), Demand::Prepare(Work::Use)),
+            ((4, 0, 0x09, statement("SELECT 1")), Demand::Prepare(Work::Read)),
+            ((4, 0, 0x0A, vec![0, 2, 7, 8, 0, 1]), Demand::Execute(&[7, 8])),
+            ((4, 0, 0x0A, vec![0, 2, 7]), Demand::Own),
+            ((4, 0, 0x05, vec![]), Demand::Plain(Work::Read)),
+            ((4, 0, 0x0D, vec![]), Demand::Plain(Work::Write)),
+            ((4, 0, 0x0B, vec![]), Demand::Register),
+            ((4, 0, 0x01, vec![]), Demand::Own),
+            ((4, 0, 0x0F, vec![]), Demand::Own),
+            (flagged(4, 0x02), Demand::Plain(Work::Read)),
+            (flagged(3, 0x02), Demand::Plain(Work::Read)),
+            (flagged(4, 0x01), Demand::Own),
+            (flagged(4, 0x08), Demand::Own),
+            (flagged(4, 0x80), Demand::Own),
+            ((4, 0x04, 0x05, vec![0, 0]), Demand::Plain(Work::Read)),
+            ((3, 0x04, 0x05, vec![0, 0]), Demand::Own),
+        ];
+        for ((version, flags, opcode, body), wanted) in rows {
+            let (head, bytes) = frame(version, flags, opcode, &body);
+            assert_eq!(demand(&head, &bytes), wanted, "v{version}, flags {flags}, opcode {opcode}: {body:?}");
+        }
+    }
+
+    #[test]
+    fn options_that_name_a_client_are_no_part_of_its_session() {
+        let options = |pairs: &[(&str, &str)]| {
+            let string = |text: &str| [&[0, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+            let mut body = vec![0, u8::try_from(pairs.len()).unwrap()];
+            body.extend(pairs.iter().flat_map(|(key, value)| [string(key), string(value)]).flatten());
+            let (head, bytes) = frame(4, 0, 0x01, &body);
+            startup_options(&head, &bytes).map(|options| {
+                options.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>()
+            })
+        };
+        let about_client = ["DRIVER_NAME", "DRIVER_VERSION", "APPLICATION_NAME", "CLIENT_ID"];
+        for option in about_client {
+            let kept = options(&[("NO_COMPACT", "true"), (option, "x"), ("CQL_VERSION", "3.0.0")]);
+            assert_eq!(kept, Some(vec!["CQL_VERSION=3.0.0".to_owned(), "NO_COMPACT=true".to_owned()]));
+        }
+        assert_eq!(options(&[("CLIENT_IDS", "x")]), Some(vec!["CLIENT_IDS=x".to_owned()]));
+        assert_eq!(options(&[("compression", "lz4")]), None);
     }
 }
