@@ -100,6 +100,14 @@ pub(crate) struct Description {
     noted: BTreeMap<String, Noted>,
 }
 
+/// What is left to chance.
+#[derive(Clone, Copy)]
+enum Question {
+    IsThere,
+    IsList,
+    Which,
+}
+
 /// Runs `read` on a file that is not there.
 pub(crate) fn describe(mut read: impl FnMut(&Node, &mut Errors)) -> Description {
     let mut description = Description::default();
@@ -122,10 +130,11 @@ impl Description {
         self.noted.entry(path.to_owned()).or_default()
     }
 
-    /// A number that this round and path always give.
-    fn draw(&self, path: &str) -> u64 {
+    /// A number that this round, question and path always give. Each question has numbers of its own: if one number said
+    /// both whether an option is there and which word it is, some words would never be there.
+    fn draw(&self, question: Question, path: &str) -> u64 {
         // FNV-1a, whose low bits are poor: the high ones are used.
-        let bytes = self.round.to_le_bytes().into_iter().chain(path.bytes());
+        let bytes = self.round.to_le_bytes().into_iter().chain([question as u8]).chain(path.bytes());
         let mix = |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         bytes.fold(0xcbf2_9ce4_8422_2325, mix) >> 40
     }
@@ -135,8 +144,13 @@ impl Description {
         match self.round {
             0 => false,
             1 => true,
-            _ => self.draw(path).is_multiple_of(2),
+            _ => self.draw(Question::IsThere, path).is_multiple_of(2),
         }
+    }
+
+    /// Whether a value that may be a list or a map is a list in this round.
+    pub(crate) fn is_list(&self, path: &str) -> bool {
+        self.draw(Question::IsList, path).is_multiple_of(2)
     }
 
     /// Notes that a value was read as a map.
@@ -171,7 +185,7 @@ impl Description {
         let value = match kind {
             Kind::Text | Kind::Address => scalar(SAMPLE_TEXT),
             Kind::Number { min, .. } => scalar(&min.to_string()),
-            Kind::Truth => scalar(if self.draw(node.path()).is_multiple_of(2) { "true" } else { "false" }),
+            Kind::Truth => scalar(self.pick(node.path(), &["true", "false"])),
             Kind::List => Value::list_of_one(),
             Kind::Words(words) | Kind::Choice(words) => scalar(self.pick(node.path(), words)),
             Kind::Map | Kind::Chain => Value::Map(Vec::new()),
@@ -179,8 +193,8 @@ impl Description {
         Node::made(node.path().to_owned(), value)
     }
 
-    fn pick<'w>(&self, path: &str, words: &'w [String]) -> &'w str {
-        let at = self.draw(path).checked_rem(words.len() as u64).unwrap_or_default();
-        words.get(usize::try_from(at).unwrap_or_default()).map_or("", String::as_str)
+    fn pick<'w>(&self, path: &str, words: &'w [impl AsRef<str>]) -> &'w str {
+        let at = self.draw(Question::Which, path).checked_rem(words.len() as u64).unwrap_or_default();
+        words.get(usize::try_from(at).unwrap_or_default()).map_or("", AsRef::as_ref)
     }
 }

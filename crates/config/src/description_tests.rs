@@ -117,6 +117,61 @@ fn choices_and_nested_chains_are_described() {
     says(&choice, &format!("{BEHAVIOR}/1/properties/Chain/properties"), &chain);
 }
 
+/// A choice of four words that may be left out. Each has an option of its own name; the last may be a list instead.
+fn optional_choice(fields: &mut Fields<'_>) -> Option<()> {
+    if fields.optional_bool("is_off") == Some(false) {
+        fields.required_u64("strength", 1..=2);
+    }
+    let node = fields.optional_node("behavior")?;
+    let (word, options) = fields.choice(&node, &["a", "b", "c", "d"])?;
+    if word == "d" {
+        return fields.chain_or_nested(&options).map(drop);
+    }
+    let mut nested = fields.nested(&options)?;
+    nested.required_bool(word);
+    nested.finish();
+    Some(())
+}
+
+#[test]
+fn every_word_of_an_optional_choice_is_described() {
+    const WORDS: &str = "/properties/behavior/properties";
+    for word in ["a", "b", "c"] {
+        let place = format!("{WORDS}/{word}");
+        says(&optional_choice, &format!("{place}/properties"), &json!({word: {"type": "boolean"}}));
+        says(&optional_choice, &format!("{place}/required"), &json!([word]));
+    }
+    // None of them may stand by itself.
+    says(&optional_choice, "/properties/behavior/type", &json!(["object", "null"]));
+    let chain = json!({"$ref": "#/definitions/chain"});
+    let map = json!({
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {"chain": chain},
+        "required": ["chain"],
+    });
+    says(&optional_choice, &format!("{WORDS}/d"), &json!({"anyOf": [map, chain]}));
+    // An option that may be left out is `false` as well as `true`.
+    says(&optional_choice, "/properties/strength/maximum", &json!(2));
+}
+
+#[test]
+fn a_chain_is_read_where_it_may_stand() {
+    for (text, expected) in [
+        ("mismatch: [Only: {name: o}]", ""),
+        ("mismatch: {chain: [Only: {name: o}]}", ""),
+        ("mismatch: {}", "t.yaml:1:11: mismatch: missing field `chain`"),
+        ("mismatch: Only", "t.yaml:1:11: mismatch: expected a map of options, found `Only`"),
+        ("mismatch: {chain: [], more: 1}", "t.yaml:1:23: mismatch: unknown field `more`, expected `chain`"),
+    ] {
+        let errors = read(text, |fields| {
+            let node = fields.required_node("mismatch").unwrap();
+            fields.chain_or_nested(&node);
+        });
+        assert_eq!(errors.to_string(), expected, "{text}");
+    }
+}
+
 fn read(text: &str, read: impl FnOnce(&mut Fields<'_>)) -> Errors {
     let mut errors = Errors::new("t.yaml");
     let node = Node::parse(text, &mut errors).unwrap();

@@ -293,6 +293,22 @@ impl<'e> Fields<'e> {
         }
     }
 
+    /// A list of transforms, either `node` itself or the value of its only key `chain`: what a [`crate::ChainSlot`] behind
+    /// more than one key may be.
+    pub fn chain_or_nested(&mut self, node: &Node) -> Option<Node> {
+        let is_list = match self.errors.described() {
+            Some(description) => description.is_list(node.path()),
+            None => node.is_list(),
+        };
+        if is_list {
+            return Some(self.chain(node));
+        }
+        let mut nested = self.nested(node)?;
+        let chain = nested.required_chain("chain");
+        nested.finish();
+        chain
+    }
+
     /// One of a few words, that may be left out.
     pub fn optional_one_of<'w>(&mut self, key: &str, words: &[&'w str]) -> Option<&'w str> {
         let node = self.optional_node(key).filter(|node| !node.is_null())?;

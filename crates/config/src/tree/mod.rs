@@ -152,8 +152,7 @@ impl Node {
     }
 
     /// True for a list.
-    #[must_use]
-    pub fn is_list(&self) -> bool {
+    pub(crate) fn is_list(&self) -> bool {
         matches!(&self.tree.value, Value::List(_))
     }
 

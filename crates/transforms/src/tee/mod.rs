@@ -29,7 +29,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use chain::{Builder, ChainPart, ChainPlan, Link, Pool, Spawner, Switch, WorkerCx, WorkerPart};
-use config::{Dialect, Fields};
+use config::Fields;
 use observe::Counter;
 
 use self::client::TeeClient;
@@ -99,16 +99,7 @@ fn read_behavior(fields: &mut Fields<'_>, chains: &mut OwnChains) -> Option<Beha
         "FailOnMismatch" => Some(Behavior::Fail),
         "SubchainOnMismatch" => {
             // The older dialect has the list itself there.
-            let is_older = fields.dialect() == Dialect::Released;
-            let has_chain = |nested: Fields<'_>| nested.has("chain");
-            if options.is_list() || is_older && !fields.nested(&options).is_some_and(has_chain) {
-                fields.chain(&options);
-            } else {
-                let mut nested = fields.nested(&options)?;
-                let chain = nested.required_chain("chain");
-                nested.finish();
-                chain?;
-            }
+            fields.chain_or_nested(&options)?;
             chains.take(1).pop().map(Behavior::Subchain)
         }
         _ => None,
