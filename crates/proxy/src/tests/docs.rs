@@ -1,4 +1,4 @@
-//! The pages of the transforms: there is one for each, and the topologies on it are right.
+//! The pages of the transforms: there is one for each, and the topologies on it are right, by the schema too.
 
 use std::fs;
 
@@ -6,6 +6,8 @@ use config::Catalog;
 use testkit::{Scratch, workspace};
 
 use super::check::said_of;
+use super::schema::{json, validator};
+use crate::cli::SchemaOf;
 use crate::registry::Registry;
 
 /// What begins a block of YAML that is a whole topology.
@@ -53,6 +55,7 @@ fn the_topologies_in_the_pages_are_right() {
     }
     pages.push(("README".to_owned(), fs::read_to_string(workspace().join("README.md")).unwrap()));
     assert!(!topologies(&pages.last().unwrap().1).is_empty());
+    let schema = validator(SchemaOf::Topology);
     for (page, text) in &pages {
         for topology in topologies(text) {
             let folder = Scratch::new("page").unwrap();
@@ -60,6 +63,9 @@ fn the_topologies_in_the_pages_are_right() {
             folder.write("config.yaml", "main_log_level: info").unwrap();
             let said = said_of(&folder.path().display().to_string());
             said.unwrap_or_else(|said| panic!("{page}:\n{topology}\n{said}"));
+            let topology_json = json(topology);
+            let valid = schema.validate(&topology_json);
+            valid.unwrap_or_else(|error| panic!("{page}:\n{topology}\n{error}"));
         }
     }
 }

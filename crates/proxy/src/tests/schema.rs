@@ -13,14 +13,14 @@ use crate::check::schema;
 use crate::cli::SchemaOf;
 use crate::registry::Registry;
 
-fn validator(file: SchemaOf) -> Validator {
+pub(super) fn validator(file: SchemaOf) -> Validator {
     let schema = serde_json::from_str(&schema(file, &Registry::built_in())).unwrap();
     jsonschema::meta::validate(&schema).unwrap();
     jsonschema::validator_for(&schema).unwrap()
 }
 
 /// A YAML file as JSON, in the types of YAML 1.2, as an editor sees it. No anchors.
-fn json(text: &str) -> Value {
+pub(super) fn json(text: &str) -> Value {
     enum Open {
         List(Vec<Value>),
         Map(Map<String, Value>, Option<String>),
@@ -108,23 +108,77 @@ fn verdicts(topology: &Validator, text: &str) -> (bool, bool) {
     (topology.is_valid(&json(text)), said_of(&folder.path().display().to_string()).is_ok())
 }
 
+/// A sink whose options go on.
+const SINK: &str = "CassandraSinkSingle: {name: s, remote_address: '127.0.0.1:1', connect_timeout_ms: 3";
+
+/// A Tee with this behavior, and the end of its chain.
+fn tee(behavior: &str) -> String {
+    format!("Tee: {{name: t, behavior: {behavior}, chain: [NullSink: {{name: n}}]}}, NullSink: {{name: o}}")
+}
+
+/// Chains that are wrong, each in one way.
+fn wrong_chains() -> Vec<String> {
+    vec![
+        // An unknown key, a missing one, wrong types, wrong words, numbers out of range.
+        format!("{SINK}, colour: red}}"),
+        "NullSink: {name: n, colour: red}".to_owned(),
+        "CassandraSinkSingle: {name: s, remote_address: '127.0.0.1:1'}".to_owned(),
+        "CassandraSinkSingle: {name: s, connect_timeout_ms: 3}".to_owned(),
+        "CassandraSinkSingle: {name: s, remote_address: 'a', connect_timeout_ms: 3}".to_owned(),
+        "CassandraSinkSingle: {name: s, remote_address: [a], connect_timeout_ms: 3}".to_owned(),
+        "CassandraSinkSingle: {name: s, remote_address: ~, connect_timeout_ms: 3}".to_owned(),
+        "CassandraSinkSingle: {name: s, remote_address: '127.0.0.1:1', connect_timeout_ms: '3'}".to_owned(),
+        "CassandraSinkSingle: {name: s, remote_address: '127.0.0.1:1', connect_timeout_ms: 3.5}".to_owned(),
+        format!("{SINK}, read_timeout: 0}}"),
+        format!("{SINK}, connections: Pooled}}"),
+        "CassandraSinkSingle".to_owned(),
+        "QueryTypeFilter: {name: f, AllowList: [Reed]}, NullSink: {name: n}".to_owned(),
+        "QueryTypeFilter: {name: f, AllowList: Read}, NullSink: {name: n}".to_owned(),
+        "Nope: {name: n}".to_owned(),
+        "Nope".to_owned(),
+        "NullSink: [name]".to_owned(),
+        "{NullSink: {name: n}, DebugPrinter: {name: p}}".to_owned(),
+        tee("SubchainOnMismatch"),
+        tee("{SubchainOnMismatch: }"),
+        tee("{SubchainOnMismatch: {}}"),
+        tee("{SubchainOnMismatch: []}"),
+        tee("{SubchainOnMismatch: [NullSink: {name: m, colour: red}]}"),
+        tee("{SubchainOnMismatch: {chain: [Nope: {name: m}]}}"),
+        tee("{SubchainOnMismatch: {chain: [NullSink: {name: m}], colour: red}}"),
+        // The same in the older dialect.
+        "Tee: {behavior: SubchainOnMismatch, chain: [NullSink]}, NullSink".to_owned(),
+        "Tee: {behavior: {SubchainOnMismatch: {}}, chain: [NullSink]}, NullSink".to_owned(),
+        "Tee: {behavior: {SubchainOnMismatch: [Nope]}, chain: [NullSink]}, NullSink".to_owned(),
+        // A file is of one dialect.
+        "DebugPrinter: {name: p}, NullSink".to_owned(),
+        "DebugPrinter: {name: p}, NullSink: {}".to_owned(),
+        "NullSink: {name: }".to_owned(),
+        "".to_owned(),
+    ]
+}
+
 #[test]
 fn schema_and_reader_agree() {
     let topology = validator(SchemaOf::Topology);
-    let sink = "CassandraSinkSingle: {name: s, remote_address: '127.0.0.1:1', connect_timeout_ms: 3";
     let named = [
+        tee("Ignore"),
+        tee("~"),
+        tee("{FailOnMismatch: }"),
+        tee("{SubchainOnMismatch: [NullSink: {name: m}]}"),
+        tee("{SubchainOnMismatch: {chain: [DebugPrinter: {name: 5}, NullSink: {name: m}]}}"),
         "NullSink: {name: n}".to_owned(),
-        format!("{sink}}}"),
-        format!("{sink}, read_timeout: 5, connections: Shared, tls: ~}}"),
-        format!("{sink}, read_timeout: ~, connections: ~}}"),
-        format!("QueryTypeFilter: {{name: f, AllowList: [Read, SchemaChange]}}, {sink}}}"),
-        format!("QueryTypeFilter: {{name: f, DenyList: [Write]}}, DebugPrinter: {{name: 5}}, {sink}}}"),
+        format!("{SINK}}}"),
+        format!("{SINK}, read_timeout: 5, connections: Shared, tls: ~}}"),
+        format!("{SINK}, read_timeout: ~, connections: ~}}"),
+        format!("QueryTypeFilter: {{name: f, AllowList: [Read, SchemaChange]}}, {SINK}}}"),
+        format!("QueryTypeFilter: {{name: f, DenyList: [Write]}}, DebugPrinter: {{name: 5}}, {SINK}}}"),
         "DebugReturner: {name: r, Fail: }".to_owned(),
     ];
     let released = named.clone().map(|chain| {
-        let chain = ["name: n", "name: s, ", "name: f, ", "name: 5", "name: r, "]
-            .into_iter()
-            .fold(chain, |chain, name| chain.replace(name, ""));
+        let chain =
+            ["name: n", "name: m", "name: o", "name: s, ", "name: t, ", "name: f, ", "name: 5", "name: r, "]
+                .into_iter()
+                .fold(chain, |chain, name| chain.replace(name, ""));
         chain.replace("DebugPrinter: {}", "DebugPrinter")
     });
     let bare = ["NullSink".to_owned(), "DebugPrinter, DebugPrinter: , NullSink".to_owned()];
@@ -137,33 +191,7 @@ fn schema_and_reader_agree() {
         }
     }
     assert_eq!(verdicts(&topology, "sources: []"), (true, true));
-    let wrong_chains = [
-        // An unknown key, a missing one, wrong types, wrong words, numbers out of range.
-        format!("{sink}, colour: red}}"),
-        "NullSink: {name: n, colour: red}".to_owned(),
-        "CassandraSinkSingle: {name: s, remote_address: '127.0.0.1:1'}".to_owned(),
-        "CassandraSinkSingle: {name: s, connect_timeout_ms: 3}".to_owned(),
-        "CassandraSinkSingle: {name: s, remote_address: 'a', connect_timeout_ms: 3}".to_owned(),
-        "CassandraSinkSingle: {name: s, remote_address: [a], connect_timeout_ms: 3}".to_owned(),
-        "CassandraSinkSingle: {name: s, remote_address: ~, connect_timeout_ms: 3}".to_owned(),
-        "CassandraSinkSingle: {name: s, remote_address: '127.0.0.1:1', connect_timeout_ms: '3'}".to_owned(),
-        "CassandraSinkSingle: {name: s, remote_address: '127.0.0.1:1', connect_timeout_ms: 3.5}".to_owned(),
-        format!("{sink}, read_timeout: 0}}"),
-        format!("{sink}, connections: Pooled}}"),
-        "CassandraSinkSingle".to_owned(),
-        "QueryTypeFilter: {name: f, AllowList: [Reed]}, NullSink: {name: n}".to_owned(),
-        "QueryTypeFilter: {name: f, AllowList: Read}, NullSink: {name: n}".to_owned(),
-        "Nope: {name: n}".to_owned(),
-        "Nope".to_owned(),
-        "NullSink: [name]".to_owned(),
-        "{NullSink: {name: n}, DebugPrinter: {name: p}}".to_owned(),
-        // A file is of one dialect.
-        "DebugPrinter: {name: p}, NullSink".to_owned(),
-        "DebugPrinter: {name: p}, NullSink: {}".to_owned(),
-        "NullSink: {name: }".to_owned(),
-        "".to_owned(),
-    ];
-    for chain in wrong_chains {
+    for chain in wrong_chains() {
         assert_eq!(verdicts(&topology, &file("", &chain)), (false, false), "{chain}");
     }
     let options =
