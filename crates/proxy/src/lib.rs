@@ -57,7 +57,8 @@
 //! ```
 //!
 //! The contract is in [`chain`]: [`chain::Transform`] and [`chain::Item`] first. How options are read is in
-//! [`config::Fields`]; what messages say, in [`wire`]. `docs/custom-transforms.md` walks through a whole example.
+//! [`config::Fields`]; what messages say, in [`wire`]; [`OwnMetrics`] are counters of a transform's own.
+//! `docs/custom-transforms.md` walks through a whole example.
 
 #![warn(missing_docs)]
 
@@ -81,6 +82,7 @@ use clap::Parser;
 
 pub use chain;
 pub use config;
+pub use observe::{OwnFamily, OwnMetrics, Tallies, Tally};
 pub use wire;
 
 pub use crate::custom::CustomTransform;
