@@ -176,7 +176,62 @@ impl Output<MessageFile> for FileOutput {
 
 #[cfg(test)]
 mod tests {
-    use super::{MessageFile, open_message_files};
+    use std::io;
+    use std::sync::atomic::Ordering;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::{JOB_BYTES_MAX, JOBS_MAX, Job, MessageFile, Output, Writer, open_message_files};
+
+    /// A job of so many bytes.
+    struct Weight(usize);
+
+    impl Job for Weight {
+        fn bytes(&self) -> usize {
+            self.0
+        }
+    }
+
+    /// A disk that stalls until `stalled` has no other end. Tells of every job that it was given.
+    struct Disk {
+        given: Sender<()>,
+        stalled: Receiver<()>,
+    }
+
+    impl Output<Weight> for Disk {
+        fn write(&mut self, _job: Weight) -> io::Result<()> {
+            self.given.send(()).unwrap();
+            self.stalled.recv().unwrap_or_default();
+            Ok(())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Pushes jobs of these weights while the disk stalls with one already. Returns what was dropped, what waited in jobs
+    /// and in bytes.
+    fn while_stalled(weights: impl Iterator<Item = usize>) -> (u64, usize, usize) {
+        let (given, is_given) = channel();
+        let (stall, stalled) = channel();
+        let writer = Writer::start(Disk { given, stalled }).unwrap();
+        writer.push(Weight(1));
+        is_given.recv().unwrap();
+        // If one of these waited for the disk, the test would never end.
+        weights.for_each(|weight| writer.push(Weight(weight)));
+        let (dropped, bytes) = (writer.dropped(), writer.waiting_bytes.load(Ordering::Relaxed));
+        drop(stall);
+        drop(writer);
+        (dropped, is_given.iter().count(), bytes)
+    }
+
+    #[test]
+    fn what_a_stalled_disk_has_no_room_for_is_dropped_and_counted() {
+        let small = std::iter::repeat_n(1, JOBS_MAX + 5);
+        assert_eq!(while_stalled(small), (5, JOBS_MAX, JOBS_MAX));
+        // What was dropped takes no room from what comes later.
+        let large = [JOB_BYTES_MAX - 1, 2, usize::MAX / 2, 1, 1, 0];
+        assert_eq!(while_stalled(large.into_iter()), (3, 3, JOB_BYTES_MAX));
+    }
 
     #[test]
     fn what_earlier_runs_left_goes_and_what_cannot_be_written_is_counted() {
