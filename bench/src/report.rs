@@ -89,7 +89,7 @@ fn head(plan: &Plan) -> String {
     };
     format!(
         "# The grid, at {}\n\n{quick}Made by `{}`. {}.\n\n\
-         {} blocks of mirrored turns over all arms, each {} s after {} s of warm-up. A figure is the median over \
+         {} blocks of mirrored turns over the arms of a load, each {} s after {} s of warm-up. A figure is the median over \
          blocks; a ratio is taken inside each block, with the 95 % bootstrap interval of its median. With fewer than \
          {BLOCKS_MIN} blocks, or an interval on both sides of the goal, a claim is *not decided here*. The baseline is \
          the HAProxy arm that costs less CPU under that load. How it works: [README.md](README.md).\n\n",

@@ -72,7 +72,8 @@ impl Recorder {
     }
 }
 
-/// A session that the server has accepted. Its secret is overwritten when its client is gone.
+/// A session that the server has accepted. What is kept of its secret is overwritten when its client is gone; the buffers it
+/// passes through on its way to the server are not, each time it does.
 pub(super) struct Identity {
     pub(super) version: u8,
     startup: Vec<u8>,
