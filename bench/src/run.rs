@@ -13,6 +13,9 @@ use crate::results::{Block, Described, Figures, Load, Measured, Turn};
 use crate::saved;
 use crate::server::{Kind, READY_LINE};
 
+/// Why an arm is not there that `--arms` leaves out.
+const NOT_ASKED_FOR: &str = "not asked for";
+
 const START_MAX: Duration = Duration::from_secs(10);
 
 const fn load(name: &'static str, clients: u32, deep: u32, is_quick: bool) -> Load {
@@ -107,7 +110,7 @@ pub(crate) fn prepare(
     let mut ready = Vec::new();
     for arm in arms {
         if !is_wanted(&arm) {
-            absent.push(Absent { arm: arm.name(), reason: "not asked for".to_owned() });
+            absent.push(Absent { arm: arm.name(), reason: NOT_ASKED_FOR.to_owned() });
             continue;
         }
         match arm.prepare(!options.has("--quick")) {
@@ -131,7 +134,7 @@ pub(crate) fn command(options: &Options<'_>) -> Result<(), String> {
         Default::default()
     };
     // An arm that was left out here, but not before, is in the tables.
-    absent.retain(|gap| !measured.iter().any(|load| load.has(&gap.arm)));
+    absent.retain(|gap| gap.reason != NOT_ASKED_FOR || !measured.iter().any(|load| load.has(&gap.arm)));
     let described = described(&arms, &before);
     for load in &plan.loads {
         if measured.iter().any(|found| found.load.name == load.name) {

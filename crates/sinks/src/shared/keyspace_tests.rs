@@ -1,14 +1,10 @@
 //! Clients whose keyspace the server does not know any more.
 
-use super::scene::{READY_AGAIN, Scene, frame, large_query, query, result, set_keyspace};
+use super::scene::{READY_AGAIN, Scene, error, frame, large_query, query, result, set_keyspace};
 
 /// The server does not know the keyspace that was to be chosen again.
 fn no_such_keyspace() -> Vec<u8> {
     error(i16::MAX, 0x2200)
-}
-
-fn error(id: i16, code: u32) -> Vec<u8> {
-    frame(0x84, id, 0x00, &[&code.to_be_bytes()[..], b"\0\x02no"].concat())
 }
 
 /// A client of the pool of keyspace `k`. The answer is the connection of that pool, too.

@@ -3,11 +3,7 @@
 use std::time::Duration;
 
 use super::connection::STUCK_AFTER;
-use super::scene::{READY_AGAIN, STARTUP, Scene, frame, query, result, set_keyspace};
-
-fn error(id: i16, code: u32) -> Vec<u8> {
-    frame(0x84, id, 0x00, &[&code.to_be_bytes()[..], b"\0\x02no"].concat())
-}
+use super::scene::{READY_AGAIN, STARTUP, Scene, error, frame, large_query, query, result, set_keyspace};
 
 /// Three clients that share server connection 0, each with a request there: slots 1, 2 and 3, since the first handshake
 /// was slot 0.
@@ -67,14 +63,14 @@ fn what_has_not_left_when_the_keyspace_changes_unasked_never_does() {
 fn a_client_whose_keyspace_changes_unasked_leaves_its_own_connection_behind() {
     let mut scene = Scene::new(None);
     let client = scene.accepted();
-    scene.client_sends(client, &super::scene::large_query(1));
+    scene.client_sends(client, &large_query(1));
     scene.server_says(1, &READY_AGAIN);
     scene.server_says(1, &result(0, 0));
     scene.client_sends(client, &query(2, "SELECT 1"));
     scene.server_says(0, &set_keyspace(1, b'k'));
     assert_eq!(scene.take_replies(client), [(1, 0x08), (2, 0x08)]);
     assert!(scene.server(1).borrow().is_closed);
-    scene.client_sends(client, &super::scene::large_query(3));
+    scene.client_sends(client, &large_query(3));
     scene.server_says(2, &READY_AGAIN);
     scene.server_says(2, &set_keyspace(i16::MAX, b'k'));
     assert_eq!(scene.take_requests(2).len(), 3);

@@ -437,6 +437,11 @@ pub(super) fn set_keyspace(id: i16, name: u8) -> Vec<u8> {
     frame(0x84, id, 0x08, &[0, 0, 0, 3, 0, 1, name])
 }
 
+/// An ERROR with this code.
+pub(super) fn error(id: i16, code: u32) -> Vec<u8> {
+    frame(0x84, id, 0x00, &[&code.to_be_bytes()[..], b"\0\x02no"].concat())
+}
+
 /// A frame, of requests or replies as its version says.
 pub(super) fn frame(version: u8, id: i16, opcode: u8, body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len()).unwrap().to_be_bytes();

@@ -37,13 +37,14 @@ pub enum Demand<'f> {
 
 /// The flags of requests that leave nothing behind (section 2.2). There are no custom payloads before v4: a server takes
 /// a connection with one for broken, for all that share it.
-const HARMLESS: u8 = Flags::TRACING | Flags::CUSTOM_PAYLOAD;
+const fn harmless(version: u8) -> u8 {
+    if version < 4 { Flags::TRACING } else { Flags::TRACING | Flags::CUSTOM_PAYLOAD }
+}
 
 /// What a request asks of its connection. `frame` may be cut short: the first word of a statement is enough.
 #[must_use]
 pub fn demand<'f>(head: &Head, frame: &'f [u8]) -> Demand<'f> {
-    let is_too_old = head.version < 4 && head.flags & Flags::CUSTOM_PAYLOAD != 0;
-    if head.flags & !HARMLESS != 0 || is_too_old {
+    if head.flags & !harmless(head.version) != 0 {
         return Demand::Own;
     }
     match head.opcode {
