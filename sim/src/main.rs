@@ -82,7 +82,7 @@ fn main() -> ExitCode {
         println!("  {name}: {times}");
     }
     let names = FAULTS.iter().map(|fault| format!("{fault:?}"));
-    let names = names.chain(EVENTS.iter().map(|event| format!("Shared{event:?}")));
+    let names = names.chain(EVENTS.iter().map(|event| format!("Shared{event:?}"))).chain(sharing::counts());
     let names = names.chain(mixed::EVENTS.iter().map(|event| format!("Mixed{event:?}")));
     let names = names.chain(CUTS.iter().flat_map(|cut| [format!("{cut:?}"), format!("Shared{cut:?}")]));
     let never: Vec<String> = names.filter(|name| !counts.contains_key(name)).collect();
@@ -158,6 +158,7 @@ fn run_seed(seed: u64) -> Result<Counts, String> {
         World::Shared => {
             let book = sharing::World::new(seed).run()?;
             let events = book.events.into_iter().map(|(event, times)| (format!("Shared{event:?}"), times));
+            let events = events.chain(book.counts);
             Ok(events.chain(CUTS.map(|cut| (format!("Shared{cut:?}"), book.cuts[cut as usize]))).collect())
         }
         World::Mixed => Ok(counts_of(mixed::World::new(seed).run()?)),

@@ -29,6 +29,7 @@ pub struct Skipped(u64);
 /// When somebody wants to do something though nothing came.
 pub struct Next {
     pub proxy: Option<Tick>,
+    /// Servers, and clients that do nothing for a while.
     pub servers: Option<Tick>,
     /// Since when the client waits that has waited longest.
     pub waits_since: Option<Skipped>,
@@ -102,8 +103,9 @@ impl Pace {
             return Ok(now);
         }
         let Next { proxy, servers, waits_since, is_woken } = next();
-        // Where everybody has a turn in every round, that wakes others for nothing.
-        if is_woken && self.turns != Turns::Everybody {
+        // Where everybody has a turn in every round, that wakes others for nothing; but who was woken by a deadline that
+        // came by itself has its turn before the clock jumps.
+        if is_woken && (self.turns != Turns::Everybody || self.quiet == QUIET_ROUNDS + 1) {
             let spins = self.quiet > STUCK_ROUNDS;
             return if spins { Err("somebody is woken again and again, and moves nothing") } else { Ok(now) };
         }

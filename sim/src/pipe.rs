@@ -31,7 +31,19 @@ struct Wires {
     room: usize,
     random: Random,
     moved: u64,
+    /// Bytes that the proxy has read, and written.
+    read: u64,
+    written: u64,
+    mark: Option<Mark>,
     cuts: [u64; 4],
+}
+
+/// A place in what the proxy reads.
+#[derive(Clone, Copy)]
+struct Mark {
+    at: u64,
+    /// What the proxy had written when it had read so far.
+    written: Option<u64>,
 }
 
 /// What a connection does to the bytes on it; a run counts how often each happened.
@@ -100,6 +112,9 @@ impl Sockets {
             room,
             random,
             moved: 0,
+            read: 0,
+            written: 0,
+            mark: None,
             cuts: [0; 4],
         })));
         self.0.borrow_mut().push(Rc::downgrade(&pipe.0));
@@ -147,6 +162,18 @@ impl Pipe {
         wires.moved += wires.outward.bytes.len() as u64;
         into.extend_from_slice(&wires.outward.bytes);
         wires.outward.bytes.clear();
+    }
+
+    /// Marks the place behind what the peer has sent and these bytes that it is about to send.
+    pub fn mark(&self, unsent: usize) {
+        let wires = &mut *self.0.borrow_mut();
+        let at = wires.read + (wires.inward.bytes.len() + unsent) as u64;
+        wires.mark.get_or_insert(Mark { at, written: None });
+    }
+
+    /// How many bytes the proxy had written when it read what is before the mark; `None`: it has not read all of that.
+    pub fn written_before_mark(&self) -> Option<u64> {
+        self.0.borrow().mark.and_then(|mark| mark.written)
     }
 
     /// The peer ends its sending side.
@@ -278,6 +305,10 @@ impl Stream for PipeStream {
             wires.readiness.clear_drained();
         }
         wires.moved += count as u64;
+        wires.read += count as u64;
+        if let Some(mark) = wires.mark.as_mut().filter(|mark| mark.at <= wires.read) {
+            mark.written.get_or_insert(wires.written);
+        }
         Poll::Ready(Ok(count))
     }
 
@@ -319,6 +350,7 @@ impl Stream for PipeStream {
             left -= taken;
         }
         wires.moved += count as u64;
+        wires.written += count as u64;
         Poll::Ready(Ok(count))
     }
 

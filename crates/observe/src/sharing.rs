@@ -113,6 +113,19 @@ impl SharingMetrics {
         count(&self.cut_off, why as usize);
     }
 
+    /// Everything that only goes up, by its name with its label as on the metrics page.
+    #[must_use]
+    pub fn counts(&self) -> Vec<(String, u64)> {
+        let mut counts = Vec::new();
+        for Family { name, label, values, .. } in self.snapshot() {
+            let Some(label) = label else { continue };
+            counts.extend(
+                values.into_iter().map(|(value, count)| (format!("{name}{{{label}={value:?}}}"), count)),
+            );
+        }
+        counts
+    }
+
     /// Everything, as it leaves its thread; always the same families with the same labels in the same order.
     #[must_use]
     pub(crate) fn snapshot(&self) -> Vec<Family> {

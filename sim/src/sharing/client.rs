@@ -1,11 +1,12 @@
 //! A simulated application: logs in, changes keyspaces, prepares and executes, and checks every reply.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
 use chain::Tick;
 
-use super::{Book, Event, Nonce, READ_TIMEOUT, is_write};
+use super::{Book, Event, Nonce, PREPARED_ELSEWHERE, READ_TIMEOUT, is_write};
 use crate::frames::{self, Frame, opcode};
 use crate::pace::Skipped;
 use crate::pipe::Pipe;
@@ -16,6 +17,9 @@ const KEYSPACES: usize = 3;
 
 /// What a request before the session has begun may be filled up with: longer ones are not taken.
 const EARLY_PADDING_MAX: usize = 60_000;
+
+/// How long a client that stops reading does: longer than one that has too much waiting is kept.
+const STOPS_FOR: Duration = Duration::from_secs(11);
 
 /// The id of a request that is torn: no other has it.
 const TORN_ID: i16 = 32_000;
@@ -36,7 +40,16 @@ pub struct Plan {
     pub registers: bool,
     pub compresses: bool,
     pub reads_seldom: bool,
+    /// After so many requests it reads nothing for a while.
+    pub stops_reading_at: Option<usize>,
     pub fault: Option<(Event, usize)>,
+}
+
+impl Plan {
+    /// Its requests may wait longer than they are given, because it does not read.
+    pub fn is_slow(&self) -> bool {
+        self.reads_seldom || self.stops_reading_at.is_some()
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +95,7 @@ pub struct Application {
     seen: Skipped,
     asked: usize,
     keyspace: u8,
+    reads_again_at: Tick,
     /// The whole handshake is sent.
     has_begun: bool,
     is_ready: bool,
@@ -105,6 +119,7 @@ impl Application {
             seen,
             asked: 0,
             keyspace: 0,
+            reads_again_at: Tick(0),
             has_begun: false,
             is_ready: false,
             is_registered: false,
@@ -145,6 +160,11 @@ impl Application {
         self.plan.reads_seldom && self.pipe.has_unread()
     }
 
+    /// When it will do something by itself.
+    pub fn due(&self, now: Tick) -> Option<Tick> {
+        Some(self.reads_again_at).filter(|due| *due > now && !self.is_done())
+    }
+
     /// It waits for nothing any more.
     fn leave(&mut self, book: &mut Book) {
         self.has_left = true;
@@ -180,8 +200,14 @@ impl Application {
             self.seen = book.skipped;
         }
         self.now = book.now;
+        if self.plan.stops_reading_at.is_some_and(|at| self.asked >= at && self.reads_again_at == Tick(0)) {
+            self.reads_again_at = self.now.after(STOPS_FOR);
+            book.note(Event::ClientStopsReading);
+        }
         let reads = !self.plan.reads_seldom || self.pipe.is_over() || self.random.once_in(30);
-        if reads {
+        if self.due(self.now).is_some() {
+            // Not yet.
+        } else if reads {
             self.read(book)?;
         } else if self.random.once_in(40) {
             book.note(Event::ClientReadsSeldom);
@@ -277,7 +303,8 @@ impl Application {
             }
             3..=6 if !book.known.is_empty() => {
                 let known = book.known.iter().nth(self.random.below(book.known.len()));
-                let statement = known.copied().unwrap_or_default();
+                let known = known.copied().filter(|_| !self.random.once_in(40));
+                let statement = known.unwrap_or(PREPARED_ELSEWHERE);
                 let body = [&[0, 2, b'p', statement, 0, 1, 0][..], &nonce.to_be_bytes()].concat();
                 self.send(id, opcode::EXECUTE, &body, Asked::Execute { nonce });
             }
@@ -291,7 +318,7 @@ impl Application {
             }
         }
         let Some(nonce) = self.in_flight.get(&id).and_then(|(asked, ..)| asked.nonce()) else { return };
-        if !self.plan.reads_seldom {
+        if !self.plan.is_slow() {
             book.awaited.insert(nonce, self.now);
         }
         if book.has_mirror {
@@ -423,7 +450,8 @@ impl Application {
             Asked::Execute { .. } | Asked::Use { .. } | Asked::Prepare { .. } => None,
             Asked::Startup | Asked::Register => Some(false).filter(|_| false),
         };
-        let is_excused = book.has_server_fault || self.may_lose;
+        // Who stops reading may be cut off.
+        let is_excused = book.has_server_fault || self.may_lose || self.plan.stops_reading_at.is_some();
         match code {
             0x2500 if matches!(asked, Asked::Execute { .. }) => {
                 book.note(Event::ToldUnprepared);

@@ -38,6 +38,7 @@ pub enum Event {
     ClientTearsRequest,
     ClientSendsGarbage,
     ClientReadsSeldom,
+    ClientStopsReading,
     Drained,
     // What clients were told, and what servers saw.
     Answered,
@@ -57,13 +58,13 @@ pub enum Event {
 }
 
 /// Those that are faults come first.
-pub const FAULT_KINDS: usize = 20;
+pub const FAULT_KINDS: usize = 21;
 
 /// How long a request may wait for its reply, in the runs in which that is limited.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Everything that must occur in a long enough run.
-pub const EVENTS: [Event; 33] = [
+pub const EVENTS: [Event; 34] = [
     Event::ConnectRefused,
     Event::ConnectHangs,
     Event::ServerResets,
@@ -83,6 +84,7 @@ pub const EVENTS: [Event; 33] = [
     Event::ClientTearsRequest,
     Event::ClientSendsGarbage,
     Event::ClientReadsSeldom,
+    Event::ClientStopsReading,
     Event::Drained,
     Event::Answered,
     Event::ToldNotSent,
@@ -98,6 +100,19 @@ pub const EVENTS: [Event; 33] = [
     Event::LeftInFlight,
     Event::OrphanAnswered,
 ];
+
+/// A statement that nobody prepares here: another did, past the proxy.
+pub const PREPARED_ELSEWHERE: u8 = 100;
+
+/// What the sink counts that no run brings about: 64 MiB of replies would have to wait. The sink's own test
+/// `the_largest_inboxes_are_cut_off_until_the_rest_fits` does it.
+const NEVER: &str = "shotover_sharing_clients_cut_off_count{reason=\"memory\"}";
+
+/// What the sink must have counted in a long enough run.
+pub fn counts() -> impl Iterator<Item = String> {
+    let counts = observe::SharingMetrics::default().counts().into_iter();
+    counts.map(|(name, _)| name).filter(|name| name != NEVER)
+}
 
 /// What everybody knows of one run.
 #[derive(Default)]
@@ -117,6 +132,10 @@ pub struct Book {
     /// The stream ids of all requests, in the runs with a second sink.
     pub asked_as: BTreeMap<u64, i16>,
     pub has_mirror: bool,
+    /// Clients that were told of a keyspace which nobody asked for.
+    pub moved_unasked: BTreeSet<u8>,
+    /// What the sink has counted.
+    pub counts: Vec<(String, u64)>,
     /// A fault has happened on the servers' side.
     pub has_server_fault: bool,
     /// Somebody reads so seldom that requests may wait longer than they are given.

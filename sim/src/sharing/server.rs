@@ -50,6 +50,23 @@ pub struct Database {
     pub is_busy: bool,
 }
 
+/// What is asked for long values is now and then answered with so many bytes more: no shared connection carries those.
+const LARGE_BYTES: usize = 1 << 20;
+
+/// Requests whose values are at most so long are not.
+const LARGE_PADDING_MIN: usize = 1 << 16;
+
+impl Database {
+    /// The longest message on a connection.
+    pub fn message_max(&self) -> usize {
+        self.padding_max + if self.has_large() { LARGE_BYTES } else { 0 }
+    }
+
+    fn has_large(&self) -> bool {
+        self.padding_max > LARGE_PADDING_MIN
+    }
+}
+
 /// Requests after which no second reply comes: ids rest for longer, even if as many are on their way.
 const REPEATS_WITHIN: u64 = 100;
 
@@ -58,6 +75,8 @@ struct Pending {
     bytes: Vec<u8>,
     /// The request that it answers.
     nonce: Option<u64>,
+    /// It says that the connection is in a keyspace that nobody asked for.
+    moves: bool,
     /// It is not sent any more once so many requests have come.
     received_max: u64,
 }
@@ -74,10 +93,11 @@ pub struct Link {
     clients: BTreeSet<u8>,
     is_registered: bool,
     is_broken: bool,
-    has_moved_unasked: bool,
     reads_again_at: Tick,
     is_gone: bool,
     received_count: u64,
+    /// Bytes of the frames that it has taken.
+    taken: u64,
     /// It did what no server should: the other side may close it.
     is_excused: bool,
 }
@@ -95,10 +115,10 @@ impl Link {
             clients: BTreeSet::new(),
             is_registered: false,
             is_broken: false,
-            has_moved_unasked: false,
             reads_again_at: Tick(0),
             is_gone: false,
             received_count: 0,
+            taken: 0,
             is_excused: false,
         }
     }
@@ -149,6 +169,7 @@ impl Link {
         while let Some(frame) = frames::take(&mut self.received) {
             self.received_count += 1;
             self.receive(now, &frame, database, book)?;
+            self.taken += (frames::HEADER_BYTES + frame.body.len()) as u64;
         }
         self.answer(now, book);
         let count = self.pipe.peer_send(&self.unsent);
@@ -192,6 +213,9 @@ impl Link {
             let Some(at) = due.get(self.random.below(due.len())) else { return };
             let pending = self.pending.swap_remove(*at);
             self.unsent.extend(pending.bytes);
+            if pending.moves {
+                self.pipe.mark(self.unsent.len());
+            }
             if pending.nonce.is_some_and(|nonce| !book.awaited.contains_key(&nonce)) {
                 book.note(Event::OrphanAnswered);
             }
@@ -205,7 +229,8 @@ impl Link {
     fn reply(&mut self, due: Tick, id: i16, opcode: u8, body: &[u8]) {
         let nonce = frames::void_nonce(body).filter(|_| opcode == opcode::RESULT);
         let bytes = frames::encode(0x84, id, opcode, body);
-        self.pending.push(Pending { due, bytes, nonce, received_max: u64::MAX });
+        let moves = *body == *set_keyspace(UNASKED);
+        self.pending.push(Pending { due, bytes, nonce, moves, received_max: u64::MAX });
     }
 
     /// Answers twice, in one piece or the second time a little later.
@@ -218,7 +243,7 @@ impl Link {
         } else {
             ([&*frame, &frame].concat(), now)
         };
-        self.pending.push(Pending { due, bytes, nonce: None, received_max });
+        self.pending.push(Pending { due, bytes, nonce: None, moves: false, received_max });
     }
 
     fn receive(
@@ -281,7 +306,9 @@ impl Link {
         }
         let (nonce, _) = frames::query_nonce(&frame.body).ok_or("the server got a torn request")?;
         self.run(nonce, database, book)?;
-        let body = frames::void(nonce, self.random.size(database.padding_max));
+        let is_large = database.has_large() && self.random.once_in(100);
+        let least = if is_large { LARGE_BYTES } else { 0 };
+        let body = frames::void(nonce, least + self.random.size(database.padding_max));
         self.reply_or_fail(now, frame.id, &body, database, book);
         Ok(())
     }
@@ -313,8 +340,10 @@ impl Link {
         if database.has_auth && self.user != Some(nonce.user()) {
             return Err(format!("{nonce:?} ran with the rights of user {:?}", self.user));
         }
-        // Who was told of a keyspace that nobody asked for goes on in it.
-        let is_excused = self.has_moved_unasked || self.keyspace == UNASKED;
+        // Who was told of a keyspace that nobody asked for goes on in it. Others may only have something under way to it.
+        let heard_at = self.pipe.written_before_mark().unwrap_or(u64::MAX);
+        let is_excused =
+            self.keyspace == UNASKED && (book.moved_unasked.contains(&nonce.client) || self.taken < heard_at);
         if nonce.keyspace != self.keyspace && !is_excused {
             return Err(format!("{nonce:?} ran in keyspace {}", self.keyspace));
         }
@@ -336,9 +365,10 @@ impl Link {
         }
         let faults = if database.is_busy { &REPLY_FAULTS[..2] } else { &REPLY_FAULTS };
         let fault = faults[self.random.below(faults.len())];
-        let is_move = body.starts_with(&[0, 0, 0, 3]);
+        let asker = frames::void_nonce(body).map(|nonce| Nonce::unpack(nonce).client);
         let needs_timeout = matches!(fault, Event::ReplyIsLate | Event::ReplyIsMissing);
-        if needs_timeout && !database.has_timeout || fault == Event::KeyspaceChangesUnasked && is_move {
+        if needs_timeout && !database.has_timeout || fault == Event::KeyspaceChangesUnasked && asker.is_none()
+        {
             self.reply(now, id, opcode::RESULT, body);
             return;
         }
@@ -355,7 +385,7 @@ impl Link {
                 self.reply(now, id, opcode::ERROR, &frames::error(0x000A, "broken"));
             }
             Event::KeyspaceChangesUnasked => {
-                self.has_moved_unasked = true;
+                book.moved_unasked.extend(asker);
                 self.keyspace = UNASKED;
                 self.reply(now, id, opcode::RESULT, &set_keyspace(UNASKED));
             }

@@ -15,7 +15,7 @@ use wire::Protocol;
 use super::client::{Application, Plan};
 use super::mirror::{self, MirrorLink, Mirrored};
 use super::server::{Database, Link};
-use super::{Book, Event, READ_TIMEOUT};
+use super::{Book, Event, PREPARED_ELSEWHERE, READ_TIMEOUT};
 use crate::client_task::ClientTask;
 use crate::pace::{Next, Pace, Skipped};
 use crate::pipe::{Pipe, Sockets, note_cuts};
@@ -30,6 +30,9 @@ const FEW_IN_FLIGHT: usize = 100;
 
 /// Requests of each client in a busy run: with two clients of a user, some times as many as there are ids that rest.
 const BUSY_REQUESTS: usize = 250;
+
+/// Once in so many requests of a busy run the reply is late or missing. In some runs all are: none is answered in time.
+const BUSY_FAULT_EVERY: [usize; 2] = [40, 1];
 
 /// Clients there may be at once.
 const SEATS_MAX: usize = 6;
@@ -55,7 +58,7 @@ impl Connector for SimConnector {
     fn connect(&self, address: &str) -> Connecting {
         let server = &mut *self.0.borrow_mut();
         if address == mirror::ADDRESS {
-            let message_max = server.database.padding_max;
+            let message_max = server.database.message_max();
             let pipe = server.sockets.pipe(Random::new(server.random.below(usize::MAX) as u64), message_max);
             server.mirrors.push(MirrorLink::new(pipe.clone()));
             return pipe.connecting(0);
@@ -71,7 +74,7 @@ impl Connector for SimConnector {
                 Box::pin(std::future::ready(Err(io::ErrorKind::ConnectionRefused.into())))
             };
         }
-        let message_max = server.database.padding_max;
+        let message_max = server.database.message_max();
         let pipe = server.sockets.pipe(Random::new(server.random.below(usize::MAX) as u64), message_max);
         let link = Link::new(pipe.clone(), Random::new(server.random.below(usize::MAX) as u64));
         server.links.push(link);
@@ -114,15 +117,18 @@ fn fault_every(random: &mut Random) -> usize {
 fn plan(random: &mut Random, database: &Database, begun: Skipped) -> Plan {
     let client_faults =
         [Event::ClientResets, Event::ClientEndsItsSide, Event::ClientTearsRequest, Event::ClientSendsGarbage];
+    let in_flight_max = if database.repeats_late { FEW_IN_FLIGHT / SEATS_MAX - 1 } else { 64 };
+    let stops_reading_at = random.once_in(20).then(|| random.below(40));
     let fault = random.once_in(3).then(|| (client_faults[random.below(4)], random.below(40)));
     Plan {
         begun,
         requests: if database.is_busy { BUSY_REQUESTS } else { 30 + random.below(50) },
-        in_flight_max: 1 + random.size(if database.repeats_late {
-            FEW_IN_FLIGHT / SEATS_MAX - 1
+        // Who stops reading has much to read.
+        in_flight_max: 1 + if stops_reading_at.is_some() {
+            in_flight_max
         } else {
-            64
-        }),
+            random.size(in_flight_max)
+        },
         padding_max: database.padding_max,
         pipelines_use: database.fault_every == 0,
         changes_keyspace: !database.is_busy,
@@ -131,6 +137,7 @@ fn plan(random: &mut Random, database: &Database, begun: Skipped) -> Plan {
         registers: random.once_in(3),
         compresses: random.once_in(8),
         reads_seldom: random.once_in(6),
+        stops_reading_at,
         fault,
     }
 }
@@ -140,7 +147,7 @@ impl World {
         let mut random = Random::new(seed);
         let padding_max = if random.once_in(6) { 1 << 18 } else { 3000 };
         let is_busy = random.once_in(12);
-        let fault_every = if is_busy { 40 } else { fault_every(&mut random) };
+        let fault_every = if is_busy { BUSY_FAULT_EVERY[random.below(2)] } else { fault_every(&mut random) };
         let has_timeout = is_busy || random.once_in(2);
         let (sockets, turns) = (Sockets::default(), Turns::pick(&mut random));
         let server = Rc::new(RefCell::new(Server {
@@ -150,7 +157,7 @@ impl World {
             moved_before: 0,
             random: Random::new(seed ^ 1),
             database: Database {
-                prepared: BTreeSet::new(),
+                prepared: BTreeSet::from([PREPARED_ELSEWHERE]),
                 has_auth: !random.once_in(4),
                 has_timeout,
                 fault_every,
@@ -209,9 +216,9 @@ impl World {
         let (index, random) = (self.clients, &mut self.random);
         self.clients += 1;
         let plan = plan(random, &server.database, server.book.skipped);
-        server.book.has_slow_client |= plan.reads_seldom;
+        server.book.has_slow_client |= plan.is_slow();
         let salt = self.seed ^ ((index as u64) << 40);
-        let pipe = self.sockets.pipe(Random::new(salt ^ 2), plan.padding_max);
+        let pipe = self.sockets.pipe(Random::new(salt ^ 2), server.database.message_max());
         let rules = Rc::new(Rules { frame_bytes_max: 1 << 28, idle_timeout: None });
         let client = self.part.client().map(|chain| Client::new(pipe.stream(), chain, rules, None, self.now));
         let application = Application::new(index as u8, pipe, plan, Random::new(salt ^ 99), self.now);
@@ -284,7 +291,10 @@ impl World {
 
     fn next(&self) -> Next {
         let clients = self.seats.iter().map(|seat| (&seat.task, seat.application.waits_since()));
-        let servers = self.server.borrow().links.iter().filter_map(|link| link.due(self.now)).min();
+        let server = self.server.borrow();
+        let servers = server.links.iter().filter_map(|link| link.due(self.now));
+        let servers =
+            servers.chain(self.seats.iter().filter_map(|seat| seat.application.due(self.now))).min();
         Next { servers, ..Next::of(clients).and(&self.tasks) }
     }
 
@@ -324,7 +334,7 @@ impl World {
             && !links.is_empty()
         {
             book.note_server_fault(Event::ServerRestarts);
-            database.prepared.clear();
+            database.prepared = BTreeSet::from([PREPARED_ELSEWHERE]);
             links.iter_mut().for_each(Link::crash);
         }
         links.iter_mut().try_for_each(|link| link.act(now, database, book))?;
@@ -361,6 +371,7 @@ impl World {
             return Err(format!("{} chunks are still held", self.pool.taken()));
         }
         self.check_gauges()?;
+        book.counts = self.sharing.counts();
         Ok(std::mem::take(book))
     }
 }

@@ -261,6 +261,20 @@ fn who_fetches_nothing_for_too_long_is_cut_off() {
     assert!(scene.fault(slow).is_some());
 }
 
+#[test]
+fn the_largest_inboxes_are_cut_off_until_the_rest_fits() {
+    let mut scene = Scene::new(None);
+    let clients = [(); 3].map(|()| scene.accepted());
+    scene.take_bytes(0);
+    let [small, large, larger] = clients;
+    for (client, megabytes) in [(small, 4), (large, 30), (larger, 31)] {
+        unread(&mut scene, client, megabytes * 1_000_000);
+        assert!(clients.iter().all(|client| scene.fault(*client).is_none()));
+    }
+    unread(&mut scene, small, 8_000_000);
+    assert_eq!(clients.map(|client| scene.fault(client).is_some()), [false, false, true]);
+}
+
 /// How long requests wait for their replies in these tests.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
