@@ -2,6 +2,7 @@
 //!
 //! usage: rounds single DEPTH ROUNDS [header transforms]: one client, so many requests deep
 //!        rounds chain DEPTH ROUNDS CHAIN: the same, through a chain that is written as in a topology
+//!        rounds halves DEPTH ROUNDS CHAIN: the same, with the requests of a round in two reads
 //!        rounds printed DEPTH ROUNDS CHAIN: the same, with log lines
 //!        rounds lives CLIENTS ROUNDS CHAIN: so many clients each round, whose chain ends them
 //!        rounds counts|latencies DEPTH ROUNDS: the same, through a header transform and with metrics
@@ -12,8 +13,8 @@
 use chain::Builder;
 use sim::counted::{ChainClient, Counting, Looks, OneClient, SharedClients, allocations, lives};
 
-const USAGE: &str = "usage: rounds single DEPTH ROUNDS [HEADER TRANSFORMS] | shared CLIENTS ROUNDS | chain|printed DEPTH \
-                     ROUNDS CHAIN | lives CLIENTS ROUNDS CHAIN | counts DEPTH ROUNDS | latencies DEPTH ROUNDS";
+const USAGE: &str = "usage: rounds single DEPTH ROUNDS [HEADER TRANSFORMS] | shared CLIENTS ROUNDS | chain|halves|printed \
+                     DEPTH ROUNDS CHAIN | lives CLIENTS ROUNDS CHAIN | counts DEPTH ROUNDS | latencies DEPTH ROUNDS";
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -22,15 +23,17 @@ fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let numbers: Vec<usize> = words.iter().skip(1).filter_map(|word| word.parse().ok()).collect();
     let [width, rounds, ..] = *numbers else { panic!("{USAGE}") };
+    let last = words.last().map_or("", String::as_str);
     match words.first().map(String::as_str) {
         Some("single") => single(width, rounds, numbers.get(2).copied().unwrap_or_default()),
         Some("shared") => shared(width, rounds),
-        Some("chain") => chain(width, rounds, words.last().map_or("", String::as_str)),
+        Some("chain") => run(rounds, ChainClient::new(width, last)),
+        Some("halves") => run(rounds, ChainClient::in_halves(width, last)),
         Some("printed") => {
             let _logs = observe::start_logs(observe::LogFormat::Human, "info", None).expect("logs");
-            chain(width, rounds, words.last().map_or("", String::as_str));
+            run(rounds, ChainClient::new(width, last));
         }
-        Some("lives") => lives(width * rounds, words.last().map_or("", String::as_str)),
+        Some("lives") => lives(width * rounds, last),
         Some("counts") => measured(width, rounds, false),
         Some("latencies") => measured(width, rounds, true),
         _ => panic!("{USAGE}"),
@@ -46,8 +49,7 @@ fn single(depth: usize, rounds: usize, header_transforms: usize) {
     }
 }
 
-fn chain(depth: usize, rounds: usize, chain: &str) {
-    let mut client = ChainClient::new(depth, chain);
+fn run(rounds: usize, mut client: ChainClient) {
     for _ in 0..rounds {
         client.round();
     }

@@ -150,6 +150,11 @@ impl Transform {
         }
         let value = read(&mut fields);
         fields.finish();
+        if value.is_none() && errors.is_empty() {
+            // A chain without it must not be started as if it were there.
+            let text = format!("{} gave nothing, and did not say what is wrong with its options", self.kind);
+            self.options.error(errors, text);
+        }
         value
     }
 

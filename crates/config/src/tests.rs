@@ -270,6 +270,21 @@ fn mistakes_in_options_are_named() {
 }
 
 #[test]
+fn a_transform_that_gives_nothing_and_says_nothing_is_a_mistake() {
+    let (topology, mut errors) = read_topology("t.yaml", &chain("Sink: {name: s}"), &Known);
+    let sink = &topology.unwrap().sources[0].chain[0];
+    sink.read_options(&mut errors, |_| None::<()>);
+    let said = "t.yaml:1:66: sources[0].Cassandra.chain[0].Sink: Sink gave nothing, and did not say what is wrong with its \
+                options";
+    assert_eq!(errors.to_string(), said);
+    sink.read_options(&mut errors, |fields| fields.required_string("address"));
+    assert_eq!(
+        errors.to_string(),
+        format!("{said}\nt.yaml:1:66: sources[0].Cassandra.chain[0].Sink: missing field `address`")
+    );
+}
+
+#[test]
 fn mistakes_in_sources_are_named() {
     check(
         "sources:\n- Valkey: {}\n- Nope: {}\n- Cassandra:",

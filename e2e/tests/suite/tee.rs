@@ -370,6 +370,24 @@ fn tee_fails_on_mismatch_with_an_error_that_no_driver_sends_again() {
 }
 
 #[test]
+fn upstream_took_replies_for_different_where_only_one_chain_of_a_tee_parsed_them() {
+    let answer = |frame: &Frame| result(frame, &VOID);
+    let ((main, _), (other, _)) = (server(answer), server(answer));
+    let parse = "DebugForceParse: {name: p, parse_requests: true, parse_responses: true}";
+    let (main, other) = (sink("main", main.port), sink("other", other.port));
+    for (own, second) in [(format!("{parse}, "), String::new()), (String::new(), format!("{parse}, "))] {
+        let chain =
+            format!("[Tee: {{name: t, behavior: FailOnMismatch, chain: [{second}{other}]}}, {own}{main}]");
+        let proxy = Proxy::with_chain(&chain, "");
+        let mut client = Peer::session(proxy.port);
+        client.send(&encode(4, 3, opcode::QUERY, &query(b"same")));
+        assert_eq!(client.receive().unwrap().body, VOID);
+        drop(client);
+        proxy.stop().unwrap();
+    }
+}
+
+#[test]
 fn tee_released_dialect_sends_what_differs_down_the_chain_of_mismatches() {
     let (main, _) = server(|frame| result(frame, &VOID));
     let (other, _) = server(|frame| result(frame, &[0, 0, 0, 9]));

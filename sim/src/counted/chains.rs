@@ -83,11 +83,16 @@ impl Worker {
     }
 
     fn client(&self, depth: usize) -> ChainClient {
+        self.client_of(|ends| End::new(ends, true, depth))
+    }
+
+    fn client_of(&self, end: impl FnOnce(&Rc<Ends>) -> End) -> ChainClient {
         let ends = Rc::new(Ends::default());
         let rules = Rc::new(Rules { frame_bytes_max: 1 << 28, idle_timeout: None });
         let chain = self.part.client().expect("a chain");
         ChainClient {
-            client: Client::new(End::new(&ends, true, depth), chain, rules, None, Tick(0)),
+            client: Client::new(end(&ends), chain, rules, None, Tick(0)),
+            reads: 1,
             ends,
             spawned: self.spawned.clone(),
             tasks: Vec::new(),
@@ -104,6 +109,8 @@ pub struct ChainClient {
     spawned: Spawned,
     tasks: Vec<Box<dyn Task>>,
     answers: Rc<Cell<bool>>,
+    /// In how many reads the requests of a round come.
+    reads: usize,
     reply_bytes: usize,
 }
 
@@ -111,11 +118,22 @@ impl ChainClient {
     /// Connects it, so that only passing messages is left to do.
     #[must_use]
     pub fn new(depth: usize, entries: &str) -> Self {
-        let mut one = Worker::new(entries).client(depth);
+        Worker::new(entries).client(depth).warmed_up()
+    }
+
+    /// As [`ChainClient::new`]; the requests of a round come in two reads.
+    #[must_use]
+    pub fn in_halves(depth: usize, entries: &str) -> Self {
+        let mut one = Worker::new(entries).client_of(|ends| End::new(ends, true, depth).in_halves());
+        one.exchange();
+        Self { reads: 2, ..one }.warmed_up()
+    }
+
+    fn warmed_up(mut self) -> Self {
         for _ in 0..WARM_UP {
-            one.reply_bytes = one.exchange();
+            self.reply_bytes = self.exchange();
         }
-        one
+        self
     }
 
     /// Every request in flight is asked and answered once.
@@ -128,9 +146,11 @@ impl ChainClient {
     }
 
     fn exchange(&mut self) -> usize {
-        self.ends.is_asked.set(true);
-        assert!(self.poll(Tick(1)).is_pending(), "the client ended");
-        self.poll_tasks();
+        for _ in 0..self.reads {
+            self.ends.is_asked.set(true);
+            assert!(self.poll(Tick(1)).is_pending(), "the client ended");
+            self.poll_tasks();
+        }
         self.answers.set(true);
         self.poll_tasks();
         assert!(self.poll(Tick(1)).is_pending(), "the client ended");

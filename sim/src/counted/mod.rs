@@ -5,6 +5,7 @@ mod chains;
 mod shared;
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -33,12 +34,14 @@ struct Ends {
     to_client: Cell<usize>,
 }
 
-/// One end: gives its part of the handshake and then `block` each time it is asked, and takes whatever is written.
+/// One end: gives its part of the handshake and then the blocks in `then` in turn, one each time it is asked, and takes
+/// whatever is written.
 struct End {
     ends: Rc<Ends>,
     is_client: bool,
     block: Vec<u8>,
-    then: Vec<u8>,
+    then: VecDeque<Vec<u8>>,
+    has_begun: bool,
 }
 
 impl End {
@@ -48,7 +51,24 @@ impl End {
         } else {
             (vec![0x84, 0, 0, 0, 2, 0, 0, 0, 0], block(0x84, opcode::RESULT, depth))
         };
-        Self { ends: Rc::clone(ends), is_client, block: handshake, then }
+        let then = VecDeque::from([then]);
+        Self { ends: Rc::clone(ends), is_client, block: handshake, then, has_begun: false }
+    }
+
+    /// Its block comes in two.
+    fn in_halves(mut self) -> Self {
+        self.then =
+            self.then.iter().flat_map(|block| block.chunks(block.len() / 2)).map(<[u8]>::to_vec).collect();
+        self
+    }
+
+    #[cold]
+    fn turn(&mut self) {
+        let Some(next) = self.then.pop_front() else { return };
+        let given = std::mem::replace(&mut self.block, next);
+        if std::mem::replace(&mut self.has_begun, true) {
+            self.then.push_back(given);
+        }
     }
 }
 
@@ -106,7 +126,7 @@ impl Stream for End {
         let count = self.block.len();
         into[..count].copy_from_slice(&self.block);
         if !self.then.is_empty() {
-            self.block = std::mem::take(&mut self.then);
+            self.turn();
         }
         Poll::Ready(Ok(count))
     }

@@ -119,16 +119,13 @@ fn plan(random: &mut Random, database: &Database, begun: Skipped) -> Plan {
         [Event::ClientResets, Event::ClientEndsItsSide, Event::ClientTearsRequest, Event::ClientSendsGarbage];
     let in_flight_max = if database.repeats_late { FEW_IN_FLIGHT / SEATS_MAX - 1 } else { 64 };
     let stops_reading_at = random.once_in(20).then(|| random.below(40));
+    // Who stops reading has much to read; and where nothing is answered in time, one at a time would take for ever.
+    let has_many_in_flight = stops_reading_at.is_some() || database.fault_every == 1;
     let fault = random.once_in(3).then(|| (client_faults[random.below(4)], random.below(40)));
     Plan {
         begun,
         requests: if database.is_busy { BUSY_REQUESTS } else { 30 + random.below(50) },
-        // Who stops reading has much to read.
-        in_flight_max: 1 + if stops_reading_at.is_some() {
-            in_flight_max
-        } else {
-            random.size(in_flight_max)
-        },
+        in_flight_max: 1 + if has_many_in_flight { in_flight_max } else { random.size(in_flight_max) },
         padding_max: database.padding_max,
         pipelines_use: database.fault_every == 0,
         changes_keyspace: !database.is_busy,

@@ -40,6 +40,7 @@ pub(super) const DEEP_FOUR_TRANSFORMS: &str = "one client, 32 deep, 4 header tra
 /// Chains that the others are compared with.
 pub(super) const CHAIN_OF_SINK: &str = "chain: CassandraSinkSingle";
 pub(super) const CHAIN_OF_ONE: &str = "chain: 1 header transform";
+pub(super) const CHAIN_OF_ONE_IN_HALVES: &str = "chain: 1 header transform, two reads";
 
 /// A transform, or an end of a chain, whose cost has a line on the page.
 pub(super) struct Cost {
@@ -51,23 +52,34 @@ pub(super) struct Cost {
     pub(super) case: &'static str,
     /// Its entry of a chain; what stands for sinks in it is replaced.
     entry: &'static str,
+    /// The requests of a round come in two reads.
+    pub(super) in_halves: bool,
 }
 
 const fn cost(page: &'static str, options: &'static str, case: &'static str, entry: &'static str) -> Cost {
-    Cost { page, options, case, entry }
+    Cost { page, options, case, entry, in_halves: false }
 }
 
 /// Its lines are counted where they are printed.
 const PRINTED: &str = "chain: DebugPrinter, printed";
 
 /// Transforms, each counted behind a transform that looks at headers.
-pub(super) const TRANSFORMS: [Cost; 17] = [
+pub(super) const TRANSFORMS: [Cost; 18] = [
     cost(
         "Coalesce",
         "holds nothing: `flush_when_buffered_message_count: 32`",
         "chain: Coalesce that holds nothing",
         "Coalesce: {name: t, flush_when_buffered_message_count: 32}",
     ),
+    Cost {
+        in_halves: true,
+        ..cost(
+            "Coalesce",
+            "holds 16 requests until 16 more come: `flush_when_buffered_message_count: 32` (d)",
+            "chain: Coalesce that holds every other 16",
+            "Coalesce: {name: t, flush_when_buffered_message_count: 32}",
+        )
+    },
     cost(
         "DebugForceEncode",
         "both sides",
@@ -189,6 +201,7 @@ pub(super) const RETURNER: Cost =
 pub(super) fn cases() -> Vec<Case> {
     const SHALLOW: (&str, u32) = ("single", 1);
     const DEEP: (&str, u32) = ("single", 32);
+    const HALVES: (&str, u32) = ("halves", 32);
     let mut cases = vec![
         Case::new("one client, 1 deep", SHALLOW, "0").within(2500.0),
         Case::new("one client, 32 deep", DEEP, "0").within(600.0),
@@ -201,13 +214,14 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("shared, 1 client, 1 deep", ("shared", 1), ""),
         Case::new("shared, 64 clients, 1 deep", ("shared", 64), ""),
         chain(CHAIN_OF_ONE, &["Looks: {name: l}", "SINK"]),
+        Case { before: HALVES, ..chain(CHAIN_OF_ONE_IN_HALVES, &["Looks: {name: l}", "SINK"]) },
     ];
     cases.extend(TRANSFORMS.iter().map(|cost| {
         let case = chain(cost.case, &["Looks: {name: l}", cost.entry, "SINK"]);
         if cost.case == PRINTED {
             return Case { before: ("printed", 32), rounds: 200, has_writer: true, ..case };
         }
-        case
+        if cost.in_halves { Case { before: HALVES, ..case } } else { case }
     }));
     cases.extend(ENDS.iter().map(|cost| chain(cost.case, &[cost.entry])));
     let life = chain(RETURNER.case, &[RETURNER.entry]);

@@ -5,7 +5,7 @@ use std::fs;
 
 use testkit::workspace;
 
-use super::cases::{CHAIN_OF_ONE, CHAIN_OF_SINK, Cost, ENDS, RETURNER, TRANSFORMS};
+use super::cases::{CHAIN_OF_ONE, CHAIN_OF_ONE_IN_HALVES, CHAIN_OF_SINK, Cost, ENDS, RETURNER, TRANSFORMS};
 use super::ratchet::{Figures, Named, RATCHET, find};
 use super::{budgets, shown};
 
@@ -36,6 +36,7 @@ const NOTES: &str = "
   wake-ups of the thread that writes.
 - (c) The second chain has a server connection of its own, whose cost is in it; its server in memory has some 20 of the
   instructions. Steps of a session and what differs cost more.
+- (d) Compared with the same requests in the same two reads, which then leave in two writes.
 ";
 
 /// The page, made of these figures.
@@ -44,7 +45,8 @@ fn render(figures: &Named) -> Option<String> {
     let one = find(figures, CHAIN_OF_ONE)?;
     let sink = find(figures, CHAIN_OF_SINK)?;
     for cost in &TRANSFORMS {
-        let Figures { instructions, allocations, calls } = find(figures, cost.case)?.beyond(one, 1.0);
+        let without = if cost.in_halves { find(figures, CHAIN_OF_ONE_IN_HALVES)? } else { one };
+        let Figures { instructions, allocations, calls } = find(figures, cost.case)?.beyond(without, 1.0);
         let cells = [shown(instructions), shown(instructions / 2.0), count(allocations), count(calls)];
         writeln!(text, "| {} | {} |", name(cost), cells.join(" | ")).ok()?;
     }

@@ -49,6 +49,21 @@ fn every_mistake_of_the_wrong_topologies_is_told_with_its_place() {
 }
 
 #[test]
+fn upstream_did_not_validate_the_chain_of_a_pool() {
+    let topology = "sources:
+- Cassandra: {name: a, listen_addr: '127.0.0.1:0', chain: [ConnectionBalanceAndPool: {name: p, max_connections: 1, chain: [Coalesce: {name: c}, DebugPrinter: {name: d}]}]}
+";
+    let said = said_of_texts(topology, "main_log_level: info\nobservability_interface: ~").unwrap_err();
+    let place = "sources[0].Cassandra.chain[0].ConnectionBalanceAndPool.chain";
+    for mistake in [
+        "[0].Coalesce: Coalesce: Provide at least one of",
+        "[1]: Non-terminating Transform DebugPrinter named \"d\" is last in chain.",
+    ] {
+        assert!(said.contains(&format!("{place}{mistake}")), "{said}");
+    }
+}
+
+#[test]
 fn what_would_run_is_told() {
     let topology = "sources:
 - Cassandra: {name: a, listen_addr: 'localhost:0', connection_limit: 7, chain: [DebugPrinter: {name: p}, CassandraSinkSingle: {name: s, remote_address: '127.0.0.1:1', connect_timeout_ms: 1}]}

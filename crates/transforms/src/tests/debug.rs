@@ -1,14 +1,17 @@
 //! DebugForceParse, DebugForceEncode and DebugLogToFile.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use chain::{Builder, Need, Transform};
 use observe::{MessageFile, Queue, render_own};
 
+use super::filter::Replacer;
 use super::options::read;
-use super::scene::{SELECT, frame, query, scene};
-use crate::{DebugForceEncode, DebugForceParse, DebugLogToFile};
+use super::scene::{INSERT, SELECT, frame, query, scene};
+use crate::{DebugForceEncode, DebugForceParse, DebugLogToFile, QueryTypeFilter};
+use wire::QueryType;
 use wire::cql::opcode;
 
 #[test]
@@ -44,14 +47,16 @@ fn what_is_written_anew_goes_on_and_what_cannot_be_too() {
     assert!(read("encode_requests: true", DebugForceEncode::parse).is_err());
 }
 
-/// Keeps files in memory, for all tests of this file.
-static FILES: Mutex<Vec<(PathBuf, Vec<u8>)>> = Mutex::new(Vec::new());
+thread_local! {
+    /// The files of the test that runs on this thread.
+    static FILES: RefCell<Vec<(PathBuf, Vec<u8>)>> = const { RefCell::new(Vec::new()) };
+}
 
 struct Memory;
 
 impl Queue<MessageFile> for Memory {
     fn push(&self, job: MessageFile) {
-        FILES.lock().unwrap().push((job.path, job.bytes));
+        FILES.with_borrow_mut(|files| files.push((job.path, job.bytes)));
     }
     fn dropped(&self) -> u64 {
         7
@@ -70,7 +75,7 @@ fn every_message_is_kept_in_a_file_of_its_own() {
     let mut scenes = [scene(&[&log]), scene(&[&log])];
     scenes[1].send(&[query(1, SELECT), query(2, SELECT)]);
     assert_eq!(scenes[1].replies().len(), 2);
-    let files = FILES.lock().unwrap();
+    let files = FILES.take();
     let paths: Vec<String> = files.iter().map(|(path, _)| path.display().to_string()).collect();
     assert_eq!(
         paths,
@@ -83,6 +88,20 @@ fn every_message_is_kept_in_a_file_of_its_own() {
     );
     assert_eq!(files[1].1, query(2, SELECT));
     assert!(render_own(&log.own_metrics()).contains("\nshotover_message_log_dropped_count 7\n"));
+}
+
+#[test]
+fn upstream_wrote_no_message_that_was_modified() {
+    let log = read("{}", |fields| DebugLogToFile::parse(fields, open)).unwrap();
+    log.start().unwrap();
+    let replaced = Replacer(Arc::new([(1, query(1, INSERT))]));
+    let filter = QueryTypeFilter::DenyList(vec![QueryType::Write]);
+    let mut scene = scene(&[&replaced, &log, &filter]);
+    scene.send(&[query(1, SELECT)]);
+    assert_eq!(scene.replies(), [(1, Some(0x2200))]);
+    let [(_, request), (_, reply)] = <[_; 2]>::try_from(FILES.take()).unwrap();
+    assert_eq!(request, query(1, INSERT));
+    assert!(reply.ends_with(b"Message was filtered out by shotover"));
 }
 
 #[test]

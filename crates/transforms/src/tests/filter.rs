@@ -78,7 +78,7 @@ fn a_filter_asks_what_an_execute_is_only_where_it_matters() {
 
 /// Puts frames in the place of requests, by their ids.
 #[derive(Clone)]
-struct Replacer(Arc<[(i32, Vec<u8>)]>);
+pub(super) struct Replacer(pub(super) Arc<[(i32, Vec<u8>)]>);
 
 impl Builder for Replacer {
     fn worker(&self, _: &WorkerCx) -> Box<dyn WorkerPart> {
