@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "a chore tells people how long it takes")]
 
+mod counted;
 mod demo;
 mod fuzz;
 mod instructions;
@@ -21,6 +22,7 @@ const USAGE: &str = "cargo xtask <chore>
   fuzz TARGET SECONDS      one fuzz target; `fuzz all SECONDS` for each
   sim --seeds N | SEED     the simulator: many seeds, or one again
   instructions [--update]  what the core executes for a request, held against what it did; --update: from now on this
+  counted                  the page of what is counted, by tests that take a quarter of an hour, into docs/benchmarks
   mutants [--only N | --from N]
                            bugs made on purpose: each must be caught by a seed or a test
   bench [--quick]          what the proxy costs beside HAProxy, Envoy and upstream, into docs/benchmarks; `bench page`: with
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         ["fuzz", target, seconds] => fuzz::command(target, seconds),
         ["sim", options @ ..] => run::sim(options),
         ["instructions", options @ ..] => instructions::command(options),
+        ["counted"] => counted::command(),
         ["mutants", options @ ..] => mutants::command(options),
         ["bench", options @ ..] => run::bench(options),
         _ => Err(USAGE.to_owned()),

@@ -98,6 +98,19 @@ fn known_rows() -> BTreeMap<u32, String> {
     page.lines().filter_map(row).collect()
 }
 
+/// How many bugs the table has, and how many of them a seed has caught. All must have been.
+pub(crate) fn caught() -> Result<[usize; 2], String> {
+    let (all, rows) = (read_mutants()?.len(), known_rows());
+    let by = |start| {
+        rows.values().filter(|row| row.split(" | ").nth(1).is_some_and(|by| by.starts_with(start))).count()
+    };
+    let (by_seed, by_test) = (by("seed "), by("test "));
+    match by_seed + by_test == all {
+        true => Ok([all, by_seed]),
+        false => Err(format!("{} of {all} bugs were caught", by_seed + by_test)),
+    }
+}
+
 /// Whether every bug can still be made. A patch that no longer applies is noticed when the lines are changed.
 pub(crate) fn check() -> Result<(), String> {
     let mutants = read_mutants()?;

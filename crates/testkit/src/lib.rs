@@ -7,6 +7,7 @@
 
 mod cassandra;
 mod checkout;
+mod counted;
 mod fetch;
 mod guard;
 mod options;
@@ -17,6 +18,7 @@ mod stress;
 
 pub use cassandra::{Authenticator, Cassandra, stress};
 pub use checkout::{commit, git};
+pub use counted::{COUNTED, counted};
 pub use fetch::{CASSANDRA, Missing, java_driver, servers_folder, workspace};
 pub use guard::Scratch;
 pub use options::Options;

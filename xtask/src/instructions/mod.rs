@@ -104,6 +104,24 @@ fn budgets(figures: &Named) -> Vec<Budget> {
     ]
 }
 
+/// What has a budget, as rows of a page: what it is, the ratchet's figure, and the budget.
+pub(crate) fn budget_rows() -> Option<Vec<String>> {
+    let figures = ratchet::read();
+    let mut rows = Vec::new();
+    for case in cases() {
+        let Some(budget) = case.budget else { continue };
+        let counted = find(&figures, case.name)?;
+        rows.push(format!(
+            "{}: user instructions, request and reply | {} | {budget}",
+            case.name, counted.instructions
+        ));
+    }
+    rows.extend(budgets(&figures).iter().map(|Budget { name, figure, most }| {
+        format!("one more header transform, a message in one direction: {name} | {figure:.0} | {most}")
+    }));
+    Some(rows)
+}
+
 /// What a case costs for one request and its reply.
 fn count(case: &Case) -> Result<Figures, String> {
     let more = callgrind(case, 2 * case.rounds)?;

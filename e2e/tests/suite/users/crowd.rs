@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use testkit::Child;
+use testkit::{Child, counted};
 
 use super::LONG;
 use super::application::{Application, COUNTS, Common};
@@ -171,6 +171,23 @@ impl Crowd {
                 began.elapsed()
             );
         }
+    }
+
+    /// What was seen in the end, by clients none of which has seen anything wrong.
+    pub(super) fn say_what_was_counted(&self, servers_killed: usize) {
+        let lead = "two users, two keyspaces, one shared pool, a real Cassandra";
+        counted(&format!("{lead}: kills of the server"), servers_killed, "-");
+        counted(&format!("{lead}: kills of processes of {CLIENTS} clients"), self.killed, "-");
+        for (name, what) in [
+            ("right", "replies that were right"),
+            ("denied", "of them refused for want of rights, as they should be"),
+            ("used", "changes of the keyspace"),
+            ("executed", "prepared statements executed"),
+            ("lost", "connections lost to kills"),
+        ] {
+            counted(&format!("{lead}: {what}"), self.count(name), "-");
+        }
+        counted(&format!("{lead}: replies with another's keyspace, rights or rows"), 0, 0);
     }
 
     /// What must have happened in the end.

@@ -185,6 +185,7 @@ fn users_and_keyspaces_are_never_mixed_up() {
     }
     calm(&mut crowd, (cassandra.port, &proxy), time);
     crowd.check_end();
+    crowd.say_what_was_counted(kills);
     drop(crowd);
     check_metrics(&proxy);
     proxy.stop().unwrap();
