@@ -58,6 +58,12 @@ pub enum Cut {
 /// All of it.
 pub const CUTS: [Cut; 4] = [Cut::ShortWrite, Cut::WritePutOff, Cut::SplitRead, Cut::SplitSend];
 
+/// Rounds of the longest message in worlds that are there for how bytes are cut.
+pub const MANY_ROUNDS: usize = 512;
+
+/// And in those that are there for what chains do: in the time of one run with many rounds there are two with few.
+pub const FEW_ROUNDS: usize = 64;
+
 /// Adds what happened on one connection.
 pub fn note_cuts(known: &mut [u64; 4], more: [u64; 4]) {
     known.iter_mut().zip(more).for_each(|(known, more)| *known += more);
@@ -99,9 +105,9 @@ pub struct Sockets(Rc<RefCell<Vec<Weak<RefCell<Wires>>>>>);
 
 impl Sockets {
     /// A connection that cuts and delays as `random` says.
-    /// `message_max`: the longest message; it gets through in a few hundred rounds, or it would take for ever.
-    pub fn pipe(&self, mut random: Random, message_max: usize) -> Pipe {
-        let room = 1 + message_max / 512 + random.size(256 * 1024);
+    /// `message_max`: the longest message; it gets through in so many rounds, or it would take for ever.
+    pub fn pipe(&self, mut random: Random, message_max: usize, rounds: usize) -> Pipe {
+        let room = 1 + message_max / rounds + random.size(256 * 1024);
         let pipe = Pipe(Rc::new(RefCell::new(Wires {
             inward: Direction::default(),
             outward: Direction::default(),

@@ -18,7 +18,7 @@ use wire::{Protocol, QueryType};
 use crate::client_task::ClientTask;
 use crate::pace::{Next, Pace};
 use crate::peers::{Application, Book, Fault, Plan, Server};
-use crate::pipe::{Pipe, Sockets, note_cuts};
+use crate::pipe::{MANY_ROUNDS, Pipe, Sockets, note_cuts};
 use crate::probe::Probed;
 use crate::random::Random;
 use crate::tasks::Tasks;
@@ -46,7 +46,7 @@ impl Connector for SimConnector {
         match fault {
             Some((Fault::ConnectRefused, _)) => {
                 shared.book.note(Fault::ConnectRefused);
-                return shared.sockets.pipe(Random::new(0), shared.padding_max).refusing(delay);
+                return shared.sockets.pipe(Random::new(0), shared.padding_max, MANY_ROUNDS).refusing(delay);
             }
             Some((Fault::ConnectHangs, _)) => {
                 shared.book.note(Fault::ConnectHangs);
@@ -55,7 +55,7 @@ impl Connector for SimConnector {
             _ => {}
         }
         let seed = shared.random.below(usize::MAX) as u64;
-        let pipe = shared.sockets.pipe(Random::new(seed), shared.padding_max);
+        let pipe = shared.sockets.pipe(Random::new(seed), shared.padding_max, MANY_ROUNDS);
         let server =
             Server::new(pipe.clone(), shared.padding_max, fault, shared.holds, Random::new(seed + 1));
         shared.servers.push(server);
@@ -272,7 +272,7 @@ impl World {
             writes_are_filtered: self.filters,
             fault: pick(random, &client_faults),
         };
-        let pipe = self.sockets.pipe(Random::new(seed ^ (index + 2)), padding_max);
+        let pipe = self.sockets.pipe(Random::new(seed ^ (index + 2)), padding_max, MANY_ROUNDS);
         let stream = pipe.stream();
         let application = Application::new(index, pipe, plan, Random::new(seed ^ (index + 99)));
         let client = self.part.client().map(|chain| Client::new(stream, chain, rules, None, self.now));

@@ -18,8 +18,9 @@ fn passing_messages_allocates_and_copies_nothing() {
         client.round();
     }
     let (allocations, copied) = (allocations() - before, client.pool.copied_bytes() - copied);
-    counted("heap allocations for 100,000 requests and their replies", allocations, 0);
-    counted("bytes copied in user space for 100,000 requests and their replies", copied, 0);
+    let what = |what| format!("one client, {MESSAGES} requests and their replies: {what}");
+    counted(&what("heap allocations"), allocations, 0);
+    counted(&what("bytes copied in user space"), copied, 0);
     assert_eq!((allocations, copied), (0, 0));
     assert_eq!(client.pool.taken(), 0);
 }
@@ -34,8 +35,9 @@ fn sharing_allocates_nothing_and_copies_requests_once(clients: usize) {
     }
     let (allocations, copied) = (allocations() - before, shared.pool.copied_bytes() - copied);
     let copied_max = (rounds * clients * FRAME_BYTES) as u64;
-    counted(&format!("shared, {clients} clients: heap allocations for all that"), allocations, 0);
-    counted(&format!("shared, {clients} clients: bytes copied, each request once"), copied, copied_max);
+    let what = |what| format!("{clients} sharing, {} requests and their replies: {what}", rounds * clients);
+    counted(&what("heap allocations"), allocations, 0);
+    counted(&what("bytes copied in user space (each request once)"), copied, copied_max);
     assert_eq!((allocations, copied), (0, copied_max));
     assert_eq!(shared.pool.taken(), 0);
 }

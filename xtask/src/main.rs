@@ -20,7 +20,8 @@ const USAGE: &str = "cargo xtask <chore>
                            keeps what has passed; --go-on: without the steps that this commit has passed already
   tidy                     the rules of the house that no compiler checks
   fuzz TARGET SECONDS      one fuzz target; `fuzz all SECONDS` for each
-  sim --seeds N | SEED     the simulator: many seeds, or one again
+  sim [chains] --seeds N | SEED
+                           the simulator: many seeds, of random chains alone if so, or one again
   instructions [--update]  what the core executes for a request, held against what it did; --update: from now on this
   counted                  the page of what is counted, by tests that take a quarter of an hour, into docs/benchmarks
   mutants [--only N | --from N]

@@ -14,16 +14,21 @@ use crate::{fuzz, instructions, mutants, tidy};
 struct Tier {
     fuzz_seconds: u64,
     seeds: &'static str,
+    /// How many of the seeds are of random chains, and how many more of these there are.
+    chains: &'static str,
+    more_chains: &'static str,
     is_full: bool,
 }
 
-const CI: Tier = Tier { fuzz_seconds: 10, seeds: "10000", is_full: false };
-const FULL: Tier = Tier { fuzz_seconds: 600, seeds: "1000000", is_full: true };
+const CI: Tier =
+    Tier { fuzz_seconds: 10, seeds: "10000", chains: "2500", more_chains: "7500", is_full: false };
+const FULL: Tier =
+    Tier { fuzz_seconds: 600, seeds: "1000000", chains: "250000", more_chains: "750000", is_full: true };
 
 type Check = fn(&Tier) -> Result<(), String>;
 
 /// What the real servers and drivers say comes before the hours of the simulator and the fuzzer.
-const STEPS: [(&str, Check); 13] = [
+const STEPS: [(&str, Check); 14] = [
     ("format", |_| run("cargo", &["fmt", "--all", "--check"])),
     ("lints", |_| {
         run("cargo", &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])
@@ -37,6 +42,8 @@ const STEPS: [(&str, Check); 13] = [
     ("custom", |_| custom_transform()),
     ("e2e", end_to_end),
     ("sim", |tier| sim(&["--seeds", tier.seeds])),
+    // Of those before, a quarter was of random chains: with these there are as many of random chains alone.
+    ("chains", |tier| sim(&["chains", "--seeds", tier.more_chains, "--from", tier.chains])),
     ("pairs", |tier| sim(&["pairs", if tier.is_full { "200" } else { "5" }])),
     ("mutants", |tier| if tier.is_full { mutants::command(&[]) } else { mutants::check() }),
     ("fuzz", |tier| fuzz::run_all(tier.fuzz_seconds)),

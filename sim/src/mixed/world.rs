@@ -18,7 +18,7 @@ use super::server::{Link, Role, Traits};
 use super::{chains, check};
 use crate::client_task::ClientTask;
 use crate::pace::{Next, Pace};
-use crate::pipe::{Pipe, Sockets, note_cuts};
+use crate::pipe::{FEW_ROUNDS, MANY_ROUNDS, Pipe, Sockets, note_cuts};
 use crate::probe::Probed;
 use crate::random::Random;
 use crate::tasks::Tasks;
@@ -27,6 +27,11 @@ use crate::{CLIENTS_MIN, FAULTS_MIN, REQUESTS_MIN, check_minimum};
 
 /// Longest padding of a request, and longest value of a reply, in runs without large ones and in those with.
 const PADDING: [usize; 2] = [3000, 1 << 18];
+
+/// Rounds of the longest message. Large ones take as many as in the other worlds: chains and instances wait for them then.
+fn rounds(padding_max: usize) -> usize {
+    if padding_max > PADDING[0] { MANY_ROUNDS } else { FEW_ROUNDS }
+}
 
 /// Where no server accepts a session, only requests are taken that are small.
 const PADDING_UNACCEPTED: usize = 300;
@@ -59,7 +64,7 @@ impl Connector for SimConnector {
         let servers = &mut *self.0.borrow_mut();
         let Servers { random, sockets, traits, .. } = servers;
         let mut seed = || Random::new(random.below(usize::MAX) as u64);
-        let (pipe, random) = (sockets.pipe(seed(), traits.padding_max), seed());
+        let (pipe, random) = (sockets.pipe(seed(), traits.padding_max, rounds(traits.padding_max)), seed());
         let resets = servers.traits.resets && servers.random.once_in(3);
         let traits = Traits { resets, ..servers.traits };
         let server = server_at(address).unwrap_or(model::SOME_SERVER);
@@ -194,7 +199,7 @@ impl World {
             resets_at: (self.has_faults && random.once_in(4)).then(|| random.below(40)),
         };
         let mut seed = || Random::new(random.below(usize::MAX) as u64);
-        let (pipe, random) = (self.sockets.pipe(seed(), padding_max), seed());
+        let (pipe, random) = (self.sockets.pipe(seed(), padding_max, rounds(padding_max)), seed());
         let mut luck = random.clone();
         plan.repeats_at = luck.once_in(REPEATS_ONE_IN).then(|| luck.below(40));
         let rules = Rc::new(Rules { frame_bytes_max: 1 << 28, idle_timeout: None });

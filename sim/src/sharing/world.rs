@@ -18,7 +18,7 @@ use super::server::{Database, Link};
 use super::{Book, Event, PREPARED_ELSEWHERE, READ_TIMEOUT};
 use crate::client_task::ClientTask;
 use crate::pace::{Next, Pace, Skipped};
-use crate::pipe::{Pipe, Sockets, note_cuts};
+use crate::pipe::{MANY_ROUNDS, Pipe, Sockets, note_cuts};
 use crate::probe::Probed;
 use crate::random::Random;
 use crate::tasks::Tasks;
@@ -59,7 +59,11 @@ impl Connector for SimConnector {
         let server = &mut *self.0.borrow_mut();
         if address == mirror::ADDRESS {
             let message_max = server.database.message_max();
-            let pipe = server.sockets.pipe(Random::new(server.random.below(usize::MAX) as u64), message_max);
+            let pipe = server.sockets.pipe(
+                Random::new(server.random.below(usize::MAX) as u64),
+                message_max,
+                MANY_ROUNDS,
+            );
             server.mirrors.push(MirrorLink::new(pipe.clone()));
             return pipe.connecting(0);
         }
@@ -75,7 +79,11 @@ impl Connector for SimConnector {
             };
         }
         let message_max = server.database.message_max();
-        let pipe = server.sockets.pipe(Random::new(server.random.below(usize::MAX) as u64), message_max);
+        let pipe = server.sockets.pipe(
+            Random::new(server.random.below(usize::MAX) as u64),
+            message_max,
+            MANY_ROUNDS,
+        );
         let link = Link::new(pipe.clone(), Random::new(server.random.below(usize::MAX) as u64));
         server.links.push(link);
         pipe.connecting(delay)
@@ -215,7 +223,7 @@ impl World {
         let plan = plan(random, &server.database, server.book.skipped);
         server.book.has_slow_client |= plan.is_slow();
         let salt = self.seed ^ ((index as u64) << 40);
-        let pipe = self.sockets.pipe(Random::new(salt ^ 2), server.database.message_max());
+        let pipe = self.sockets.pipe(Random::new(salt ^ 2), server.database.message_max(), MANY_ROUNDS);
         let rules = Rc::new(Rules { frame_bytes_max: 1 << 28, idle_timeout: None });
         let client = self.part.client().map(|chain| Client::new(pipe.stream(), chain, rules, None, self.now));
         let application = Application::new(index as u8, pipe, plan, Random::new(salt ^ 99), self.now);

@@ -180,7 +180,7 @@ impl Crowd {
         counted(&format!("{lead}: kills of processes of {CLIENTS} clients"), self.killed, "-");
         for (name, what) in [
             ("right", "replies that were right"),
-            ("denied", "of them refused for want of rights, as they should be"),
+            ("denied", "of them refusals for want of rights, as they should be"),
             ("used", "changes of the keyspace"),
             ("executed", "prepared statements executed"),
             ("lost", "connections lost to kills"),
