@@ -7,8 +7,11 @@ mod cases;
 mod page;
 mod ratchet;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use testkit::workspace;
 
@@ -67,11 +70,14 @@ pub(crate) fn command(options: &[&str]) -> Result<(), String> {
     }
     run("cargo", &["build", "--quiet", "--release", "--package", "sim", "--example", "rounds"])?;
     let ratchets = ratchet::read();
-    let mut table = Vec::new();
-    for case in cases() {
-        let (figures, ratchet) = (count(&case)?, find(&ratchets, case.name));
-        table.push(Counted { name: case.name, figures, ratchet, budget: case.budget });
-    }
+    let cases = cases();
+    let row = |(case, figures): (&Case, Figures)| Counted {
+        name: case.name,
+        figures,
+        ratchet: find(&ratchets, case.name),
+        budget: case.budget,
+    };
+    let table: Vec<Counted> = cases.iter().zip(count_all(&cases)?).map(row).collect();
     let counted: Named = table.iter().map(|row| (row.name.to_owned(), row.figures)).collect();
     print_table(&table, &counted);
     if updates {
@@ -120,6 +126,26 @@ pub(crate) fn budget_rows() -> Option<Vec<String>> {
         format!("one more header transform, a message in one direction: {name} | {figure:.0} | {most}")
     }));
     Some(rows)
+}
+
+/// What each case costs. All cores count, since others do not matter to what is counted; but where a case has a thread
+/// that writes, how the two take turns does.
+fn count_all(cases: &[Case]) -> Result<Vec<Figures>, String> {
+    let (next, counted) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
+    let count_some = || {
+        while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if !case.has_writer {
+                let figures = count(case);
+                counted.lock().unwrap_or_else(PoisonError::into_inner).insert(case.name, figures);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        (0..threads).for_each(|_| drop(scope.spawn(count_some)));
+    });
+    let mut counted = counted.into_inner().unwrap_or_else(PoisonError::into_inner);
+    cases.iter().map(|case| counted.remove(case.name).unwrap_or_else(|| count(case))).collect()
 }
 
 /// What a case costs for one request and its reply.
