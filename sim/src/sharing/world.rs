@@ -52,18 +52,21 @@ struct Server {
     book: Book,
 }
 
+impl Server {
+    /// The next connection to it, or to the other server.
+    fn pipe(&mut self) -> Pipe {
+        let random = Random::new(self.random.below(usize::MAX) as u64);
+        self.sockets.pipe(random, self.database.message_max(), MANY_ROUNDS)
+    }
+}
+
 struct SimConnector(Rc<RefCell<Server>>);
 
 impl Connector for SimConnector {
     fn connect(&self, address: &str) -> Connecting {
         let server = &mut *self.0.borrow_mut();
         if address == mirror::ADDRESS {
-            let message_max = server.database.message_max();
-            let pipe = server.sockets.pipe(
-                Random::new(server.random.below(usize::MAX) as u64),
-                message_max,
-                MANY_ROUNDS,
-            );
+            let pipe = server.pipe();
             server.mirrors.push(MirrorLink::new(pipe.clone()));
             return pipe.connecting(0);
         }
@@ -78,12 +81,7 @@ impl Connector for SimConnector {
                 Box::pin(std::future::ready(Err(io::ErrorKind::ConnectionRefused.into())))
             };
         }
-        let message_max = server.database.message_max();
-        let pipe = server.sockets.pipe(
-            Random::new(server.random.below(usize::MAX) as u64),
-            message_max,
-            MANY_ROUNDS,
-        );
+        let pipe = server.pipe();
         let link = Link::new(pipe.clone(), Random::new(server.random.below(usize::MAX) as u64));
         server.links.push(link);
         pipe.connecting(delay)
